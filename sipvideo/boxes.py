@@ -1,0 +1,24 @@
+"""Pure functions on boxes [N, 4] (x0, y0, x1, y1), numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def iou(a: NDArray[np.float32], b: NDArray[np.float32], pixel: float = 0.0) -> NDArray[np.float32]:
+    """Pairwise intersection over union, float32 [N, M].
+
+    Args:
+        a: float32 [N, 4].
+        b: float32 [M, 4].
+        pixel: added to every width and height. The published tracker measures closed pixel boxes (``pixel=1``).
+    """
+    lo = np.maximum(a[:, None, :2], b[None, :, :2])
+    hi = np.minimum(a[:, None, 2:4], b[None, :, 2:4])
+    sides = np.maximum(hi - lo + np.float32(pixel), 0)
+    intersection = sides[..., 0] * sides[..., 1]
+    area_a = (a[:, 2] - a[:, 0] + np.float32(pixel)) * (a[:, 3] - a[:, 1] + np.float32(pixel))
+    area_b = (b[:, 2] - b[:, 0] + np.float32(pixel)) * (b[:, 3] - b[:, 1] + np.float32(pixel))
+    union = area_a[:, None] + area_b[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union != 0)

@@ -1,0 +1,240 @@
+"""Strict, typed configuration: names, types, defaults and checks stand here, YAML files list only differences.
+
+What changes a result is configuration; where things are and how they are shown are command line flags.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sipvideo.classes import CLASS_SETS
+from sipvideo.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, values cannot be changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputConfig(Section):
+    """Frame to model input (spec: the pre-processing of the published test pipelines)."""
+
+    resize: Literal["keep_ratio", "stretch", "shortest_edge"] = "keep_ratio"
+    """keep_ratio: fit inside ``size``; stretch: to exactly ``size``; shortest_edge: the FCOS tree's rule, by Pillow."""
+    size: tuple[int, int] = (640, 360)
+    """Long and short side in pixels (keep_ratio, shortest_edge), or width and height (stretch)."""
+    pad_multiple: int = Field(32, ge=1)
+    channel_order: Literal["bgr", "rgb"] = "bgr"
+    mean: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
+    """Subtracted per channel, in ``channel_order``, from 0..255."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+class BackboneConfig(Section):
+    """Convolutional trunk; gives strides 8, 16 and 32."""
+
+    name: Literal["resnet50", "resnet101", "shufflenet_v2_x1_0"] = "resnet50"
+    style: Literal["caffe", "pytorch"] = "caffe"
+    """Where a ResNet bottleneck keeps its stride: first 1x1 (caffe) or 3x3 (pytorch)."""
+    deformable_every: int = Field(0, ge=0)
+    """SipMask++: every n-th block of layer2-4 has a deformable 3x3 convolution; 0 means none."""
+
+
+class NeckConfig(Section):
+    """Feature pyramid."""
+
+    name: Literal["fpn", "pan"] = "fpn"
+    """fpn: lateral and output convolutions plus two extra levels; pan: resize-and-add in both directions."""
+    channels: int = 256
+
+
+class HeadConfig(Section):
+    """SipMask head; defaults are the published video model's (R50, YouTube-VIS)."""
+
+    unit: Literal["conv", "separable"] = "conv"
+    norm: Literal["group", "none"] = "group"
+    tower_bias: bool | None = None
+    """Bias of the tower convolutions; by default only where there is no norm."""
+    class_units: int = 2
+    box_units: int = 3
+    """Units of the box tower; 0: the box prediction reads the class tower."""
+    track_units: int = 2
+    levels_share_towers: bool = True
+    box_distances: Literal["linear", "relu", "distribution"] = "linear"
+    """distribution: expectation over ``distance_bins`` per side (generalised focal loss), in strides."""
+    distance_bins: int = 8
+    centerness: bool = True
+    alignment: Literal["classes_and_coefficients", "coefficients", "none"] = (
+        "classes_and_coefficients"
+    )
+    """What reads the feature aligned to the predicted box (section 3.2 of the paper)."""
+    alignment_groups: int = 4
+    sub_regions: int = Field(2, ge=1)
+    """Each box is split into sub_regions x sub_regions parts with coefficients of their own (section 3.1)."""
+    bases: int = 32
+    basis_channels: int = 512
+    basis_source: Literal["box_tower", "pyramid"] = "box_tower"
+    basis_upsample: int = 4
+    """Factor from stride 8 to the basis masks; 4 gives half the input's resolution."""
+    embedding: int = 512
+    """Channels of the tracking map; 0: no tracking branch."""
+    rescoring: bool = False
+    """SipMask++: predict the quality of each mask."""
+
+
+class PostprocessConfig(Section):
+    """Raw outputs to detections."""
+
+    candidates_per_level: int = 200
+    score: Literal["product", "sqrt_product"] = "product"
+    """Class probability times centerness, or its square root (FCOS tree)."""
+    threshold_on: Literal["score", "class"] = "score"
+    """What ``score_threshold`` looks at: the final score, or the class probability alone."""
+    candidate_rule: Literal["location", "location_and_class"] = "location"
+    """Top candidates per level are locations, or (location, class) pairs above the threshold (FCOS tree)."""
+    score_threshold: float = Field(0.03, ge=0, le=1)
+    nms: Literal["fast", "classwise"] = "fast"
+    nms_iou: float = Field(0.5, ge=0, le=1)
+    nms_pixel: float = 0.0
+    """1 for the closed-pixel overlap of the classwise published models, else 0."""
+    max_detections: int = Field(10, ge=1)
+    mask_threshold: float = Field(0.5, gt=0, lt=1)
+    mask_scale: Literal["frame", "min_ratio"] = "frame"
+    """How masks return to the frame: by the recorded scale factors, or 2 / smallest ratio (FCOS tree)."""
+
+
+class TrackerConfig(Section):
+    """Association of detections across frames. ``paper`` is the published rule, ``sipvideo`` ours."""
+
+    preset: Literal["sipvideo", "paper"] = "sipvideo"
+    score_weight: float = 1.0
+    iou_weight: float = 2.0
+    label_weight: float = 10.0
+    memory_survives_empty_first_frame: bool = False
+    """paper only: the published behaviour that a video without objects in its first frame inherits old tracks."""
+    birth_score: float = Field(0.4, ge=0, le=1)
+    """sipvideo only: a new identity starts only at or above this score."""
+    keep_score: float = Field(0.15, ge=0, le=1)
+    """sipvideo only: detections below it are not associated at all."""
+    max_age: float = Field(2.0, gt=0)
+    """sipvideo only: seconds that a track survives unseen."""
+    max_tracks: int = Field(512, ge=1)
+    """sipvideo only: bound of the memory; the longest unseen tracks go first."""
+    embedding_momentum: float = Field(0.8, ge=0, lt=1)
+    """sipvideo only: share of the old embedding kept at each match."""
+
+
+class Config(Section):
+    """Everything that determines a result."""
+
+    name: str
+    classes: str | tuple[str, ...] = "coco"
+    """A named class set, or the class names in label order."""
+    input: InputConfig = InputConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    neck: NeckConfig = NeckConfig()
+    head: HeadConfig = HeadConfig()
+    postprocess: PostprocessConfig = PostprocessConfig()
+    tracker: TrackerConfig = TrackerConfig()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in label order."""
+        return CLASS_SETS[self.classes] if isinstance(self.classes, str) else self.classes
+
+
+def available() -> list[str]:
+    """Names of the configurations that come with the package."""
+    folder = resources.files("sipvideo.configs")
+    return sorted(
+        p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
+    )
+
+
+def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a configuration.
+
+    Args:
+        name_or_path: a name from :func:`available`, or the path of a YAML file.
+        overrides: ``section.key=value`` texts, values in YAML syntax.
+
+    Raises:
+        ConfigError: unknown name, unreadable file, unknown key (with the nearest known one), wrong value.
+    """
+    text = str(name_or_path)
+    path = Path(text)
+    if not path.suffix:
+        if text not in available():
+            raise ConfigError(
+                f"config {text!r}: no such configuration{_nearest(text, available())}"
+            )
+        content = (resources.files("sipvideo.configs") / f"{text}.yaml").read_text(encoding="utf-8")
+    else:
+        try:
+            content = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot read the configuration: {error}") from error
+    try:
+        values = yaml.safe_load(content) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
+    return config_from_values(values, text, overrides)
+
+
+def config_from_values(values: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
+    """Checks plain values (as in YAML) plus ``section.key=value`` overrides; ``where`` names them in errors."""
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override!r}: expected section.key=value")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override!r}: the value is not valid YAML") from error
+        values = _with_value(values, key.strip().split("."), parsed, override)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_problem(error)}") from error
+    if isinstance(config.classes, str) and config.classes not in CLASS_SETS:
+        raise ConfigError(
+            f"{where}: classes: unknown set {config.classes!r}{_nearest(config.classes, CLASS_SETS)}"
+        )
+    return config
+
+
+def _with_value(
+    values: dict[str, Any], keys: list[str], value: Any, override: str
+) -> dict[str, Any]:
+    if len(keys) == 1:
+        return {**values, keys[0]: value}
+    section = values.get(keys[0], {})
+    if not isinstance(section, dict):
+        raise ConfigError(f"--set {override!r}: {keys[0]} is not a section")
+    return {**values, keys[0]: _with_value(section, keys[1:], value, override)}
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg']}, got {problem['input']!r}"
+    section: type[BaseModel] = Config
+    for part in problem["loc"][:-1]:
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return f"{where}: unknown key{_nearest(str(problem['loc'][-1]), section.model_fields)}"
+
+
+def _nearest(text: str, known: Any) -> str:
+    close = difflib.get_close_matches(text, list(known), n=1, cutoff=0.4)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

@@ -1,0 +1,53 @@
+"""The straight line from frames to results: one frame in, one result out, no hidden state but the tracker's.
+
+``FrameSegmenter`` turns a frame into detections; ``VideoSegmenter`` adds identities. Both take any callable, so
+they work with scripted detections and without a network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from sipvideo.structures import Detections, Frame, FrameResult, IntArray
+
+
+class Associator(Protocol):
+    """What the pipeline asks of a tracker."""
+
+    def update(self, detections: Detections, timestamp: float) -> IntArray:
+        """Identities int64 [N] of one frame's detections; -1 for untracked. ``timestamp`` in seconds."""
+
+    def reset(self) -> None:
+        """Forgets everything: the next frame is the first of a new video."""
+
+
+class VideoSegmenter:
+    """Segments and tracks one video at a time.
+
+    Args:
+        segment: frame -> detections, for instance :class:`sipvideo.model.FrameSegmenter`.
+        tracker: gives identities; its memory belongs to this object alone.
+    """
+
+    def __init__(self, segment: Callable[[Frame], Detections], tracker: Associator) -> None:
+        self.segment = segment
+        self.tracker = tracker
+
+    def step(self, frame: Frame) -> FrameResult:
+        """Processes the next frame of the current video."""
+        start = time.perf_counter()
+        detections = self.segment(frame)
+        track_ids = self.tracker.update(detections, frame.timestamp)
+        return FrameResult(frame, detections, track_ids, (time.perf_counter() - start) * 1000)
+
+    def run(self, source: Iterable[Frame]) -> Iterator[FrameResult]:
+        """Starts a new video and yields one result per frame, as frames come. Nothing is kept."""
+        self.reset()
+        for frame in source:
+            yield self.step(frame)
+
+    def reset(self) -> None:
+        """Ends the current video: identities start anew."""
+        self.tracker.reset()

@@ -1,0 +1,146 @@
+"""The data that flows through the program: one frame in, one result out.
+
+Inside the program pictures are RGB, labels run 0..C-1, and boxes are x0, y0, x1, y1 in frame pixels with
+x1, y1 exclusive. Arrays are numpy; tensors live only inside the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sipvideo.masks import CompactMasks
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+def _expect(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: Any) -> None:
+    fits = array.ndim == len(shape) and all(
+        e in (None, g) for e, g in zip(shape, array.shape, strict=False)
+    )
+    if not fits or array.dtype != dtype:
+        wanted = ["*" if n is None else n for n in shape]
+        raise ValueError(
+            f"{name}: expected {np.dtype(dtype)} {wanted}, got {array.dtype} {list(array.shape)}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB.
+        index: frame number in the source; a gap means that frames were dropped.
+        timestamp: seconds on the source's clock (a file's presentation time, a camera's capture time).
+        name: the picture's file name for image folders, else empty.
+    """
+
+    image: NDArray[np.uint8]
+    index: int
+    timestamp: float
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        _expect("Frame.image", self.image, (None, None, 3), np.uint8)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What the model sees in one frame, N objects by descending score. Carries no identities.
+
+    Attributes:
+        boxes: float32 [N, 4], frame pixels, x0, y0, x1, y1.
+        scores: float32 [N], 0..1.
+        labels: int64 [N], 0..C-1.
+        masks: N compact masks.
+        embeddings: float32 [N, E], for association; E = 0 for models without a tracking branch.
+        mask_scores: float32 [N], re-scored quality of the masks (SipMask++); equal to scores otherwise.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    labels: IntArray
+    masks: CompactMasks
+    embeddings: FloatArray
+    mask_scores: FloatArray = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.mask_scores is None:
+            object.__setattr__(self, "mask_scores", self.scores)
+        n = len(self.boxes)
+        _expect("Detections.boxes", self.boxes, (None, 4), np.float32)
+        _expect("Detections.scores", self.scores, (n,), np.float32)
+        _expect("Detections.labels", self.labels, (n,), np.int64)
+        _expect("Detections.embeddings", self.embeddings, (n, None), np.float32)
+        _expect("Detections.mask_scores", self.mask_scores, (n,), np.float32)
+        if len(self.masks) != n:
+            raise ValueError(f"Detections.masks: expected {n} masks, got {len(self.masks)}")
+
+    @classmethod
+    def empty(cls, frame_size: tuple[int, int], embedding_size: int = 0) -> Detections:
+        """No objects on a frame of (height, width)."""
+        return cls(
+            boxes=np.zeros((0, 4), np.float32),
+            scores=np.zeros(0, np.float32),
+            labels=np.zeros(0, np.int64),
+            masks=CompactMasks.empty(frame_size),
+            embeddings=np.zeros((0, embedding_size), np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: NDArray[Any] | Sequence[int]) -> Detections:
+        """Selects by an integer or boolean index array."""
+        chosen = np.arange(len(self))[np.asarray(index, dtype=None if len(index) else np.int64)]
+        return Detections(
+            boxes=self.boxes[chosen],
+            scores=self.scores[chosen],
+            labels=self.labels[chosen],
+            masks=self.masks[chosen],
+            embeddings=self.embeddings[chosen],
+            mask_scores=self.mask_scores[chosen],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """A frame with its objects and their identities.
+
+    Attributes:
+        frame: the frame itself.
+        detections: N objects.
+        track_ids: int64 [N]; -1 means untracked, any other id is unique in the frame and never reused in a video.
+        latency_ms: time from the start of this frame's step to its end, in milliseconds.
+    """
+
+    frame: Frame
+    detections: Detections
+    track_ids: IntArray
+    latency_ms: float
+
+    def __post_init__(self) -> None:
+        _expect("FrameResult.track_ids", self.track_ids, (len(self.detections),), np.int64)
+        ids = self.track_ids[self.track_ids >= 0]
+        if len(np.unique(ids)) != len(ids):
+            raise ValueError(
+                f"FrameResult.track_ids: expected unique ids, got {self.track_ids.tolist()}"
+            )
+
+    def tracked(self) -> FrameResult:
+        """The same result with only the objects that have an identity."""
+        keep = self.track_ids >= 0
+        if keep.all():
+            return self
+        return FrameResult(self.frame, self.detections[keep], self.track_ids[keep], self.latency_ms)
