@@ -1,0 +1,71 @@
+# make demo   install into .venv, segment the example clip, results in demo-output/
+# make test   install into .venv, then lint, types and tests
+# PYTHON=python3.12 chooses the interpreter, OPENCV=opencv-python-headless skips the trial of the other one.
+
+PYTHON ?= python3
+OPENCV ?= opencv-python
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check lint types pytest format bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+venv: $(VENV)/.dev
+
+demo: $(VENV)/.runtime
+	$(BIN)/sipvideo video examples/pedestrians.mp4 --output demo-output
+
+test check: lint types pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The folders apps/ and configs/ are the packages sipvideo.apps and sipvideo.configs only once installed;
+# links show mypy the same tree.
+types: $(VENV)/.dev
+	@rm -rf build/types && mkdir -p build/types/sipvideo
+	@ln -s $(CURDIR)/sipvideo/* build/types/sipvideo/
+	@ln -s $(CURDIR)/apps $(CURDIR)/configs build/types/sipvideo/
+	cd build/types && $(BIN)/mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache -p sipvideo
+
+pytest: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.runtime
+	$(BIN)/sipvideo bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else \
+	  "sipvideo needs Python 3.10 or newer, $(PYTHON) is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+# opencv-python can show windows, but its import fails where libGL, libxcb or GLib are missing: then the
+# headless build takes its place. Both fill the same folder, so the one goes before the other comes.
+$(VENV)/.runtime: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable .
+	@if ! $(BIN)/python -c 'import cv2' 2>/dev/null; then \
+	  $(INSTALL) $(OPENCV); \
+	  $(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	    echo '$(OPENCV) cannot be loaded here (no libGL, libxcb or GLib): opencv-python-headless takes its place'; \
+	    $(PIP) uninstall --quiet --yes opencv-python && \
+	    $(INSTALL) --force-reinstall --no-deps opencv-python-headless && \
+	    $(BIN)/python -c 'import cv2'; }; \
+	fi
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
