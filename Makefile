@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 OPENCV ?= opencv-python
-VENV := $(CURDIR)/.venv
+VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
@@ -30,9 +30,9 @@ lint: $(VENV)/.dev
 # links show mypy the same tree.
 types: $(VENV)/.dev
 	@rm -rf build/types && mkdir -p build/types/sipvideo
-	@ln -s $(CURDIR)/sipvideo/* build/types/sipvideo/
-	@ln -s $(CURDIR)/apps $(CURDIR)/configs build/types/sipvideo/
-	cd build/types && $(BIN)/mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache -p sipvideo
+	@ln -s ../../../sipvideo/* build/types/sipvideo/
+	@ln -s ../../../apps ../../../configs build/types/sipvideo/
+	cd build/types && ../../$(BIN)/mypy --config-file ../../setup.cfg --cache-dir ../../.mypy_cache -p sipvideo
 
 pytest: $(VENV)/.dev
 	$(BIN)/python -m pytest
