@@ -150,6 +150,11 @@ class Config(Section):
         """Names in label order."""
         return CLASS_SETS[self.classes] if isinstance(self.classes, str) else self.classes
 
+    def with_overrides(self, overrides: Sequence[str]) -> Config:
+        """A copy with ``section.key=value`` changes."""
+        values = self.model_dump(exclude_unset=True)
+        return config_from_values(values, f"config {self.name!r}", overrides)
+
 
 def available() -> list[str]:
     """Names of the configurations that come with the package."""

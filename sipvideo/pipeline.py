@@ -7,7 +7,7 @@ they work with scripted detections and without a network.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from sipvideo.structures import Detections, Frame, FrameResult, IntArray
@@ -27,13 +27,20 @@ class VideoSegmenter:
     """Segments and tracks one video at a time.
 
     Args:
-        segment: frame -> detections, for instance :class:`sipvideo.model.FrameSegmenter`.
+        segment: frame -> detections, for instance :class:`sipvideo.model.segmenter.FrameSegmenter`.
         tracker: gives identities; its memory belongs to this object alone.
+        class_names: names in label order.
     """
 
-    def __init__(self, segment: Callable[[Frame], Detections], tracker: Associator) -> None:
+    def __init__(
+        self,
+        segment: Callable[[Frame], Detections],
+        tracker: Associator,
+        class_names: Sequence[str],
+    ) -> None:
         self.segment = segment
         self.tracker = tracker
+        self.class_names = tuple(class_names)
 
     def step(self, frame: Frame) -> FrameResult:
         """Processes the next frame of the current video."""

@@ -25,7 +25,7 @@ class PAN(nn.Module):
         self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Per level float [B, in_channels, h, w] -> [B, channels, h, w]; sizes must halve exactly."""
+        """Float [B, in_channels, h, w] per level, exact halves, to [B, channels, h, w]."""
         levels = [lateral(f) for lateral, f in zip(self.laterals, features, strict=True)]
         for i in range(len(levels) - 1, 0, -1):
             levels[i - 1] = levels[i - 1] + F.interpolate(

@@ -1,0 +1,83 @@
+"""Configuration, weights and device to a ready segmenter: one of two places that know all parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from sipvideo.config import Config, load_config
+from sipvideo.errors import CheckpointError, ConfigError
+from sipvideo.model import checkpoint
+from sipvideo.model.segmenter import FrameSegmenter
+from sipvideo.model.sipmask import SipMask
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.tracker import build_tracker
+
+DEFAULT_WEIGHTS = "sipmask_nano.safetensors"
+
+
+def load(
+    config: str | Path | Config | None = None,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+) -> VideoSegmenter:
+    """A ready segmenter. Without arguments: the default model that comes with the package.
+
+    Args:
+        config: name of a configuration, path of a YAML file, or a configuration; by default the one inside
+            the weights file.
+        weights: a ``.safetensors`` file of this project or a published SipMask checkpoint; by default the
+            packaged weights.
+        device: "cpu", "cuda", "mps", or "auto" for the best present.
+        overrides: ``section.key=value`` changes of the configuration.
+
+    Raises:
+        ConfigError: wrong configuration, or a published checkpoint without one.
+        CheckpointError: unreadable weights, or weights of another model.
+    """
+    if weights is None:
+        default = resources.files("sipvideo") / "weights" / DEFAULT_WEIGHTS
+        weights = Path(str(default))
+    file = checkpoint.read(weights)
+    if config is None:
+        if file.config is None:
+            raise ConfigError(
+                f"{weights}: a published checkpoint holds no configuration of ours; say which with --config"
+            )
+        config = file.config
+    if not isinstance(config, Config):
+        config = load_config(config)
+    if overrides:
+        config = config.with_overrides(overrides)
+    model = SipMask(config)
+    checkpoint.load_weights(model, file)
+    return build_segmenter(config, model, device)
+
+
+def build_segmenter(config: Config, model: SipMask, device: str = "auto") -> VideoSegmenter:
+    """Network, post-processing and tracker of one configuration put together."""
+    return VideoSegmenter(
+        FrameSegmenter(model, config, choose_device(device)),
+        build_tracker(config.tracker),
+        config.class_names,
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ConfigError: unknown or absent device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {name}: not available here") from error
+    return device

@@ -1,0 +1,46 @@
+"""Frame in, detections out: transform, network and post-processing of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sipvideo.config import Config
+from sipvideo.model.head import HeadOutputs
+from sipvideo.model.postprocess import Postprocess
+from sipvideo.model.sipmask import SipMask
+from sipvideo.structures import Detections, Frame
+from sipvideo.transforms import FrameTransform
+
+
+class FrameSegmenter:
+    """Finds the objects of single frames. Has no memory: the same frame gives the same detections.
+
+    Args:
+        model: the network, in evaluation mode, weights loaded.
+        config: its configuration.
+        device: where it runs.
+    """
+
+    def __init__(self, model: SipMask, config: Config, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model = model.eval().to(self.device)
+        self.transform = FrameTransform(config.input)
+        self.postprocess = Postprocess(config.postprocess, model.head)
+        self.network: Callable[[Tensor], HeadOutputs] = self.model
+
+    def __call__(self, frame: Frame) -> Detections:
+        """Detections of one frame, frame pixels, by descending score."""
+        return self.batch([frame])[0]
+
+    @torch.inference_mode()
+    def batch(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Detections of frames of one size; equal to calling one by one up to rounding."""
+        inputs = [self.transform(frame) for frame in frames]
+        images = torch.stack([torch.from_numpy(image) for image, _ in inputs])
+        outputs = self.network(images.to(self.device, non_blocking=True))
+        return [
+            self.postprocess(outputs, geometry, item) for item, (_, geometry) in enumerate(inputs)
+        ]

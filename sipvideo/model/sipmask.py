@@ -1,0 +1,54 @@
+"""SipMask: backbone, feature pyramid and head put together. Holds no state between frames."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from sipvideo.config import Config
+from sipvideo.model.fpn import FPN
+from sipvideo.model.head import HeadOutputs, SipMaskHead
+from sipvideo.model.pan import PAN
+from sipvideo.model.resnet import ResNet
+from sipvideo.model.shufflenet import ShuffleNetV2
+
+
+class SipMask(nn.Module):
+    """The dense network.
+
+    Args:
+        config: configuration; its input, post-processing and tracker sections are not read here.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        trunk = config.backbone
+        self.backbone: ResNet | ShuffleNetV2
+        if trunk.name == "shufflenet_v2_x1_0":
+            self.backbone = ShuffleNetV2()
+        else:
+            depth = int(trunk.name.removeprefix("resnet"))
+            self.backbone = ResNet(depth, trunk.style, trunk.deformable_every)
+        neck = FPN if config.neck.name == "fpn" else PAN
+        self.neck: FPN | PAN = neck(self.backbone.out_channels[1:], config.neck.channels)
+        self.head = SipMaskHead(
+            config.head,
+            config.neck.channels,
+            len(config.class_names),
+            self.neck.strides,
+            self.backbone.out_channels[0],
+        )
+
+    @property
+    def basis_stride(self) -> int:
+        """Model-input pixels per basis-mask pixel."""
+        return 8 // self.head.config.basis_upsample
+
+    def pyramid(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Images float [B, 3, H, W] to pyramid levels and the backbone's stride-4 map."""
+        stem, *features = self.backbone(images)
+        return self.neck(features), stem
+
+    def forward(self, images: Tensor) -> HeadOutputs:
+        """Images float [B, 3, H, W] (normalised, sides multiples of 32) to raw outputs."""
+        result: HeadOutputs = self.head(*self.pyramid(images))
+        return result
