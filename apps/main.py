@@ -1,0 +1,49 @@
+"""The command ``sipvideo``: finds the sub-command and hands the rest of the line to it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+COMMANDS = {
+    "video": "segment and track videos and picture sequences, save the results",
+    "weights": "show what a weights file holds",
+    "config": "list the configurations, show one in full",
+    "bench": "measure speed on this machine",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line; returns its exit code.
+
+    Only the chosen command's module is imported, so that help and errors come at once.
+    """
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="sipvideo",
+        description="Real-time video instance segmentation.",
+        epilog=f"commands:\n{listing}\n\nsipvideo COMMAND --help tells more about one of them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"sipvideo {_version()}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    own = next((k for k, text in enumerate(arguments) if not text.startswith("-")), 0) + 1
+    chosen = parser.parse_args(arguments[:own]).command
+    code: int = importlib.import_module(f"sipvideo.apps.{chosen}").main(arguments[own:])
+    return code
+
+
+def _version() -> str:
+    try:
+        return metadata.version("sipvideo")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

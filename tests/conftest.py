@@ -1,0 +1,15 @@
+"""Settings for all tests."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Small tensors gain nothing from threads, and results stay the same on any number of cores. PyTorch reads
+# this when it is first imported; commands started by tests inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples in every run: a test that fails, fails for everyone.
+settings.register_profile("sipvideo", deadline=None, derandomize=True)
+settings.load_profile("sipvideo")
