@@ -81,8 +81,8 @@ class FeatureAlignment(nn.Module):
         self.groups = groups
         self.offset = nn.Conv2d(4, groups * 18, 1, bias=False)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
-        # The published models without tower norms still carry this module's parameters, unused.
-        self.norm = nn.GroupNorm(32, channels)
+        # The published models without norms still carry this one's parameters, unused.
+        self.norm = nn.Identity() if bias and not norm else nn.GroupNorm(32, channels)
         self.use_norm = norm
 
     def forward(self, feature: Tensor, distances: Tensor) -> Tensor:
