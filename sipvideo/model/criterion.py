@@ -350,12 +350,12 @@ class SipMaskLoss:
         errors, weights = [], []
         for one in masks:
             probabilities = one.probabilities.detach()
-            expected, weight = losses.rescoring_targets(
+            overlaps, weight = losses.rescoring_targets(
                 probabilities, one.targets, one.windows, one.areas
             )
             scores = mask_scoring(one.windows.paste(probabilities).unsqueeze(1))
             score = scores.gather(1, one.labels.unsqueeze(1)).squeeze(1)
-            errors.append((weight * (score - expected).square()).sum())
+            errors.append((weight * (score - overlaps).square()).sum())
             weights.append(weight.sum())
         return torch.stack(errors).sum() / (0.1 + torch.stack(weights).sum())
 
@@ -371,27 +371,22 @@ class SipMaskLoss:
         assert predictions.reference_embeddings is not None
         total, right, count = predictions.embeddings.sum() * 0, 0, 0
         for item, (truth, one) in enumerate(zip(truths, masks, strict=True)):
-            if (
-                truth.reference_boxes is None
-                or truth.reference_index is None
-                or not len(one.objects)
-            ):
+            if truth.reference_boxes is None or truth.reference_index is None or not len(one.boxes):
                 continue
             boxes = truth.reference_boxes.to(one.boxes)
             jitter = (
-                torch.empty(len(boxes), 4).uniform_(-JITTER, JITTER)
+                torch.empty(boxes.shape).uniform_(-JITTER, JITTER)
                 if jitters is None
                 else jitters[item]
-            ).to(boxes)
-            centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-            shifted = centres + (boxes[:, 2:] - boxes[:, :2]).abs() * jitter[:, :2]
-            own = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
-            logits = losses.track_logits(
-                losses.embeddings_at(predictions.embeddings[item].float(), own, EMBEDDING_STRIDE),
-                losses.embeddings_at(
-                    predictions.reference_embeddings[item].float(), shifted, EMBEDDING_STRIDE
-                ),
             )
+            here, there = (
+                losses.embeddings_at(embedding_map[item].float(), centres, EMBEDDING_STRIDE)
+                for embedding_map, centres in (
+                    (predictions.embeddings, losses.box_centres(one.boxes)),
+                    (predictions.reference_embeddings, losses.box_centres(boxes, jitter)),
+                )
+            )
+            logits = losses.track_logits(here, there)
             wanted = truth.reference_index.to(one.objects)[one.objects]
             total = total + F.cross_entropy(logits, wanted)
             right += int((logits.argmax(1) == wanted).sum())

@@ -162,6 +162,14 @@ def mask_alignment_weights(scores: Tensor, overlaps: Tensor, epsilon: float = 1e
     return weights * len(weights) / nonzero(total)
 
 
+def box_centres(boxes: Tensor, jitter: Tensor | None = None) -> Tensor:
+    """Centres x, y [N, 2] of boxes [N, 4], shifted by ``jitter`` [N, 2 or more] (columns 0, 1) times their sides."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    if jitter is None:
+        return centres
+    return centres + (boxes[:, 2:] - boxes[:, :2]).abs() * jitter[:, :2].to(boxes)
+
+
 def embeddings_at(embedding_map: Tensor, points: Tensor, stride: int) -> Tensor:
     """Embeddings at the cells of points; a point outside reads the nearest cell.
 

@@ -64,11 +64,6 @@ class GroundTruth:
                 f"reference_index: expected 0..{last}, got {self.reference_index.tolist()}"
             )
 
-    def to(self, device: torch.device | str) -> GroundTruth:
-        """The same objects on another device."""
-        fields = (self.boxes, self.labels, self.masks, self.reference_boxes, self.reference_index)
-        return GroundTruth(*(None if f is None else f.to(device) for f in fields))  # type: ignore[arg-type]
-
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
