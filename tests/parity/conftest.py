@@ -1,0 +1,58 @@
+"""Reference models and numbers for the parity tests."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sipvideo.config import Config, load_config
+from sipvideo.model import checkpoint
+from sipvideo.model.segmenter import FrameSegmenter
+from sipvideo.model.sipmask import SipMask
+from tests.parity.weights import reference_state_dict
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "parity"
+
+# More reference numbers than can be committed (one of them a COCO picture): beside a checkout, or named here.
+MORE = Path(os.environ.get("SIPVIDEO_PARITY", Path(__file__).parents[3] / "shared" / "parity"))
+
+
+def published_checkpoint(path: Path, which: str, calibration: str) -> Path:
+    """Writes a checkpoint as the published training code does."""
+    shapes = json.loads((FIXTURES / "shapes.json").read_text())[which]
+    calibrated = dict(np.load(FIXTURES / calibration))
+    state = reference_state_dict({k: tuple(v) for k, v in shapes.items()}, calibrated)
+    torch.save({"meta": {"epoch": 12, "CLASSES": ("a", "b")}, "state_dict": state}, path)
+    return path
+
+
+def segmenter(config: Config, path: Path) -> FrameSegmenter:
+    """The reference weights in our model."""
+    model = SipMask(config)
+    checkpoint.load_weights(model, checkpoint.read(path))
+    return FrameSegmenter(model, config)
+
+
+@pytest.fixture(scope="session")
+def vis_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vis") / "sipmask_vis_r50.pth"
+    return published_checkpoint(path, "vis", "calib.npz")
+
+
+@pytest.fixture(scope="session")
+def vis(vis_checkpoint: Path) -> FrameSegmenter:
+    config = load_config("vis_sipmask_r50_caffe_fpn_gn_1x", ["input.size=[256, 144]"])
+    return segmenter(config, vis_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> FrameSegmenter:
+    path = tmp_path_factory.mktemp("coco") / "sipmask_r50_ssd_6x.pth"
+    published_checkpoint(path, "coco", "calib_coco_r50_ssd_6x.npz")
+    overrides = ["input.size=[288, 288]", "postprocess.score_threshold=0.05"]
+    return segmenter(load_config("mmdet_sipmask_r50_caffe_fpn_ssd_6x", overrides), path)
