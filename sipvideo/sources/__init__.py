@@ -1,0 +1,53 @@
+"""Where frames come from: video files, folders of pictures, cameras, network streams.
+
+A source is a context manager and an iterable of :class:`~sipvideo.structures.Frame`. Iterating is a generator:
+whoever stops early, or closes the source, ends the decoding at once. Pictures leave this package upright and RGB;
+nothing else in the program knows about BGR, rotation marks or codecs.
+"""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from sipvideo.sources.camera import Camera
+from sipvideo.sources.pictures import PICTURE_SUFFIXES, ImageFolder, read_picture
+from sipvideo.sources.source import Source
+from sipvideo.sources.video import NetworkStream, VideoFile
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "Camera",
+    "ImageFolder",
+    "NetworkStream",
+    "Source",
+    "VideoFile",
+    "open_source",
+    "read_picture",
+]
+
+
+def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
+    """Opens what a person typed: ``0`` a camera, ``rtsp://...`` a stream, a folder or pattern pictures, else a video.
+
+    Args:
+        text: camera index, device path, address, folder, pattern, picture or video file.
+        fps: pictures per second for folders and patterns.
+        timeout: seconds to wait for cameras and network addresses.
+
+    Raises:
+        SourceError: it cannot be opened; the line says why.
+    """
+    path = Path(text)
+    if text.isascii() and text.isdigit():
+        return Camera(int(text), timeout=timeout)
+    if text.startswith("/dev/video"):
+        return Camera(text, timeout=timeout)
+    if "://" in text and not path.exists():
+        scheme, _, rest = text.partition("://")
+        return VideoFile(rest) if scheme == "file" else NetworkStream(text, timeout)
+    if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
+        return ImageFolder(text, fps)
+    if not path.exists() and glob.has_magic(text):
+        return ImageFolder(text, fps)
+    return VideoFile(path)
