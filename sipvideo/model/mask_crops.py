@@ -93,8 +93,10 @@ class CropWindows:
     def paste(self, flat: Tensor) -> Tensor:
         """Flat values on full maps that are 0 elsewhere: [T] to [N, H, W]."""
         maps = flat.new_zeros(len(self), *self.map_size)
-        for full, piece, (x0, y0, x1, y1) in zip(maps, self.split(flat), self.windows, strict=True):
-            full[y0:y1, x0:x1] = piece
+        for n, (piece, (x0, y0, x1, y1)) in enumerate(
+            zip(self.split(flat), self.windows, strict=True)
+        ):
+            maps[n, y0:y1, x0:x1] = piece
         return maps
 
     def sub_regions(self, flat: Tensor) -> Iterator[tuple[int, int, slice, slice, Tensor]]:
@@ -147,6 +149,7 @@ def mask_logits(basis: Tensor, coefficients: Tensor, windows: CropWindows) -> Te
     Returns:
         float [T], flat; differentiable with respect to basis and coefficients.
     """
-    parts = coefficients.view(len(coefficients), -1, basis.shape[0])
+    count, size = coefficients.shape
+    parts = coefficients.view(count, size // len(basis), len(basis))
     flat: Tensor = _Assemble.apply(basis.permute(1, 2, 0).contiguous(), parts, windows)
     return flat
