@@ -248,9 +248,10 @@ class SipMaskHead(nn.Module):
             self.alignment = FeatureAlignment(
                 channels, config.alignment_groups, config.norm == "group", bool(config.tower_bias)
             )
-        self.coefficients = nn.Conv2d(
-            channels, config.bases * config.sub_regions**2, kernel, padding=kernel // 2
-        )
+        # After an alignment of its own, that already looks around, a 1x1 convolution is enough.
+        size = 1 if config.alignment == "coefficients" else kernel
+        count = config.bases * config.sub_regions**2
+        self.coefficients = nn.Conv2d(channels, count, size, padding=size // 2)
         self.basis = BasisBranch(config, channels, stem_channels)
         if config.embedding:
             self.track_tower = tower(config.track_units)

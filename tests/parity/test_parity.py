@@ -191,7 +191,7 @@ def test_a_wrong_coefficient_would_be_noticed(vis: FrameSegmenter) -> None:
     tracker = PaperTracker(TrackerConfig(preset="paper", label_weight=9.0))
     worst = 0.0
     for key, _, _ in tracked(vis, tracker):
-        expected = stored[key + "comp_scores"] if key + "comp_scores" in stored else None
+        expected = stored.get(key + "comp_scores")
         if expected is not None and expected.shape == tracker.last_scores.shape:
             worst = max(worst, float(np.abs(tracker.last_scores - expected).max()))
     assert worst > 0.5
