@@ -1,0 +1,173 @@
+"""What a training step minimises: a model and a batch of views to named losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from sipvideo.data import Batch
+from sipvideo.model.head import EMBEDDING_STRIDE, HeadOutputs
+from sipvideo.model.losses import embeddings_at
+from sipvideo.model.mask_crops import CropWindows, mask_logits
+from sipvideo.model.sipmask import SipMask
+from sipvideo.model.targets import boxes_at, locations
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """P cells of one picture from which masks are predicted.
+
+    Attributes:
+        objects: int64 [P], rows of the picture's objects.
+        level, row, column: int64 [P], the cells.
+        boxes: float [P, 4], the boxes predicted there, input pixels.
+    """
+
+    objects: Tensor
+    level: Tensor
+    row: Tensor
+    column: Tensor
+    boxes: Tensor
+
+
+@dataclass(frozen=True)
+class MasksOnFrozenDetector:
+    """Masks and embeddings on top of a detector that already works and is not changed.
+
+    Masks are learnt where that detector would read them: at the cells that rank first by class score times
+    overlap, inside the boxes predicted there. Embeddings of an object must agree between the two views of its
+    picture and differ from all other objects of the batch.
+
+    Attributes:
+        cells: most cells per object.
+        min_iou: cells whose predicted box overlaps the object's box less are not used.
+        dice: weight of the dice loss beside binary cross-entropy.
+        track: weight of the embedding loss.
+        temperature: cosine similarities are divided by it.
+        new_similarity: the similarity at which "not in the other view" is as likely as a match.
+        jitter: largest shift of a box's centre before its embedding is read, in box sides.
+        bfloat16: run the network's convolutions in this precision, faster on CPUs that support it.
+    """
+
+    cells: int = 3
+    min_iou: float = 0.5
+    dice: float = 1.0
+    track: float = 0.5
+    temperature: float = 0.1
+    new_similarity: float = 0.5
+    jitter: float = 0.1
+    bfloat16: bool = False
+
+    def __call__(self, model: SipMask, batch: Batch) -> dict[str, Tensor]:
+        """Losses "mask" and, for a model with embeddings, "track".
+
+        Args:
+            model: the network.
+            batch: views; views 2k and 2k + 1 show the same picture.
+        """
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bfloat16):
+            outputs = _single(model(batch.images))
+        losses = [self._masks(model, outputs, batch, item) for item in range(len(batch.boxes))]
+        per_mask = torch.cat(losses)
+        terms = {"mask": per_mask.sum() / max(len(per_mask), 1)}
+        if outputs.embedding_features:
+            maps = model.head.embedding_map(outputs.embedding_features)
+            terms["track"] = self.track * self._track(maps, batch)
+        return terms
+
+    def _masks(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> Tensor:
+        """Loss of each mask of one view, float [P]."""
+        places = self.places(model, outputs, batch, item)
+        if not len(places.objects):
+            return outputs.basis_masks.sum().expand(1)[:0]
+        basis = outputs.basis_masks[item]
+        stride = model.basis_stride
+        windows = CropWindows.of(
+            places.boxes / stride,
+            (basis.shape[1], basis.shape[2]),
+            model.head.config.sub_regions,
+        )
+        coefficients = torch.cat(
+            [
+                model.head.coefficients_at(
+                    outputs, item, level, places.row[chosen], places.column[chosen]
+                )
+                for level in range(len(model.head.strides))
+                if (chosen := places.level == level).any()
+            ]
+        )
+        logits = mask_logits(basis, coefficients, windows)
+        # The share of each basis pixel that the object covers: its edge is known finer than the basis.
+        covered = F.avg_pool2d(batch.masks[item].float().unsqueeze(0), stride)[0]
+        targets = windows.cut(covered, places.objects)
+        areas = torch.tensor(windows.areas, device=logits.device).clamp(min=1)
+        errors = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        probabilities = logits.sigmoid()
+        both = windows.sums(probabilities * targets)
+        each = windows.sums(probabilities.square() + targets.square())
+        return windows.sums(errors) / areas + self.dice * (1 - (2 * both + 1) / (each + 1))
+
+    @torch.no_grad()
+    def places(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> Places:
+        """The cells where the detector finds each object of one view, level by level."""
+        sizes = [(level.shape[2], level.shape[3]) for level in outputs.class_logits]
+        points = locations(sizes, model.head.strides, outputs.basis_masks.device)
+        cells = [
+            torch.stack((torch.full_like(i, level), i.div(w, rounding_mode="floor"), i % w))
+            for level, (h, w) in enumerate(sizes)
+            for i in [torch.arange(h * w, device=outputs.basis_masks.device)]
+        ]
+        level, row, column = torch.cat(cells, 1)
+        distances = torch.cat([d[item].flatten(1).t() for d in outputs.box_distances])
+        logits = torch.cat([c[item].flatten(1) for c in outputs.class_logits], 1)
+        boxes = boxes_at(torch.cat(points), distances)
+        overlap = box_iou(batch.boxes[item], boxes)
+        rank = logits[batch.labels[item]].sigmoid() * overlap * (overlap >= self.min_iou)
+        best = rank.topk(min(self.cells, rank.shape[1]), 1)
+        objects, which = torch.nonzero(best.values > 0, as_tuple=True)
+        at = best.indices[objects, which]
+        order = level[at].argsort(stable=True)
+        objects, at = objects[order], at[order]
+        return Places(objects, level[at], row[at], column[at], boxes[at])
+
+    def _track(self, maps: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy of every object against the objects of all other views and "new".
+
+        As the published track loss (a softmax over reference objects and a new one), on cosine similarities.
+        """
+        found = []
+        for embedding_map, boxes in zip(maps, batch.boxes, strict=True):
+            sides = boxes[:, 2:] - boxes[:, :2]
+            shift = (torch.rand_like(sides) * 2 - 1) * self.jitter * sides
+            centres = (boxes[:, :2] + boxes[:, 2:]) / 2 + shift
+            found.append(embeddings_at(embedding_map, centres, EMBEDDING_STRIDE))
+        embeddings = F.normalize(torch.cat(found), dim=1)
+        if not len(embeddings):
+            return maps.sum() * 0
+        counts = torch.tensor([len(ids) for ids in batch.object_ids], device=maps.device)
+        view = torch.arange(len(counts), device=maps.device).repeat_interleave(counts)
+        ids = torch.cat(batch.object_ids)
+        picture = view.div(2, rounding_mode="floor")
+        other_view = view[:, None] != view
+        same = other_view & (picture[:, None] == picture) & (ids[:, None] == ids)
+        similarity = (embeddings @ embeddings.t()).masked_fill(~other_view, -torch.inf)
+        new = similarity.new_full((len(ids), 1), self.new_similarity)
+        logits = torch.cat((new, similarity), 1) / self.temperature
+        target = torch.where(same.any(1), same.float().argmax(1) + 1, 0)
+        return F.cross_entropy(logits, target)
+
+
+def _single(outputs: HeadOutputs) -> HeadOutputs:
+    """The same outputs in single precision."""
+
+    def convert(value: Tensor | list[Tensor]) -> Any:
+        return value.float() if isinstance(value, Tensor) else [level.float() for level in value]
+
+    return HeadOutputs(
+        **{field.name: convert(getattr(outputs, field.name)) for field in fields(outputs)}
+    )
