@@ -211,7 +211,7 @@ class SipMaskLoss:
             for item, truth in enumerate(truths)
         ]
         mask_loss = torch.stack([one.loss.sum() for one in masks]).sum() / len(masks)
-        if self.config.halve_large_mask_loss and float(mask_loss) > 1:
+        if self.config.halve_large_mask_loss and mask_loss.item() > 1:
             mask_loss = mask_loss / 2
         terms["mask"] = mask_loss * self.config.mask_weight
         if predictions.mask_scoring is not None:
