@@ -161,6 +161,15 @@ def test_the_smaller_of_two_objects_wins_wherever_both_are_allowed() -> None:
     assert centre.any()
 
 
+def test_areas_count_the_last_pixel() -> None:
+    # 10 x 41 is less than 20.5 x 20.4, but with a pixel more per side it is more.
+    narrow, square = [47.0, 31.5, 57.0, 72.5], [41.75, 41.8, 62.25, 62.2]
+    both = assigned([narrow, square]).objects
+    contested = (assigned([narrow]).objects == 0) & (assigned([square]).objects == 0)
+    assert contested.any()
+    assert (both[contested] == 1).all()
+
+
 def test_points_on_the_border_of_a_box_are_background() -> None:
     # Points of the finest level are at 4, 12, 20, ...; only x = 12 is strictly inside.
     found = assigned([[4.0, 4.0, 20.0, 20.0]])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sipvideo.config import load_config
 from sipvideo.model import checkpoint
 from sipvideo.model.criterion import JITTER, LossValues, Predictions, SipMaskLoss
-from sipvideo.model.losses import box_centres, embeddings_at
+from sipvideo.model.losses import box_centres, embeddings_at, mask_targets
 from sipvideo.model.mask_crops import CropWindows, mask_logits
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.targets import GroundTruth, assign, boxes_at, locations
@@ -90,7 +90,8 @@ def test_boxes_masks_and_embeddings_of_the_positives_equal_the_reference(
     strides = (8, 16, 32, 64, 128)
     points = locations([(m.shape[2], m.shape[3]) for m in predictions.class_logits], strides)
     for item, truth in enumerate(truths(batch)):
-        positive = assign(points, strides, truth).labels >= 0
+        found = assign(points, strides, truth)
+        positive = found.labels >= 0
 
         def picked(levels: Any, item: int = item, positive: Tensor = positive) -> Tensor:
             flat = torch.cat([level[item].detach().flatten(1) for level in levels], 1)
@@ -102,6 +103,9 @@ def test_boxes_masks_and_embeddings_of_the_positives_equal_the_reference(
         windows = CropWindows.of(boxes / 2, (basis.shape[1], basis.shape[2]))
         masks = mask_logits(basis, picked(predictions.coefficients), windows).sigmoid()
         np.testing.assert_allclose(windows.sums(masks), batch[f"pos_mask_sum_{item}"], rtol=1e-4)
+        annotated = mask_targets(truth.masks, 2, windows.map_size)
+        targets = windows.cut(annotated, found.objects[positive])
+        np.testing.assert_array_equal(windows.sums(targets), batch[f"pos_gtmask_sum_{item}"])
         own = embeddings_at(predictions.embeddings[item].detach(), box_centres(boxes), 8)
         np.testing.assert_allclose(own[:, ::8], batch[f"track_pos_{item}"], rtol=1e-3, atol=1e-3)
         assert truth.reference_boxes is not None
