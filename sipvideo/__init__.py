@@ -1,0 +1,31 @@
+"""sipvideo: real-time video instance segmentation.
+
+>>> import sipvideo
+>>> segmenter = sipvideo.load()  # doctest: +SKIP
+>>> for result in segmenter.run(sipvideo.open_source("clip.mp4")):  # doctest: +SKIP
+...     print(result.track_ids, result.detections.labels)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sipvideo.build import load
+    from sipvideo.sources import open_source
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "open_source"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports PyTorch and the video libraries only when they are used."""
+    if name == "load":
+        from sipvideo.build import load
+
+        return load
+    if name == "open_source":
+        from sipvideo.sources import open_source
+
+        return open_source
+    raise AttributeError(f"module 'sipvideo' has no attribute {name!r}")

@@ -21,4 +21,6 @@ def iou(a: NDArray[np.float32], b: NDArray[np.float32], pixel: float = 0.0) -> N
     area_a = (a[:, 2] - a[:, 0] + np.float32(pixel)) * (a[:, 3] - a[:, 1] + np.float32(pixel))
     area_b = (b[:, 2] - b[:, 0] + np.float32(pixel)) * (b[:, 3] - b[:, 1] + np.float32(pixel))
     union = area_a[:, None] + area_b[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union != 0)
+    result: NDArray[np.float32] = np.zeros_like(intersection)
+    np.divide(intersection, union, out=result, where=union != 0)
+    return result

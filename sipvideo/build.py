@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from sipvideo.config import Config, load_config
-from sipvideo.errors import CheckpointError, ConfigError
+from sipvideo.errors import ConfigError
 from sipvideo.model import checkpoint
 from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.model.sipmask import SipMask
@@ -32,7 +32,7 @@ def load(
             the weights file.
         weights: a ``.safetensors`` file of this project or a published SipMask checkpoint; by default the
             packaged weights.
-        device: "cpu", "cuda", "mps", or "auto" for the best present.
+        device: "cpu", "cuda", "cuda:1", ... or "auto": CUDA where there is one, else the CPU.
         overrides: ``section.key=value`` changes of the configuration.
 
     Raises:
@@ -59,22 +59,25 @@ def load(
 
 
 def build_segmenter(config: Config, model: SipMask, device: str = "auto") -> VideoSegmenter:
-    """Network, post-processing and tracker of one configuration put together."""
+    """Network, post-processing and tracker of one configuration put together.
+
+    The model is rearranged for inference (:meth:`SipMask.for_inference`): train a copy, not this one.
+    """
     return VideoSegmenter(
-        FrameSegmenter(model, config, choose_device(device)),
+        FrameSegmenter(model.for_inference(), config, choose_device(device)),
         build_tracker(config.tracker),
         config.class_names,
     )
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, then Apple's MPS, then the CPU.
+    """The device of that name; "auto" is CUDA where there is one, else the CPU.
 
     Raises:
         ConfigError: unknown or absent device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sipvideo.classes import CLASS_SETS
 from sipvideo.errors import ConfigError
@@ -31,7 +31,7 @@ class InputConfig(Section):
     """keep_ratio: fit inside ``size``; stretch: to exactly ``size``; shortest_edge: the FCOS tree's rule, by Pillow."""
     size: tuple[int, int] = (640, 360)
     """Long and short side in pixels (keep_ratio, shortest_edge), or width and height (stretch)."""
-    pad_multiple: int = Field(32, ge=1)
+    pad_multiple: int = Field(default=32, ge=1)
     channel_order: Literal["bgr", "rgb"] = "bgr"
     mean: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
     """Subtracted per channel, in ``channel_order``, from 0..255."""
@@ -44,8 +44,14 @@ class BackboneConfig(Section):
     name: Literal["resnet50", "resnet101", "shufflenet_v2_x1_0"] = "resnet50"
     style: Literal["caffe", "pytorch"] = "caffe"
     """Where a ResNet bottleneck keeps its stride: first 1x1 (caffe) or 3x3 (pytorch)."""
-    deformable_every: int = Field(0, ge=0)
+    deformable_every: int = Field(default=0, ge=0)
     """SipMask++: every n-th block of layer2-4 has a deformable 3x3 convolution; 0 means none."""
+
+    @model_validator(mode="after")
+    def _deformable_has_no_stride(self) -> BackboneConfig:
+        if self.deformable_every and (self.style != "caffe" or "resnet" not in self.name):
+            raise ValueError("deformable_every needs a ResNet of style caffe")
+        return self
 
 
 class NeckConfig(Section):
@@ -77,7 +83,7 @@ class HeadConfig(Section):
     )
     """What reads the feature aligned to the predicted box (section 3.2 of the paper)."""
     alignment_groups: int = 4
-    sub_regions: int = Field(2, ge=1)
+    sub_regions: int = Field(default=2, ge=1)
     """Each box is split into sub_regions x sub_regions parts with coefficients of their own (section 3.1)."""
     bases: int = 32
     basis_channels: int = 512
@@ -100,36 +106,44 @@ class PostprocessConfig(Section):
     """What ``score_threshold`` looks at: the final score, or the class probability alone."""
     candidate_rule: Literal["location", "location_and_class"] = "location"
     """Top candidates per level are locations, or (location, class) pairs above the threshold (FCOS tree)."""
-    score_threshold: float = Field(0.03, ge=0, le=1)
+    score_threshold: float = Field(default=0.03, ge=0, le=1)
     nms: Literal["fast", "classwise"] = "fast"
-    nms_iou: float = Field(0.5, ge=0, le=1)
+    nms_iou: float = Field(default=0.5, ge=0, le=1)
     nms_pixel: float = 0.0
     """1 for the closed-pixel overlap of the classwise published models, else 0."""
-    max_detections: int = Field(10, ge=1)
-    mask_threshold: float = Field(0.5, gt=0, lt=1)
+    max_detections: int = Field(default=10, ge=1)
+    mask_threshold: float = Field(default=0.5, gt=0, lt=1)
     mask_scale: Literal["frame", "min_ratio"] = "frame"
     """How masks return to the frame: by the recorded scale factors, or 2 / smallest ratio (FCOS tree)."""
 
 
 class TrackerConfig(Section):
-    """Association of detections across frames. ``paper`` is the published rule, ``sipvideo`` ours."""
+    """Association of detections across frames, by one of two presets; each setting names the one it belongs to."""
 
     preset: Literal["sipvideo", "paper"] = "sipvideo"
+    """paper: the published rule, for comparison with published results; sipvideo: ours."""
+
+    birth_score: float = Field(default=0.4, ge=0, le=1)
+    """sipvideo: detections from this score on are confident: they may begin an identity or find a lost one."""
+    keep_score: float = Field(default=0.15, ge=0, le=1)
+    """sipvideo: detections from this score on may still go on with the track that they clearly fit."""
+    match_affinity: float = Field(default=0.15, ge=0, lt=1)
+    """sipvideo: least affinity of a confident detection and its track; higher gives more, but purer identities."""
+    max_age: float = Field(default=2.0, gt=0, le=3600)
+    """sipvideo: seconds that an object is remembered while it is not seen."""
+    max_tracks: int = Field(default=512, ge=1)
+    """sipvideo: bound of the memory; the longest unseen tracks go first."""
+    embedding_momentum: float = Field(default=0.8, ge=0, lt=1)
+    """sipvideo: share of the old embedding that a track keeps at each match."""
+
     score_weight: float = 1.0
+    """paper: weight of the logarithm of the score."""
     iou_weight: float = 2.0
+    """paper: weight of the box overlap."""
     label_weight: float = 10.0
+    """paper: bonus for the label of the memory, and for a new object."""
     memory_survives_empty_first_frame: bool = False
-    """paper only: the published behaviour that a video without objects in its first frame inherits old tracks."""
-    birth_score: float = Field(0.4, ge=0, le=1)
-    """sipvideo only: a new identity starts only at or above this score."""
-    keep_score: float = Field(0.15, ge=0, le=1)
-    """sipvideo only: detections below it are not associated at all."""
-    max_age: float = Field(2.0, gt=0)
-    """sipvideo only: seconds that a track survives unseen."""
-    max_tracks: int = Field(512, ge=1)
-    """sipvideo only: bound of the memory; the longest unseen tracks go first."""
-    embedding_momentum: float = Field(0.8, ge=0, lt=1)
-    """sipvideo only: share of the old embedding kept at each match."""
+    """paper: the published behaviour that a video without objects in its first frame inherits old identities."""
 
 
 class Config(Section):

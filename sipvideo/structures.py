@@ -7,7 +7,7 @@ x1, y1 exclusive. Arrays are numpy; tensors live only inside the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class Detections:
         labels: int64 [N], 0..C-1.
         masks: N compact masks.
         embeddings: float32 [N, E], for association; E = 0 for models without a tracking branch.
-        mask_scores: float32 [N], re-scored quality of the masks (SipMask++); equal to scores otherwise.
+        mask_scores: float32 [N], re-scored quality of the masks (SipMask++); None without re-scoring.
     """
 
     boxes: FloatArray
@@ -73,17 +73,16 @@ class Detections:
     labels: IntArray
     masks: CompactMasks
     embeddings: FloatArray
-    mask_scores: FloatArray = field(default=None)  # type: ignore[assignment]
+    mask_scores: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        if self.mask_scores is None:
-            object.__setattr__(self, "mask_scores", self.scores)
         n = len(self.boxes)
         _expect("Detections.boxes", self.boxes, (None, 4), np.float32)
         _expect("Detections.scores", self.scores, (n,), np.float32)
         _expect("Detections.labels", self.labels, (n,), np.int64)
         _expect("Detections.embeddings", self.embeddings, (n, None), np.float32)
-        _expect("Detections.mask_scores", self.mask_scores, (n,), np.float32)
+        if self.mask_scores is not None:
+            _expect("Detections.mask_scores", self.mask_scores, (n,), np.float32)
         if len(self.masks) != n:
             raise ValueError(f"Detections.masks: expected {n} masks, got {len(self.masks)}")
 
@@ -110,7 +109,7 @@ class Detections:
             labels=self.labels[chosen],
             masks=self.masks[chosen],
             embeddings=self.embeddings[chosen],
-            mask_scores=self.mask_scores[chosen],
+            mask_scores=None if self.mask_scores is None else self.mask_scores[chosen],
         )
 
 

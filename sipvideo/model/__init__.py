@@ -1,0 +1,1 @@
+"""The network and what turns its raw outputs into detections."""

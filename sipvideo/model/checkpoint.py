@@ -116,7 +116,7 @@ def load_weights(model: SipMask, checkpoint: Checkpoint) -> None:
         CheckpointError: names that are missing, unexpected or of another shape, listed.
     """
     expected = model.state_dict()
-    given = {name: tensor for name, tensor in checkpoint.tensors.items()}
+    given = checkpoint.tensors
     optional = {name for name in expected if name.endswith("num_batches_tracked")}
     problems = _listed("missing", expected.keys() - given.keys() - optional)
     problems += _listed("unexpected", given.keys() - expected.keys())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -189,9 +190,7 @@ class MaskScoring(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         channels = (1, 16, 16, 16, 32, 64, 128)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, 2) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2) for a, b in pairwise(channels))
         self.output = nn.Conv2d(channels[-1], num_classes, 1)
 
     def forward(self, masks: Tensor) -> Tensor:

@@ -86,16 +86,18 @@ def deformable_conv(feature: Tensor, offsets: Tensor, weight: Tensor, groups: in
         float [B, O, H, W], equal to ``torchvision.ops.deform_conv2d(padding=1)`` up to rounding.
     """
     if feature.is_cuda or torch.is_grad_enabled():
-        return deform_conv2d(feature, offsets, weight, padding=1)
+        result: Tensor = deform_conv2d(feature, offsets, weight, padding=1)
+        return result
     height, width = feature.shape[2:]
     cells = torch.arange(height * width, device=feature.device)
     rows, columns = torch.div(cells, width, rounding_mode="floor"), cells % width
-    matrix = tap_matrix(weight, groups)
-    maps = []
-    for one, offset in zip(feature, offsets, strict=True):
-        y, x = tap_positions(rows, columns, offset.flatten(1).t())
-        maps.append((sample(one, y, x) @ matrix).t().view(-1, height, width))
-    return torch.stack(maps)
+    taps = [
+        sample(one, *tap_positions(rows, columns, offset.flatten(1).t()))
+        for one, offset in zip(feature, offsets, strict=True)
+    ]
+    # The rows are a channels-last map, and the 1x1 convolution is a faster product than `@` on many CPUs.
+    image = torch.stack(taps).view(len(feature), height, width, -1).permute(0, 3, 1, 2)
+    return F.conv2d(image, tap_matrix(weight, groups).t()[:, :, None, None])
 
 
 def conv_at(feature: Tensor, conv: torch.nn.Conv2d, rows: Tensor, columns: Tensor) -> Tensor:
@@ -114,5 +116,5 @@ def conv_at(feature: Tensor, conv: torch.nn.Conv2d, rows: Tensor, columns: Tenso
         return F.linear(feature[:, rows, columns].t(), conv.weight.flatten(1), conv.bias)
     no_offsets = feature.new_zeros(len(rows), 18)
     taps = sample(feature, *tap_positions(rows, columns, no_offsets))
-    result = taps @ tap_matrix(conv.weight, 1)
+    result: Tensor = taps @ tap_matrix(conv.weight, 1)
     return result if conv.bias is None else result + conv.bias

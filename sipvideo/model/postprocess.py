@@ -74,9 +74,10 @@ class Postprocess:
             self.head.config.sub_regions,
         )
         basis_size = (outputs.basis_masks.shape[-2], outputs.basis_masks.shape[-1])
-        mask_scores = kept.score
-        if self.head.config.rescoring and len(boxes):
-            mask_scores = kept.score * self._rescored(probabilities, kept.label, basis_size)
+        mask_scores = None
+        if self.head.config.rescoring:
+            quality = self._rescored(probabilities, kept.label, basis_size)
+            mask_scores = (kept.score * quality).float().cpu().numpy()
         return Detections(
             boxes=boxes.float().cpu().numpy(),
             scores=kept.score.float().cpu().numpy(),
@@ -89,7 +90,7 @@ class Postprocess:
                 self.config.mask_threshold,
             ),
             embeddings=self.head.embeddings_at(outputs, item, boxes * scale).float().cpu().numpy(),
-            mask_scores=mask_scores.float().cpu().numpy(),
+            mask_scores=mask_scores,
         )
 
     def candidates(self, outputs: HeadOutputs, geometry: Geometry, item: int) -> Candidates:
@@ -98,13 +99,18 @@ class Postprocess:
             self._level_candidates(outputs, geometry, item, level)
             for level in range(len(outputs.class_logits))
         ]
-        allowed = [part.allowed for part in parts if part.allowed is not None]
+
+        def joined(name: str) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts])
+
         return Candidates(
-            *(
-                torch.cat([getattr(part, name) for part in parts])
-                for name in ("boxes", "scores", "class_probabilities", "level", "row", "column")
-            ),
-            allowed=torch.cat(allowed) if allowed else None,
+            boxes=joined("boxes"),
+            scores=joined("scores"),
+            class_probabilities=joined("class_probabilities"),
+            level=joined("level"),
+            row=joined("row"),
+            column=joined("column"),
+            allowed=None if parts[0].allowed is None else joined("allowed"),
         )
 
     def _level_candidates(
@@ -192,7 +198,7 @@ class Postprocess:
         size = head.config.bases * head.config.sub_regions**2
         result = outputs.basis_masks.new_zeros(len(index), size)
         levels = candidates.level[index]
-        for level in levels.unique().tolist():
+        for level in sorted(set(levels.tolist())):
             here = torch.nonzero(levels == level).squeeze(1)
             rows, columns = candidates.row[index[here]], candidates.column[index[here]]
             result[here] = head.coefficients_at(outputs, item, level, rows, columns)
@@ -209,7 +215,7 @@ class Postprocess:
             full = mask.probability.new_zeros(1, 1, *basis_size)
             full[0, 0, mask.y0 : mask.y0 + height, mask.x0 : mask.x0 + width] = mask.probability
             scores.append(self.head.mask_scoring(full)[0, label])
-        return torch.stack(scores)
+        return torch.stack(scores) if scores else labels.new_zeros(0, dtype=torch.float32)
 
 
 def _top(rank: Tensor, most: int) -> Tensor:

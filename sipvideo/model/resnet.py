@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import Bottleneck
 
 from sipvideo.model.ops import deformable_conv
@@ -22,7 +23,7 @@ class DeformableConv(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.weight = conv.weight
-        self.conv_offset = nn.Conv2d(conv.in_channels, 18, 3, conv.stride, padding=1)
+        self.conv_offset = nn.Conv2d(conv.in_channels, 18, 3, padding=1)
         nn.init.zeros_(self.conv_offset.weight)
         nn.init.zeros_(self.conv_offset.bias)  # type: ignore[arg-type]
 
@@ -61,7 +62,17 @@ class ResNet(nn.Module):
             if deformable_every:
                 for block in stage[::deformable_every]:
                     assert isinstance(block, Bottleneck)
-                    block.conv2 = DeformableConv(block.conv2)  # type: ignore[assignment]
+                    block.conv2 = DeformableConv(block.conv2)
+
+    def fold_norms(self) -> None:
+        """Folds the batch norms into the convolutions before them; for inference only, cannot be undone."""
+        _fold(self, "conv1", "bn1")
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                for i in (1, 2, 3):
+                    _fold(block, f"conv{i}", f"bn{i}")
+                if block.downsample is not None:
+                    _fold(block.downsample, "0", "1")
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Image float [B, 3, H, W] to the maps C2..C5 at strides 4, 8, 16, 32."""
@@ -71,3 +82,10 @@ class ResNet(nn.Module):
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)
         return [c2, c3, c4, self.layer4(c4)]
+
+
+def _fold(module: nn.Module, conv: str, norm: str) -> None:
+    convolution, batch_norm = module.get_submodule(conv), module.get_submodule(norm)
+    if isinstance(convolution, nn.Conv2d) and isinstance(batch_norm, nn.BatchNorm2d):
+        setattr(module, conv, fuse_conv_bn_eval(convolution.eval(), batch_norm.eval()))
+        setattr(module, norm, nn.Identity())

@@ -40,7 +40,8 @@ class FrameSegmenter:
         """Detections of frames of one size; equal to calling one by one up to rounding."""
         inputs = [self.transform(frame) for frame in frames]
         images = torch.stack([torch.from_numpy(image) for image, _ in inputs])
-        outputs = self.network(images.to(self.device, non_blocking=True))
+        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        outputs = self.network(images)
         return [
             self.postprocess(outputs, geometry, item) for item, (_, geometry) in enumerate(inputs)
         ]

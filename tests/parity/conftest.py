@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from sipvideo.config import Config, load_config
-from sipvideo.model import checkpoint
+from sipvideo import build
 from sipvideo.model.segmenter import FrameSegmenter
-from sipvideo.model.sipmask import SipMask
 from tests.parity.weights import reference_state_dict
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "parity"
@@ -31,11 +29,11 @@ def published_checkpoint(path: Path, which: str, calibration: str) -> Path:
     return path
 
 
-def segmenter(config: Config, path: Path) -> FrameSegmenter:
-    """The reference weights in our model."""
-    model = SipMask(config)
-    checkpoint.load_weights(model, checkpoint.read(path))
-    return FrameSegmenter(model, config)
+def segmenter(name: str, path: Path, overrides: list[str]) -> FrameSegmenter:
+    """The reference weights in our model, built as every command builds it."""
+    segment = build.load(name, path, "cpu", overrides).segment
+    assert isinstance(segment, FrameSegmenter)
+    return segment
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +44,8 @@ def vis_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def vis(vis_checkpoint: Path) -> FrameSegmenter:
-    config = load_config("vis_sipmask_r50_caffe_fpn_gn_1x", ["input.size=[256, 144]"])
-    return segmenter(config, vis_checkpoint)
+    name = "vis_sipmask_r50_caffe_fpn_gn_1x"
+    return segmenter(name, vis_checkpoint, ["input.size=[256, 144]"])
 
 
 @pytest.fixture(scope="session")
@@ -55,4 +53,4 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> FrameSegmenter:
     path = tmp_path_factory.mktemp("coco") / "sipmask_r50_ssd_6x.pth"
     published_checkpoint(path, "coco", "calib_coco_r50_ssd_6x.npz")
     overrides = ["input.size=[288, 288]", "postprocess.score_threshold=0.05"]
-    return segmenter(load_config("mmdet_sipmask_r50_caffe_fpn_ssd_6x", overrides), path)
+    return segmenter("mmdet_sipmask_r50_caffe_fpn_ssd_6x", path, overrides)
