@@ -1,0 +1,22 @@
+"""Where results go: annotated videos and pictures, benchmark files, json lines, label maps, tables.
+
+Every sink is a context manager with ``write(result)`` and ``close()``; see :class:`Sink` for what happens on errors.
+"""
+
+from sipvideo.sinks.pictures import AnnotatedPicture, AnnotatedPictures, LabelMapPngs
+from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults
+from sipvideo.sinks.sink import Sink
+from sipvideo.sinks.table import TrackTable
+from sipvideo.sinks.video import AnnotatedVideo
+
+__all__ = [
+    "AnnotatedPicture",
+    "AnnotatedPictures",
+    "AnnotatedVideo",
+    "CocoRleLines",
+    "LabelMapPngs",
+    "MotsText",
+    "Sink",
+    "TrackTable",
+    "YouTubeVISResults",
+]

@@ -1,0 +1,183 @@
+"""The annotated video: H.264 in mp4, with the source's own clock and sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from numpy.typing import NDArray
+
+from sipvideo.errors import SinkError
+from sipvideo.sinks.audio import AudioTrack
+from sipvideo.sinks.sink import Sink
+from sipvideo.structures import FrameResult
+
+FINEST_TICK = Fraction(1, 90_000)
+BT709 = 1
+
+
+class Clip(Protocol):
+    """What an annotated video wants to know of its source; every Source fits."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file with the sound, None where there is none."""
+
+    @property
+    def frame_count(self) -> int | None:
+        """Number of frames as declared."""
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds."""
+
+    @property
+    def fps(self) -> float | None:
+        """Average frames per second."""
+
+    @property
+    def start(self) -> float | None:
+        """Timestamp of second 0; None: the first frame's."""
+
+    @property
+    def time_base(self) -> Fraction | None:
+        """Unit of the timestamps."""
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel divided by its height."""
+
+
+class AnnotatedVideo(Sink):
+    """An mp4 that plays everywhere (H.264, yuv420p, index at the front).
+
+    Every frame keeps its presentation time, also at a variable frame rate. The first audio track of the source's
+    file is copied in step, without re-encoding where mp4 allows it, up to the last frame if the run ends early;
+    memory does not grow with the length.
+    Odd sizes are padded by a repeated row or column; pictures of other sizes than the first are fitted into it
+    with black bars.
+
+    Args:
+        path: an ``.mp4`` file.
+        draw: result -> uint8 [H, W, 3], RGB.
+        source: where the frames come from: gives clock, pixel shape and sound; None: timestamps from 0, no sound.
+        crf: quality, 0 (lossless) to 51; 18 is hard to tell from the original.
+        preset: x264's trade of speed for size.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        draw: Callable[[FrameResult], NDArray[np.uint8]],
+        source: Clip | None = None,
+        *,
+        crf: int = 20,
+        preset: str = "veryfast",
+    ) -> None:
+        if Path(path).suffix.lower() != ".mp4":
+            raise SinkError(f"{path}: expected a name ending in .mp4")
+        if source is not None and source.path is not None and _same_file(source.path, Path(path)):
+            raise SinkError(f"{path}: is the source itself and must not be overwritten")
+        super().__init__(path)
+        self._draw = draw
+        self._clip = source
+        self._options = {"crf": str(crf), "preset": preset}
+        self._tick = (source and source.time_base) or FINEST_TICK
+        self._start = source.start if source is not None else 0.0
+        self._fps = Fraction((source and source.fps) or 25.0).limit_denominator(1001)
+        self._last_tick = -1
+        self._next_index = 0
+        self._video: av.VideoStream | None = None
+        self._audio: AudioTrack | None = None
+        self._converter = VideoReformatter()
+
+    def _write(self, result: FrameResult) -> None:
+        picture = self._draw(result)
+        if self._video is None:
+            self._begin(picture, result.frame.timestamp)
+        assert self._video is not None
+        fitted = _fitted(picture, (self._video.height, self._video.width))
+        frame = self._converter.reformat(
+            av.VideoFrame.from_ndarray(fitted, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+        )
+        tick = round((result.frame.timestamp - (self._start or 0.0)) / self._tick)
+        # Two frames in one tick cannot be told apart: the later one moves on by one.
+        frame.pts = self._last_tick = max(tick, self._last_tick + 1)
+        frame.time_base = self._tick
+        self._next_index = result.frame.index + 1
+        self._mux(self._video.encode(frame))
+
+    def _begin(self, picture: NDArray[np.uint8], timestamp: float) -> None:
+        """Opens the file: its size is the first picture's, made even, as yuv420p demands."""
+        if self._start is None:
+            self._start = timestamp
+        # The unit of the first frame's delay; by default it is a coarse millisecond.
+        options = {"movflags": "+faststart", "movie_timescale": str(self._tick.denominator)}
+        self._target = av.open(str(self._partial), "w", format="mp4", options=options)
+        self._handles.callback(self._target.close)
+        self._video = video = self._target.add_stream("libx264", self._fps, self._options)
+        video.height, video.width = (side + side % 2 for side in picture.shape[:2])
+        video.pix_fmt = "yuv420p"
+        context = video.codec_context
+        context.time_base = self._tick
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = ColorRange.MPEG
+        if self._clip is not None:
+            context.sample_aspect_ratio = self._clip.pixel_aspect
+            if self._clip.path is not None:
+                self._audio = AudioTrack(self._clip.path, self._target, self._start)
+                self._handles.callback(self._audio.close)
+
+    def _mux(self, packets: list[av.Packet[Any]]) -> None:
+        for packet in packets:
+            if self._audio is not None and packet.dts is not None:
+                self._audio.copy_until(float(packet.dts * packet.time_base))
+            self._target.mux(packet)
+
+    def _finish(self) -> None:
+        if self._video is None:
+            raise SinkError(f"{self.path}: there was no frame to write")
+        self._mux(self._video.encode(None))
+        if self._audio is not None:
+            end = float(self._last_tick * self._tick + 1 / self._fps)
+            self._audio.copy_until(math.inf if self._is_whole(end) else end)
+            self.notes += self._audio.notes
+
+    def _is_whole(self, end: float) -> bool:
+        """Whether the source was shown to its last frame, which sound may outlast; ``end`` in seconds."""
+        clip = self._clip
+        if clip is None or (clip.frame_count is not None and self._next_index >= clip.frame_count):
+            return True
+        return clip.duration is not None and end + 0.1 >= clip.duration
+
+
+def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture on a canvas of (height, width): as it is, padded to even, or resized between black bars."""
+    (height, width), (h, w) = size, picture.shape[:2]
+    if (height, width) == (h, w):
+        return picture
+    if (height, width) == (h + h % 2, w + w % 2):
+        padded = cv2.copyMakeBorder(picture, 0, h % 2, 0, w % 2, cv2.BORDER_REPLICATE)
+        return np.asarray(padded, np.uint8)
+    scale = min(height / h, width / w)
+    h, w = max(1, round(h * scale)), max(1, round(w * scale))
+    canvas = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    canvas[top : top + h, left : left + w] = cv2.resize(picture, (w, h), interpolation=how)
+    return canvas
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    return b.exists() and a.exists() and a.samefile(b)
