@@ -114,9 +114,10 @@ class CompactMasks:
         lo = np.maximum(self.windows[:, None, :2], other.windows[None, :, :2])
         hi = np.minimum(self.windows[:, None, 2:], other.windows[None, :, 2:])
         meet = np.argwhere((lo < hi).all(2))
-        areas, other_areas = self.areas(), other.areas()
         crops = {int(i): self.crop(int(i)) for i in np.unique(meet[:, 0])}
         other_crops = {int(j): other.crop(int(j)) for j in np.unique(meet[:, 1])}
+        areas = {i: np.count_nonzero(crop) for i, crop in crops.items()}
+        other_areas = {j: np.count_nonzero(crop) for j, crop in other_crops.items()}
         for i, j in meet.tolist():
             (x0, y0), (x1, y1) = lo[i, j], hi[i, j]
             ax, ay = self.windows[i, :2]

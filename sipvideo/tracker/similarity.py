@@ -1,0 +1,108 @@
+"""How well detections fit tracks: cues as matrices, N detections in rows and M tracks in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sipvideo.masks import BoolArray, CompactMasks
+from sipvideo.structures import Detections, FloatArray
+from sipvideo.tracker import motion
+from sipvideo.tracker.track import Track
+
+LABEL_PENALTY = 0.2
+"""Affinity lost where the labels differ; small, as detectors do confuse classes."""
+MASK_SHARE = 0.3
+"""Share of the masks in the overlap of contested pairs; the boxes have the rest."""
+RIVAL_AFFINITY = 0.3
+"""Pairs above it compete, by boxes and embeddings alone; masks are costly and cannot lift a worse pair to the top."""
+
+
+def affinity(detections: Detections, tracks: Sequence[Track], now: float) -> FloatArray:
+    """How well each detection fits each track, float32 [N, M]: at most 1, ``-inf`` where out of reach.
+
+    The overlap with the predicted box (0..1), averaged with the cosine of the embeddings (-1..1) if there are any,
+    less ``LABEL_PENALTY`` where the labels differ. Boxes are widened by what the object may have strayed unseen.
+    Where pairs compete, masks count too: the boxes of crossing objects overlap, their masks do not.
+
+    Args:
+        detections: N objects, embeddings at unit length.
+        tracks: at least one.
+        now: time of the detections on the tracker's clock, seconds.
+
+    Raises:
+        ValueError: the detections' embeddings have another size than the tracks'.
+    """
+    check_embedding_size(detections, tracks[0].embedding.size)
+    unseen = np.array([now - track.last_seen for track in tracks], np.float32)
+    sizes = np.array([track.size for track in tracks], np.float32)
+    velocities = np.array([track.velocity for track in tracks], np.float32)
+    boxes = np.stack([track.box for track in tracks])
+    predicted = motion.predict(boxes, velocities, unseen)
+
+    overlap = widened_iou(detections.boxes, predicted, motion.margins(sizes, unseen))
+    likeness = detections.embeddings @ unit(np.stack([t.embedding for t in tracks])).T
+    labels_differ = detections.labels[:, None] != np.array([track.label for track in tracks])
+    share = np.float32(0.5 if detections.embeddings.shape[1] else 1)
+    fits: FloatArray = share * overlap + (1 - share) * likeness
+    fits -= LABEL_PENALTY * labels_differ
+    fits[overlap <= 0] = -np.inf
+
+    pairs = contested(fits > RIVAL_AFFINITY)
+    masks = mask_iou(pairs, detections, tracks, predicted - boxes)
+    fits += np.where(pairs, share * MASK_SHARE * (masks - overlap), 0)
+    return fits
+
+
+def widened_iou(a: FloatArray, b: FloatArray, margins: FloatArray) -> FloatArray:
+    """Overlap of boxes [N, 4] and [M, 4] if both grow by ``margins`` [M] pixels to every side, float32 [N, M]."""
+    growth = 2 * margins[:, None]
+    lo = np.maximum(a[:, None, :2], b[:, :2])
+    hi = np.minimum(a[:, None, 2:], b[:, 2:])
+    common = np.maximum(hi - lo + growth, 0)
+    sides_a = a[:, None, 2:] - a[:, None, :2] + growth
+    sides_b = b[:, 2:] - b[:, :2] + growth
+    intersection = common[..., 0] * common[..., 1]
+    union = sides_a[..., 0] * sides_a[..., 1] + sides_b[:, 0] * sides_b[:, 1] - intersection
+    overlap: FloatArray = intersection / union
+    return overlap
+
+
+def unit(embeddings: FloatArray) -> FloatArray:
+    """Embeddings [N, E] at length 1; zero or broken ones become zero, which is neither like nor unlike anything."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    sound = np.isfinite(directions).all(axis=1, keepdims=True)
+    return np.where(sound, directions, np.float32(0))
+
+
+def contested(candidates: BoolArray) -> BoolArray:
+    """Which candidate pairs [N, M] have a rival: another candidate for the same detection or the same track."""
+    rivals = (candidates.sum(axis=1, keepdims=True) > 1) | (candidates.sum(axis=0) > 1)
+    pairs: BoolArray = candidates & rivals
+    return pairs
+
+
+def mask_iou(
+    pairs: BoolArray, detections: Detections, tracks: Sequence[Track], shifts: FloatArray
+) -> FloatArray:
+    """Mask overlap of the chosen pairs [N, M], float32 [N, M], tracks moved by [M, 4] pixels; elsewhere arbitrary."""
+    overlap = np.zeros(pairs.shape, np.float32)
+    rows, columns = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
+    if len(rows):
+        last = [tracks[j].mask for j in columns.tolist()]
+        steps = np.rint(shifts[columns]).astype(np.int32)
+        windows = np.concatenate([mask.windows for mask in last]) + steps  # may leave the frame
+        moved = CompactMasks(windows, tuple(mask.bits[0] for mask in last), last[0].frame_size)
+        overlap[np.ix_(rows, columns)] = detections.masks[rows].iou(moved)
+    return overlap
+
+
+def check_embedding_size(detections: Detections, expected: int) -> None:
+    """Raises ValueError unless the detections' embeddings have the expected size."""
+    if detections.embeddings.shape[1] != expected:
+        raise ValueError(
+            f"Detections.embeddings: expected [*, {expected}] as earlier in the video, "
+            f"got {list(detections.embeddings.shape)}"
+        )
