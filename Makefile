@@ -30,8 +30,7 @@ lint: $(VENV)/.dev
 # links show mypy the same tree.
 types: $(VENV)/.dev
 	@rm -rf build/types && mkdir -p build/types/sipvideo
-	@ln -s ../../../sipvideo/* build/types/sipvideo/
-	@ln -s ../../../apps ../../../configs build/types/sipvideo/
+	@cd build/types/sipvideo && ln -s ../../../sipvideo/* ../../../apps ../../../configs .
 	cd build/types && ../../$(BIN)/mypy --config-file ../../setup.cfg --cache-dir ../../.mypy_cache -p sipvideo
 
 pytest: $(VENV)/.dev

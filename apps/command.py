@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, TypeVar
 
 from sipvideo.errors import SipVideoError
 
@@ -15,13 +18,17 @@ if TYPE_CHECKING:
 
 FAILED = 2
 INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+T = TypeVar("T")
 
 
 def guarded(command: Callable[[], int]) -> int:
     """Runs a command; what a user can act on becomes one line on stderr instead of a traceback.
 
     Returns:
-        The command's own exit code; 2 after a :class:`SipVideoError`, 130 after Ctrl-C.
+        The command's own exit code; 2 after a :class:`SipVideoError`, 130 after Ctrl-C, 141 where the reader of
+        standard output went away, as shells expect.
     """
     try:
         return command()
@@ -34,13 +41,72 @@ def guarded(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         # Whoever read our standard output went away; it must not be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        complain("standard output was closed before the end")
-        return FAILED
+        return PIPE_CLOSED
 
 
 def complain(problem: str) -> None:
     """Writes one line of the form ``sipvideo: error: ...`` to stderr."""
     print(f"sipvideo: error: {' '.join(problem.split())}", file=sys.stderr, flush=True)
+
+
+def note(text: str) -> None:
+    """Writes one line about what could not be done as asked."""
+    print(f"sipvideo: note: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+class Stop:
+    """Lets Ctrl-C and SIGTERM end a run at any moment but never in the middle of handling a result.
+
+    with Stop() as stop:
+        for result in stop.until(results):
+            ...  # not interrupted: writes are whole
+    return stop.exit_code(0)
+    """
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+        self._waiting = False
+        self._former: dict[int, object] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._signal is not None
+
+    def until(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, up to the signal; waiting for the next item ends at once."""
+        iterator = iter(items)
+        try:
+            while not self.asked:
+                self._waiting = True
+                item = next(iterator, None)
+                self._waiting = False
+                if item is None:
+                    return
+                yield item
+        except KeyboardInterrupt:
+            return
+        finally:
+            self._waiting = False
+
+    def exit_code(self, otherwise: int) -> int:
+        """128 + signal number after a signal (130 for Ctrl-C), as shells expect."""
+        return otherwise if self._signal is None else 128 + self._signal
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        if self._waiting:
+            raise KeyboardInterrupt
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,292 @@
+"""``sipvideo video``: segments and tracks videos and picture sequences, saves the results.
+
+Exit codes: 0 every input is done; 2 wrong usage, or an input failed; 130 stopped by Ctrl-C (143 by SIGTERM).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sipvideo.apps import command
+from sipvideo.apps.inputs import Input, find_inputs
+from sipvideo.apps.results import FILES, SUMMARY, Results
+from sipvideo.errors import SinkError, SipVideoError, SourceError
+
+if TYPE_CHECKING:
+    from sipvideo.pipeline import VideoSegmenter
+    from sipvideo.sources import Source
+    from sipvideo.structures import FrameResult
+
+DEFAULT_KINDS = ("video", "json", "csv")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parse(argv)
+    return command.guarded(lambda: run(args, command.segmenter(args)))
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
+    parser = argparse.ArgumentParser(
+        prog="sipvideo video",
+        description="Segments and tracks videos and picture sequences. Each input gets a folder of its name in DIR.",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="video file; folder of videos; folder or quoted pattern of pictures (one sequence); address of a stream",
+    )
+    command.add_output_flag(parser, "folder for the results")
+    parser.add_argument(
+        "--save",
+        type=_kinds,
+        default=DEFAULT_KINDS,
+        metavar="KIND,...",
+        help=f"results to save: {', '.join(FILES)}; default: {','.join(DEFAULT_KINDS)}",
+    )
+    parser.add_argument(
+        "--stdout",
+        action="store_true",
+        help="also write one JSON line per frame to standard output",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="pass over inputs that are complete with the same settings",
+    )
+    parser.add_argument(
+        "--fps",
+        type=_rate,
+        default=25.0,
+        metavar="N",
+        help="pictures per second of sequences; default: 25",
+    )
+    command.add_model_flags(parser)
+    command.add_quiet_flag(parser)
+    args = parser.parse_args(argv)
+    if args.output is None and not args.stdout:
+        parser.error("say where the results go: --output DIR, or --stdout")
+    args.inputs = find_inputs(args.inputs)
+    if args.stdout and len(args.inputs) > 1:
+        parser.error(f"--stdout takes one input, got {len(args.inputs)}")
+    return args
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not FILES.keys() >= set(kinds):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(FILES)}, got {text!r}")
+    return kinds
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, up to 1000, got {text!r}")
+    return rate
+
+
+@dataclass
+class Outcome:
+    """What became of one input; saved as summary.json in the folder of its results.
+
+    Attributes:
+        state: "complete", "failed" or "interrupted"; in the table also "kept", for inputs passed over by --resume.
+        problem: the first error's line.
+        objects: with an identity, sum over all frames.
+        seconds: wall time, opening and saving included.
+        settings: what determines the results, for --resume.
+        identities: of all objects.
+    """
+
+    input: str
+    settings: dict[str, Any]
+    state: str = "complete"
+    problem: str = ""
+    frames: int = 0
+    objects: int = 0
+    seconds: float = 0.0
+    identities: set[int] = field(default_factory=set)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of wall time."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    def count(self, result: FrameResult) -> None:
+        """One more frame is done."""
+        ids = result.track_ids[result.track_ids >= 0].tolist()
+        self.identities.update(ids)
+        self.frames += 1
+        self.objects += len(ids)
+
+    def fail(self, error: SipVideoError) -> None:
+        """Shows the error and keeps the first one."""
+        command.complain(str(error))
+        if self.state != "failed":
+            self.state, self.problem = "failed", str(error)
+
+    def save(self, folder: Path) -> None:
+        """Writes the summary; where that fails, no summary is left and the outcome is a failure."""
+        known = {k: v for k, v in vars(self).items() if k != "identities"}
+        content = json.dumps(known | {"tracks": len(self.identities)}, indent=2)
+        partial = folder / f".{SUMMARY}.partial"
+        try:
+            partial.write_text(content + "\n", encoding="utf-8")
+            partial.replace(folder / SUMMARY)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            self.fail(SinkError(f"{folder / SUMMARY}: cannot be written: {error.strerror}"))
+
+
+def run(args: argparse.Namespace, segmenter: VideoSegmenter) -> int:
+    """Processes all inputs one after the other with a ready segmenter; returns the exit code."""
+    rows = []
+    with command.Stop() as stop:
+        for single in args.inputs:
+            folder = None if args.output is None else Path(args.output) / single.name
+            outcome = Outcome(single.text, _settings(single, args))
+            if args.resume and folder is not None and _is_complete(folder, outcome.settings):
+                outcome.state = "kept"
+            else:
+                _process(args, segmenter, folder, outcome, stop)
+            rows.append((outcome, folder))
+            if stop.asked:
+                break
+    if not args.quiet:
+        print(_table(rows), file=sys.stderr if args.stdout else sys.stdout, flush=True)
+    failed = any(outcome.state == "failed" for outcome, _ in rows)
+    return stop.exit_code(command.FAILED if failed else 0)
+
+
+def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
+    """What determines an input's results: equal settings, equal results."""
+    stat = os.stat(single.text) if os.path.exists(single.text) else None
+    return {
+        "input": single.text if stat is None else os.path.abspath(single.text),
+        "bytes": stat and stat.st_size,
+        "modified": stat and stat.st_mtime,
+        "save": list(args.save),
+        **{name: getattr(args, name) for name in ("config", "weights", "overrides", "fps")},
+    }
+
+
+def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return bool(summary["state"] == "complete" and summary["settings"] == settings)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _process(
+    args: argparse.Namespace,
+    segmenter: VideoSegmenter,
+    folder: Path | None,
+    outcome: Outcome,
+    stop: command.Stop,
+) -> None:
+    """One input from opening to summary; its errors end in the outcome."""
+    from sipvideo.sources import open_source
+
+    started = time.perf_counter()
+    try:
+        with open_source(outcome.input, fps=args.fps) as source:
+            names = segmenter.class_names
+            results = Results(source, names, folder, args.save, stdout=args.stdout)
+            with results, Progress(source, args.quiet) as progress:
+                try:
+                    for result in stop.until(segmenter.run(source)):
+                        results.write(result)
+                        outcome.count(result)
+                        progress.advance()
+                except SourceError as error:
+                    # The sinks close as after a good end: the frames before the damage are results.
+                    outcome.fail(error)
+    except SipVideoError as error:
+        outcome.fail(error)
+    except BrokenPipeError:
+        outcome.state = "interrupted"
+        raise
+    else:
+        for note in results.notes:
+            command.note(note)
+    finally:
+        outcome.seconds = time.perf_counter() - started
+        if stop.asked and outcome.state == "complete":
+            outcome.state = "interrupted"
+        if folder is not None and outcome.frames:
+            outcome.save(folder)
+
+
+class Progress:
+    """Frames done, speed and time left on stderr: a bar on a terminal, else a line every few seconds."""
+
+    EVERY = 5.0
+
+    def __init__(self, source: Source, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        total = source.frame_count
+        if total is None and source.duration and source.fps:
+            total = round(source.duration * source.fps)
+        self.name, self.total, self.frames = Path(source.name).name, total, 0
+        self.started = self.said = time.perf_counter()
+        self.speaks = not quiet and not sys.stderr.isatty()
+        show = not quiet and not self.speaks
+        self.bar = tqdm(desc=self.name, total=total, unit=" frames", disable=not show, leave=False)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def advance(self) -> None:
+        """One more frame is done."""
+        self.frames += 1
+        self.bar.update()
+        now = time.perf_counter()
+        if self.speaks and now - self.said >= self.EVERY:
+            self.said = now
+            print(self.line(now - self.started), file=sys.stderr, flush=True)
+
+    def line(self, seconds: float) -> str:
+        """For instance ``street.mp4: 120 of 300 frames, 24.1 per second, 8 s left``."""
+        fps = self.frames / seconds
+        if self.total is None:
+            return f"{self.name}: {self.frames} frames, {fps:.1f} per second"
+        left = max(self.total - self.frames, 0) / fps
+        return f"{self.name}: {self.frames} of {self.total} frames, {fps:.1f} per second, {left:.0f} s left"
+
+
+def _table(rows: Sequence[tuple[Outcome, Path | None]]) -> str:
+    """What became of each input, one line each."""
+    lines = [("input", "frames", "objects", "tracks", "seconds", "fps", "state", "results")]
+    for outcome, folder in rows:
+        numbers = (str(outcome.frames), str(outcome.objects), str(len(outcome.identities)))
+        speed = (f"{outcome.seconds:.1f}", f"{outcome.fps:.1f}")
+        where = str(folder) if folder is not None and folder.exists() else "-"
+        lines.append(
+            (Path(outcome.input).name or outcome.input, *numbers, *speed, outcome.state, where)
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(8)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if 1 <= column <= 5 else text.ljust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
