@@ -29,14 +29,14 @@ def load(
 
     Args:
         config: name of a configuration, path of a YAML file, or a configuration; by default the one inside
-            the weights file.
+            the weights file, or the packaged one that a published checkpoint fits.
         weights: a ``.safetensors`` file of this project or a published SipMask checkpoint; by default the
             packaged weights.
         device: "cpu", "cuda", "cuda:1", ... or "auto": CUDA where there is one, else the CPU.
         overrides: ``section.key=value`` changes of the configuration.
 
     Raises:
-        ConfigError: wrong configuration, or a published checkpoint without one.
+        ConfigError: wrong configuration, or a checkpoint that fits none.
         CheckpointError: unreadable weights, or weights of another model.
     """
     if weights is None:
@@ -44,11 +44,7 @@ def load(
         weights = Path(str(default))
     file = checkpoint.read(weights)
     if config is None:
-        if file.config is None:
-            raise ConfigError(
-                f"{weights}: a published checkpoint holds no configuration of ours; say which with --config"
-            )
-        config = file.config
+        config = file.config or recognised(file)
     if not isinstance(config, Config):
         config = load_config(config)
     if overrides:
@@ -56,6 +52,20 @@ def load(
     model = SipMask(config)
     checkpoint.load_weights(model, file)
     return build_segmenter(config, model, device)
+
+
+def recognised(file: checkpoint.Checkpoint) -> Config:
+    """The packaged configuration of a published checkpoint.
+
+    Raises:
+        ConfigError: no packaged model has these weights.
+    """
+    names = checkpoint.matching_configs(file)
+    if not names:
+        raise ConfigError(
+            f"{file.path}: no packaged configuration has these weights; say which model it is with --config"
+        )
+    return load_config(names[0])
 
 
 def build_segmenter(config: Config, model: SipMask, device: str = "auto") -> VideoSegmenter:

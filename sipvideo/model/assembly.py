@@ -1,8 +1,4 @@
-"""Mask assembly (section 3.1): basis masks times the coefficients of the box part that a pixel lies in.
-
-Only pixels inside a box are computed, each from the one coefficient set of its own part; the result stays a
-crop until it is a bit mask on the frame.
-"""
+"""Masks of the detections: assembled inside their boxes, brought to the frame, kept as bits."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sipvideo.masks import CompactMasks
+from sipvideo.model.mask_crops import CropWindows, mask_logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,29 +28,6 @@ class LowResMask:
     y0: int
 
 
-def part_edges(low: float, high: float, size: int, parts: int) -> list[int]:
-    """Splits one side of a box as the published crop-split operation does.
-
-    Args:
-        low: box start, basis pixels (float32).
-        high: box end.
-        size: pixels of the map along this side.
-        parts: number of parts k.
-
-    Returns:
-        k + 1 pixel indices; part i holds the pixels ``edges[i]`` to ``edges[i + 1] - 1``. Pixel p is inside
-        if low <= p < high; its part is int((p - low) / ((high - low + 0.1) / k)) in single precision.
-    """
-    start, stop = max(0, int(np.ceil(low))), min(size, int(np.ceil(high)))
-    if not start < stop:
-        return [0] * (parts + 1)
-    extent = np.float32(high) - np.float32(low)
-    step = np.float32((float(extent) + 0.1) / parts)
-    part = ((np.arange(start, stop, dtype=np.float32) - np.float32(low)) / step).astype(np.int64)
-    inner = start + np.searchsorted(part, np.arange(1, parts))
-    return [start, *inner.tolist(), stop]
-
-
 def assemble(basis: Tensor, coefficients: Tensor, boxes: Tensor, parts: int) -> list[LowResMask]:
     """Mask probabilities of N objects, each inside its box.
 
@@ -63,20 +37,12 @@ def assemble(basis: Tensor, coefficients: Tensor, boxes: Tensor, parts: int) -> 
         boxes: float32 [N, 4], basis pixels, neither rounded nor clamped.
         parts: sub-regions per side; 2 in the paper.
     """
-    bases, height, width = basis.shape
-    masks = []
-    vectors = coefficients.view(len(boxes), parts, parts, bases)
-    for vector, (x0, y0, x1, y1) in zip(vectors, boxes.float().cpu().numpy(), strict=True):
-        xs, ys = part_edges(x0, x1, width, parts), part_edges(y0, y1, height, parts)
-        logits = basis.new_empty(ys[-1] - ys[0], xs[-1] - xs[0])
-        for i in range(parts):
-            for j in range(parts):
-                block = basis[:, ys[i] : ys[i + 1], xs[j] : xs[j + 1]]
-                logits[ys[i] - ys[0] : ys[i + 1] - ys[0], xs[j] - xs[0] : xs[j + 1] - xs[0]] = (
-                    vector[i, j] @ block.reshape(bases, -1)
-                ).view(block.shape[1:])
-        masks.append(LowResMask(logits.sigmoid_(), xs[0], ys[0]))
-    return masks
+    windows = CropWindows.of(boxes, (basis.shape[1], basis.shape[2]), parts)
+    probabilities = windows.split(mask_logits(basis, coefficients, windows).sigmoid_())
+    return [
+        LowResMask(probability, x0, y0)
+        for probability, (x0, y0, _, _) in zip(probabilities, windows.windows, strict=True)
+    ]
 
 
 def to_frame(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sipvideo.config import Config, config_from_values
+from sipvideo.config import Config, available, config_from_values, load_config
 from sipvideo.errors import CheckpointError
 from sipvideo.model.sipmask import SipMask
 
@@ -84,7 +85,6 @@ class Checkpoint:
         tensors: name in :class:`SipMask` -> tensor.
         config: the configuration inside, own format only.
         mapped: published name -> ours.
-        ignored: entries of the file that are not weights of the model.
         meta: what else the file says about itself.
     """
 
@@ -93,7 +93,6 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     config: Config | None
     mapped: dict[str, str]
-    ignored: tuple[str, ...]
     meta: dict[str, str]
 
 
@@ -109,6 +108,24 @@ def read(path: str | Path) -> Checkpoint:
     return _read_own(path) if path.suffix == ".safetensors" else _read_published(path)
 
 
+def matching_configs(file: Checkpoint) -> list[str]:
+    """Names of the packaged configurations whose network has exactly these weights.
+
+    Published models that differ only in their training match several; at inference those are the same.
+    """
+    given = {name: tensor.shape for name, tensor in file.tensors.items() if not _optional(name)}
+    prefix = {"mmdetection": ("vis_", "mmdet_"), "fcos": ("fcos_",), "sipvideo": ("sipmask_",)}
+    names = []
+    for name in available():
+        if not name.startswith(prefix[file.kind]):
+            continue
+        with torch.device("meta"):
+            expected = SipMask(load_config(name)).state_dict()
+        if given == {key: t.shape for key, t in expected.items() if not _optional(key)}:
+            names.append(name)
+    return names
+
+
 def load_weights(model: SipMask, checkpoint: Checkpoint) -> None:
     """Copies all weights into the model.
 
@@ -117,8 +134,7 @@ def load_weights(model: SipMask, checkpoint: Checkpoint) -> None:
     """
     expected = model.state_dict()
     given = checkpoint.tensors
-    optional = {name for name in expected if name.endswith("num_batches_tracked")}
-    problems = _listed("missing", expected.keys() - given.keys() - optional)
+    problems = _listed("missing", {n for n in expected.keys() - given.keys() if not _optional(n)})
     problems += _listed("unexpected", given.keys() - expected.keys())
     problems += _listed(
         "of another shape",
@@ -156,6 +172,11 @@ def save(path: str | Path, model: SipMask, config: Config, half: bool = False) -
     partial.replace(path)
 
 
+def _optional(name: str) -> bool:
+    """Whether a tensor plays no part in inference and may be absent."""
+    return name.endswith("num_batches_tracked")
+
+
 def _listed(what: str, names: set[str], most: int = 8) -> list[str]:
     if not names:
         return []
@@ -179,12 +200,14 @@ def _read_own(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: the configuration inside is missing or damaged") from error
     config = config_from_values(values, f"{path} (configuration inside)")
     tensors = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
-    return Checkpoint(path, "sipvideo", tensors, config, {}, (), metadata)
+    return Checkpoint(path, "sipvideo", tensors, config, {}, metadata)
 
 
 def _read_published(path: Path) -> Checkpoint:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about foreign pickles; the checks below say it better
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -219,7 +242,7 @@ def _read_published(path: Path) -> Checkpoint:
     if scales:
         tensors["head.scales"] = torch.stack([scales[k].reshape(()) for k in sorted(scales)])
     meta = content.get("meta", {}) if isinstance(content, Mapping) else {}
-    return Checkpoint(path, kind, tensors, None, mapped, (), _plain(meta))
+    return Checkpoint(path, kind, tensors, None, mapped, _plain(meta))
 
 
 def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:

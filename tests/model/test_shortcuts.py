@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from sipvideo.config import Config, config_from_values
 from sipvideo.model import plain
-from sipvideo.model.assembly import assemble, part_edges, to_frame
+from sipvideo.model.assembly import assemble, to_frame
 from sipvideo.model.head import PyramidSum
+from sipvideo.model.mask_crops import part_edges
 from sipvideo.model.ops import conv_at, deformable_conv
 from sipvideo.model.postprocess import Postprocess, _fast_nms
 from sipvideo.model.segmenter import FrameSegmenter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -20,11 +21,20 @@ FIXTURES = Path(__file__).parent.parent / "fixtures" / "parity"
 MORE = Path(os.environ.get("SIPVIDEO_PARITY", Path(__file__).parents[3] / "shared" / "parity"))
 
 
+def published_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Published model -> name -> shape of its checkpoint."""
+    with gzip.open(FIXTURES / "shapes.json.gz") as file:
+        listing = json.load(file)
+    return {
+        model: {name: tuple(shape) for name, shape in shapes.items()}
+        for model, shapes in listing.items()
+    }
+
+
 def published_checkpoint(path: Path, which: str, calibration: str) -> Path:
     """Writes a checkpoint as the published training code does."""
-    shapes = json.loads((FIXTURES / "shapes.json").read_text())[which]
     calibrated = dict(np.load(FIXTURES / calibration))
-    state = reference_state_dict({k: tuple(v) for k, v in shapes.items()}, calibrated)
+    state = reference_state_dict(published_shapes()[which], calibrated)
     torch.save({"meta": {"epoch": 12, "CLASSES": ("a", "b")}, "state_dict": state}, path)
     return path
 
@@ -39,7 +49,7 @@ def segmenter(name: str, path: Path, overrides: list[str]) -> FrameSegmenter:
 @pytest.fixture(scope="session")
 def vis_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vis") / "sipmask_vis_r50.pth"
-    return published_checkpoint(path, "vis", "calib.npz")
+    return published_checkpoint(path, "vis_r50", "calib.npz")
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +61,6 @@ def vis(vis_checkpoint: Path) -> FrameSegmenter:
 @pytest.fixture(scope="session")
 def coco(tmp_path_factory: pytest.TempPathFactory) -> FrameSegmenter:
     path = tmp_path_factory.mktemp("coco") / "sipmask_r50_ssd_6x.pth"
-    published_checkpoint(path, "coco", "calib_coco_r50_ssd_6x.npz")
+    published_checkpoint(path, "mmdet_sipmask_r50_caffe_fpn_ssd_6x", "calib_coco_r50_ssd_6x.npz")
     overrides = ["input.size=[288, 288]", "postprocess.score_threshold=0.05"]
     return segmenter("mmdet_sipmask_r50_caffe_fpn_ssd_6x", path, overrides)
