@@ -200,16 +200,17 @@ def _draw_tags(
 
 
 def _places(box: Box, size: tuple[int, int], frame_size: tuple[int, ...]) -> NDArray[np.int64]:
-    """Where a tag of (width, height) may go, int64 [P, 4], best first: above the box, in it, below, farther off."""
+    """Where a tag of (width, height) may go, int64 [P, 4], best first: above the box, in it, below, beside it."""
     x0, y0, x1, y1 = box
     width, height = size
     gap = max(1, height // 8)
     step = height + gap
     rows = np.array([y0 - step, y0 + gap, y1 + gap, y1 - step, y0 - 2 * step, y0 + gap + step])
-    columns = np.array([(x0 + x1 - width) // 2, x0, x1 - width])
-    top = np.minimum(rows.clip(min=gap), frame_size[0] - step).clip(min=0).repeat(len(columns))
-    left = np.minimum(columns.clip(min=gap), frame_size[1] - width - gap).clip(min=0)
-    left = np.tile(left, len(rows))
+    rows = np.minimum(rows.clip(min=gap), frame_size[0] - step).clip(min=0)
+    columns = np.array([(x0 + x1 - width) // 2, x0, x1 - width, x0 - gap - width, x1 + gap])
+    columns = np.minimum(columns.clip(min=gap), frame_size[1] - width - gap).clip(min=0)
+    top = np.concatenate((rows.repeat(3), rows.repeat(2)))
+    left = np.concatenate((np.tile(columns[:3], len(rows)), np.tile(columns[3:], len(rows))))
     return np.stack((left, top, left + width, top + height), 1)
 
 
@@ -230,9 +231,10 @@ def _fill_rounded(picture: Picture, box: Box, colour: Colour, radius: int) -> No
 
 
 def _ink(colour: Colour) -> Colour:
-    """Black or white, whichever is easier to read on the colour."""
-    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    return (16, 18, 22) if luminance > 120 else (255, 255, 255)
+    """Black or white, whichever contrasts more (WCAG relative luminance)."""
+    linear = (np.array(colour) / 255) ** 2.2
+    bright = float(linear @ [0.2126, 0.7152, 0.0722]) > 0.18
+    return (12, 14, 18) if bright else (255, 255, 255)
 
 
 def _pixels(box: NDArray[np.float32]) -> Box:

@@ -33,11 +33,12 @@ def number_in(image: NDArray[np.uint8]) -> int:
 
 @dataclass(frozen=True)
 class Tone:
-    """A sine wave as audio track."""
+    """A sine wave as audio track, from second ``begin`` on."""
 
     codec: str = "aac"
     seconds: float = 1.0
     rate: int = 44100
+    begin: int = 0
 
 
 def write_video(
@@ -70,7 +71,7 @@ def write_video(
             for start in range(0, len(samples), 1024):
                 part = (samples[None, start : start + 1024] * 8000).astype(np.int16)
                 sound = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
-                sound.sample_rate, sound.pts = tone.rate, start
+                sound.sample_rate, sound.pts = tone.rate, start + tone.begin * tone.rate
                 sound.time_base = Fraction(1, tone.rate)
                 container.mux(audio.encode(sound))
             container.mux(audio.encode(None))

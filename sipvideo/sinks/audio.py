@@ -32,7 +32,7 @@ class AudioTrack:
         self._packets: Iterator[av.Packet[Any]] = iter(())
         if isinstance(self._stream, av.AudioStream) and self._stream.codec_context is not None:
             shift = round(start / self._stream.time_base) if self._stream.time_base else 0
-            if self._stream.codec_context.name in COPIED:
+            if self._stream.codec_context.codec.canonical_name in COPIED:
                 self._packets = self._read(self._copied(self._stream, shift))
             else:
                 self._packets = self._read(self._encoded(self._stream, shift))
@@ -70,16 +70,27 @@ class AudioTrack:
             yield packet
 
     def _encoded(self, stream: av.AudioStream, shift: int) -> Iterator[av.Packet[Any]]:
-        self.notes.append(f"{stream.codec_context.name} sound does not fit into mp4, it became AAC")
+        self.notes.append(
+            f"{stream.codec_context.codec.canonical_name} sound does not fit into mp4, it became AAC"
+        )
         layout = "mono" if stream.channels == 1 else "stereo"
         encoder: Any = self._target.add_stream("aac", rate=stream.rate, layout=layout)
         resampler = av.AudioResampler("fltp", layout, stream.rate)
-        for frame in self._source.decode(stream):
-            if frame.pts is not None:
-                frame.pts -= shift
-            for part in resampler.resample(frame):
-                yield from encoder.encode(part)
+        damaged = 0
+        for packet in self._source.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                damaged += 1
+                continue
+            for frame in frames:
+                if frame.pts is not None:
+                    frame.pts -= shift
+                for part in resampler.resample(frame):
+                    yield from encoder.encode(part)
         yield from encoder.encode(None)
+        if damaged:
+            self.notes.append(f"{damaged} pieces of the sound are damaged and left out")
 
 
 def _begin(packet: av.Packet[Any]) -> float:

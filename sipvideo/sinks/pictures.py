@@ -36,10 +36,11 @@ class AnnotatedPicture(Sink):
     def _write(self, result: FrameResult) -> None:
         if self.frames_written:
             raise SinkError(f"{self.path}: holds a single picture, the source has more")
-        self._partial.write_bytes(_encoded(self._draw(result)[:, :, ::-1], self.path.suffix))
+        self._partial.write_bytes(_encoded(self._draw(result)[:, :, ::-1], self.path))
 
     def _finish(self) -> None:
-        pass
+        if not self.frames_written:
+            raise SinkError(f"{self.path}: there was no frame to write")
 
 
 class AnnotatedPictures(Sink):
@@ -57,7 +58,7 @@ class AnnotatedPictures(Sink):
     def _write(self, result: FrameResult) -> None:
         suffix = Path(result.frame.name).suffix.lower()
         target = _target(self._partial, result, suffix if suffix in SUFFIXES else ".png")
-        target.write_bytes(_encoded(self._draw(result)[:, :, ::-1], target.suffix))
+        target.write_bytes(_encoded(self._draw(result)[:, :, ::-1], target))
 
     def _finish(self) -> None:
         pass
@@ -84,7 +85,8 @@ class LabelMapPngs(Sink):
                 f"{self.path}: track id {values.max() - 1} does not fit into 16 bits (up to 65534)"
             )
         picture = values.astype(np.uint16)[owners(result.detections)]
-        _target(self._partial, result, ".png").write_bytes(_encoded(picture, ".png"))
+        target = _target(self._partial, result, ".png")
+        target.write_bytes(_encoded(picture, target))
 
     def _finish(self) -> None:
         pass
@@ -98,10 +100,11 @@ def _target(folder: Path, result: FrameResult, suffix: str) -> Path:
     return folder / f"{stem}_{number}{suffix}" if path.exists() else path
 
 
-def _encoded(picture: NDArray[Any], suffix: str) -> bytes:
-    # Encoded in memory first: OpenCV's own writing does not say why it failed.
-    quality = [] if suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 95]
-    done, data = cv2.imencode(suffix, np.ascontiguousarray(picture), quality)
-    if not done:
-        raise SinkError(f"a picture of {picture.shape[1]} x {picture.shape[0]} cannot be encoded")
-    return data.tobytes()
+def _encoded(picture: NDArray[Any], path: Path) -> bytes:
+    """File content in the format of the path's ending; OpenCV's own writing does not say why it failed."""
+    suffix = path.suffix.lower()
+    quality = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 95]
+    height, width = picture.shape[:2]
+    if suffix != ".png" and max(height, width) > 65500:
+        raise SinkError(f"{path.name}: {width} x {height} pixels are too many for JPEG, use PNG")
+    return cv2.imencode(suffix, np.ascontiguousarray(picture), quality)[1].tobytes()
