@@ -1,6 +1,7 @@
 """``sipvideo video``: segments and tracks videos and picture sequences, saves the results.
 
-Exit codes: 0 every input is done; 2 wrong usage, or an input failed; 130 stopped by Ctrl-C (143 by SIGTERM).
+Exit codes: 0 every input is done; 2 wrong usage, or an input failed; 130 stopped by Ctrl-C (143 by
+SIGTERM, 141 where the reader of --stdout went away).
 """
 
 from __future__ import annotations

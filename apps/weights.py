@@ -50,14 +50,16 @@ def inspect(args: argparse.Namespace) -> int:
     if args.names:
         for name, tensor in file.tensors.items():
             print(f"  {name}  {list(tensor.shape)}")
-    config = load_config(args.config, args.overrides) if args.config else file.config
-    if config is None:
-        print("config    none inside; --config NAME checks whether it fits one")
+    if args.config:
+        config = load_config(args.config, args.overrides)
+    elif file.config is not None:
+        config = file.config.with_overrides(args.overrides)
+    else:
+        names = checkpoint.matching_configs(file)
+        print(f"fits      {', '.join(names) or 'no configuration that comes with sipvideo'}")
         return 0
-    if args.overrides and not args.config:
-        config = config.with_overrides(args.overrides)
     checkpoint.load_weights(SipMask(config), file)
-    print(f"config    {config.name}, {len(config.class_names)} classes: it fits")
+    print(f"fits      {config.name}, {len(config.class_names)} classes")
     return 0
 
 

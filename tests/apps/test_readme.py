@@ -1,0 +1,59 @@
+"""What the README promises is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sipvideo.apps import main, video
+from sipvideo.apps.results import FILES
+from sipvideo.config import available
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_library_example_is_the_one_in_the_examples_folder() -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert shown == (ROOT / "examples" / "library.py").read_text(encoding="utf-8")
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    assert set(re.findall(r"^\| `sipvideo (\w+)", README, re.MULTILINE)) == main.COMMANDS.keys()
+
+
+def test_every_command_has_a_module() -> None:
+    assert all((ROOT / "apps" / f"{name}.py").is_file() for name in main.COMMANDS)
+
+
+def test_the_table_of_results_is_the_one_of_the_program() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `([\w./]+)` \|", README, re.MULTILINE)
+    assert [(kind, name.rstrip("/")) for kind, name in rows] == list(FILES.items())
+    assert f"Without `--save`: `{','.join(video.DEFAULT_KINDS)}`." in README
+
+
+def test_the_table_of_models_names_configurations_that_exist() -> None:
+    table = README.split("## Models")[1].split("##")[0]
+    names = re.findall(r"`([\w*+]+)`", table)
+    assert names
+    for name in names:
+        assert [known for known in available() if known.startswith(name.rstrip("*"))], name
+
+
+@pytest.mark.parametrize(
+    "text", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "examples/README.md"]
+)
+def test_links_inside_the_project_lead_somewhere(text: str) -> None:
+    page = ROOT / text
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_architecture_page_has_the_layers_that_are_enforced() -> None:
+    from tests.test_layers import LAYERS
+
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^\d  (.*?)(?:   +.*)?$", page, re.MULTILINE)
+    assert [set(line.split()) for line in reversed(drawn)] == [set(units) for units in LAYERS]
