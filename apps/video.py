@@ -291,3 +291,7 @@ def _table(rows: Sequence[tuple[Outcome, Path | None]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

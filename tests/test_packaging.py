@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sipvideo.apps.main import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -68,16 +70,12 @@ def test_the_version_is_said_once_and_the_same() -> None:
     assert f"\nversion = {sipvideo.__version__}\n" in (ROOT / "setup.cfg").read_text()
 
 
-def test_a_command_runs_as_a_script_of_the_checkout(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, str(ROOT / "apps" / "video.py"), "missing.mp4"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ran.returncode == 2
-    assert "usage: sipvideo video" in ran.stderr
+@pytest.mark.parametrize("name", ["main", *COMMANDS])
+def test_every_command_runs_as_a_script_of_the_checkout(name: str, tmp_path: Path) -> None:
+    script = ROOT / "apps" / f"{name}.py"
+    run = [sys.executable, str(script), "--help"]
+    ran = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.startswith("usage: sipvideo")
 
 
 def _is_content(path: Path) -> bool:
