@@ -91,7 +91,10 @@ class AnnotatedVideo(Sink):
         self._options = {"crf": str(crf), "preset": preset}
         self._tick = (source and source.time_base) or FINEST_TICK
         self._start = source.start if source is not None else 0.0
-        self._fps = Fraction((source and source.fps) or 25.0).limit_denominator(1001)
+        fps = min(
+            max((source and source.fps) or 25.0, 0.01), 1000.0
+        )  # broken files declare anything
+        self._fps = Fraction(fps).limit_denominator(1001)
         self._last_tick = -1
         self._next_index = 0
         self._video: av.VideoStream | None = None

@@ -8,6 +8,7 @@ nothing else in the program knows about BGR, rotation marks or codecs.
 from __future__ import annotations
 
 import glob
+import re
 from pathlib import Path
 
 from sipvideo.sources.camera import Camera
@@ -41,8 +42,8 @@ def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
     path = Path(text)
     if text.isascii() and text.isdigit():
         return Camera(int(text), timeout=timeout)
-    if text.startswith("/dev/video"):
-        return Camera(text, timeout=timeout)
+    if device := re.fullmatch(r"/dev/video(\d+)", str(path.resolve())):
+        return Camera(int(device[1]), timeout=timeout)
     if "://" in text and not path.exists():
         scheme, _, rest = text.partition("://")
         return VideoFile(rest) if scheme == "file" else NetworkStream(text, timeout)
