@@ -11,9 +11,11 @@ import torch
 from sipvideo.config import Config, load_config
 from sipvideo.errors import ConfigError
 from sipvideo.model import checkpoint
+from sipvideo.model.head import HeadOutputs
 from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.model.sipmask import SipMask
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.structures import Frame
 from sipvideo.tracker import build_tracker
 
 DEFAULT_WEIGHTS = "sipmask_nano.safetensors"
@@ -66,6 +68,27 @@ def recognised(file: checkpoint.Checkpoint) -> Config:
             f"{file.path}: no packaged configuration has these weights; say which model it is with --config"
         )
     return load_config(names[0])
+
+
+@torch.no_grad()
+def with_random_weights(config: Config, frame: Frame) -> SipMask:
+    """An untrained network for speed measurements, whose class bias lets about ``max_detections`` objects through.
+
+    Args:
+        config: its configuration.
+        frame: the picture on which the bias is found.
+    """
+    torch.manual_seed(0)
+    model = SipMask(config).eval()
+    for conv in model.head.box_distances:
+        torch.nn.init.constant_(conv.bias, 3.0)  # type: ignore[arg-type]
+    outputs: HeadOutputs = model(FrameSegmenter(model, config).inputs([frame])[0])
+    best = torch.cat([logits.flatten() for logits in outputs.class_logits])
+    wanted = torch.tensor(config.postprocess.score_threshold * 4).clamp(max=0.9).logit()
+    shift = wanted - best.topk(min(len(best), 20 * config.postprocess.max_detections)).values[-1]
+    for conv in model.head.class_logits:
+        conv.bias.data += shift  # type: ignore[operator]
+    return model
 
 
 def build_segmenter(config: Config, model: SipMask, device: str = "auto") -> VideoSegmenter:

@@ -23,7 +23,8 @@ class CompactMasks:
 
     Attributes:
         windows: int32 [N, 4], frame pixels, x0, y0, x1, y1 with x1, y1 exclusive; inside the frame, may be empty.
-        bits: N arrays uint8 [y1 - y0, ceil((x1 - x0) / 8)], rows packed by ``numpy.packbits``.
+        bits: N arrays uint8 [y1 - y0, bytes], rows packed by ``numpy.packbits``. Bytes start at frame
+            columns that are multiples of 8, so that two masks overlap byte by byte.
         frame_size: (height, width) of the frame.
     """
 
@@ -57,7 +58,7 @@ class CompactMasks:
             crop = crop[max(0, -y0) : max(0, height - y0), max(0, -x0) : max(0, width - x0)]
             x0, y0 = min(max(x0, 0), width), min(max(y0, 0), height)
             windows[k] = x0, y0, x0 + crop.shape[1], y0 + crop.shape[0]
-            bits.append(np.packbits(crop, axis=1))
+            bits.append(np.packbits(np.pad(crop, ((0, 0), (x0 % 8, 0))), axis=1))
         return cls(windows, tuple(bits), frame_size)
 
     @classmethod
@@ -90,8 +91,9 @@ class CompactMasks:
 
     def crop(self, k: int) -> BoolArray:
         """Mask k inside its window, bool [h, w]."""
-        width = int(self.windows[k, 2] - self.windows[k, 0])
-        return np.unpackbits(self.bits[k], axis=1, count=width).astype(bool)
+        x0, _, x1, _ = self.windows[k].tolist()
+        count = x0 % 8 + x1 - x0
+        return np.unpackbits(self.bits[k], axis=1, count=count)[:, x0 % 8 :].astype(bool)
 
     def dense(self, k: int) -> BoolArray:
         """Mask k on the whole frame, bool [H, W]. Costs a full frame: for output formats and tests."""
@@ -114,20 +116,20 @@ class CompactMasks:
         lo = np.maximum(self.windows[:, None, :2], other.windows[None, :, :2])
         hi = np.minimum(self.windows[:, None, 2:], other.windows[None, :, 2:])
         meet = np.argwhere((lo < hi).all(2))
-        crops = {int(i): self.crop(int(i)) for i in np.unique(meet[:, 0])}
-        other_crops = {int(j): other.crop(int(j)) for j in np.unique(meet[:, 1])}
-        areas = {i: np.count_nonzero(crop) for i, crop in crops.items()}
-        other_areas = {j: np.count_nonzero(crop) for j, crop in other_crops.items()}
+        areas, other_areas = self.areas(), other.areas()
         for i, j in meet.tolist():
-            (x0, y0), (x1, y1) = lo[i, j], hi[i, j]
-            ax, ay = self.windows[i, :2]
-            bx, by = other.windows[j, :2]
-            a = crops[i][y0 - ay : y1 - ay, x0 - ax : x1 - ax]
-            b = other_crops[j][y0 - by : y1 - by, x0 - bx : x1 - bx]
-            intersection = np.count_nonzero(a & b)
+            (x0, y0), (x1, y1) = lo[i, j].tolist(), hi[i, j].tolist()
+            both = self._block(i, x0, y0, x1, y1) & other._block(j, x0, y0, x1, y1)
+            intersection = int(np.bitwise_count(both).sum())
             union = areas[i] + other_areas[j] - intersection
             result[i, j] = intersection / union if union else 0.0
         return result
+
+    def _block(self, k: int, x0: int, y0: int, x1: int, y1: int) -> NDArray[np.uint8]:
+        """The bytes of mask k over a part of its window; bits outside the window are 0."""
+        left, top = self.windows[k, :2].tolist()
+        first = left // 8
+        return self.bits[k][y0 - top : y1 - top, x0 // 8 - first : -(-x1 // 8) - first]
 
     def rle(self, k: int) -> dict[str, Any]:
         """Mask k as COCO compressed RLE: ``{"size": [H, W], "counts": str}``, equal to pycocotools' encoding."""

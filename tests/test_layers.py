@@ -15,7 +15,7 @@ LAYERS = (
     {"errors", "classes", "config", "configs", "masks", "boxes", "structures", "transforms"},
     {"model", "tracker", "runtime", "data", "sources", "sinks", "draw"},
     {"pipeline", "training", "evaluation", "web"},
-    {"build"},
+    {"build", "benchmark"},
     {"apps"},
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
@@ -25,7 +25,7 @@ SIBLINGS = {("runtime", "model")}
 ONLY_IN = {
     "cv2": {"sources", "sinks", "draw", "transforms", "data", "apps"},
     "av": {"sources", "sinks"},
-    "torch": {"model", "runtime", "training", "build", "data", "evaluation", "apps"},
+    "torch": {"model", "runtime", "training", "build", "data", "evaluation", "apps", "benchmark"},
 }
 """Which parts may import what is large or converts pictures."""
 

@@ -12,7 +12,7 @@ from sipvideo.model.head import HeadOutputs
 from sipvideo.model.postprocess import Postprocess
 from sipvideo.model.sipmask import SipMask
 from sipvideo.structures import Detections, Frame
-from sipvideo.transforms import FrameTransform
+from sipvideo.transforms import FrameTransform, Geometry
 
 
 class FrameSegmenter:
@@ -27,6 +27,7 @@ class FrameSegmenter:
     def __init__(self, model: SipMask, config: Config, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
         self.model = model.eval().to(self.device)
+        self.config = config
         self.transform = FrameTransform(config.input)
         self.postprocess = Postprocess(config.postprocess, model.head)
         self.network: Callable[[Tensor], HeadOutputs] = self.model
@@ -38,10 +39,15 @@ class FrameSegmenter:
     @torch.inference_mode()
     def batch(self, frames: Sequence[Frame]) -> list[Detections]:
         """Detections of frames of one size; equal to calling one by one up to rounding."""
-        inputs = [self.transform(frame) for frame in frames]
-        images = torch.stack([torch.from_numpy(image) for image, _ in inputs])
-        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        images, geometries = self.inputs(frames)
         outputs = self.network(images)
         return [
-            self.postprocess(outputs, geometry, item) for item, (_, geometry) in enumerate(inputs)
+            self.postprocess(outputs, geometry, item) for item, geometry in enumerate(geometries)
         ]
+
+    def inputs(self, frames: Sequence[Frame]) -> tuple[Tensor, list[Geometry]]:
+        """Model inputs float32 [B, 3, H, W] on the device, and where each frame lies in its input."""
+        pairs = [self.transform(frame) for frame in frames]
+        images = torch.stack([torch.from_numpy(image) for image, _ in pairs])
+        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        return images, [geometry for _, geometry in pairs]

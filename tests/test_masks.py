@@ -1,0 +1,82 @@
+"""Compact masks against full frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco_mask
+
+from sipvideo.masks import CompactMasks, from_rles
+
+stacks = hnp.arrays(
+    np.bool_,
+    st.tuples(st.integers(0, 4), st.integers(1, 17), st.integers(1, 35)),
+    fill=st.just(False),
+)
+
+
+@given(stacks)
+def test_dense_masks_come_back(dense: np.ndarray) -> None:
+    compact = CompactMasks.from_dense(dense)
+    assert len(compact) == len(dense)
+    for k, mask in enumerate(dense):
+        np.testing.assert_array_equal(compact.dense(k), mask)
+    np.testing.assert_array_equal(compact.areas(), dense.sum((1, 2)))
+
+
+@given(stacks)
+def test_run_length_encoding_equals_pycocotools_and_comes_back(dense: np.ndarray) -> None:
+    compact = CompactMasks.from_dense(dense)
+    rles = [compact.rle(k) for k in range(len(dense))]
+    for rle, mask in zip(rles, dense, strict=True):
+        expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+        assert rle == {"size": list(mask.shape), "counts": expected["counts"].decode()}
+    again = from_rles(rles, (dense.shape[1], dense.shape[2]))
+    for k, mask in enumerate(dense):
+        np.testing.assert_array_equal(again.dense(k), mask)
+
+
+@given(stacks, st.integers(0, 2**32 - 1))
+def test_overlap_equals_the_definition(dense: np.ndarray, seed: int) -> None:
+    other = np.random.default_rng(seed).random((3, *dense.shape[1:])) < 0.4
+    measured = CompactMasks.from_dense(dense).iou(CompactMasks.from_dense(other))
+    assert measured.shape == (len(dense), 3)
+    for i, a in enumerate(dense):
+        for j, b in enumerate(other):
+            union = np.count_nonzero(a | b)
+            expected = np.count_nonzero(a & b) / union if union else 0.0
+            assert measured[i, j] == pytest.approx(expected)
+
+
+@given(st.integers(-6, 22), st.integers(-6, 12), st.integers(0, 9), st.integers(0, 9))
+def test_crops_that_leave_the_frame_are_cut(x0: int, y0: int, width: int, height: int) -> None:
+    crop = np.random.default_rng(0).random((height, width)) < 0.5
+    canvas = np.zeros((12 + 40, 20 + 40), bool)
+    canvas[y0 + 20 : y0 + 20 + height, x0 + 20 : x0 + 20 + width] = crop
+    compact = CompactMasks.from_crops([crop], [(x0, y0)], (12, 20))
+    np.testing.assert_array_equal(compact.dense(0), canvas[20:32, 20:40])
+
+
+def test_selection_keeps_order_and_accepts_nothing() -> None:
+    dense = np.random.default_rng(1).random((4, 6, 9)) < 0.5
+    compact = CompactMasks.from_dense(dense)
+    np.testing.assert_array_equal(compact[[2, 0]].dense(0), dense[2])
+    np.testing.assert_array_equal(compact[np.array([True, False, False, True])].dense(1), dense[3])
+    assert len(compact[[]]) == 0
+    assert len(CompactMasks.empty((5, 5)).iou(compact[[]])) == 0
+
+
+def test_a_hundred_objects_at_4k_cost_megabytes_not_gigabytes() -> None:
+    crop = np.ones((216, 384), bool)
+    compact = CompactMasks.from_crops([crop] * 100, [(17, 5)] * 100, (2160, 3840))
+    assert sum(bits.nbytes for bits in compact.bits) < 1.1 * 100 * 216 * 384 / 8 + 100 * 216
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected 1 crops, got 0"):
+        CompactMasks(np.zeros((1, 4), np.int32), (), (4, 4))
+    with pytest.raises(ValueError, match=r"expected \[N, 4\]"):
+        CompactMasks(np.zeros((1, 3), np.int32), (), (4, 4))
