@@ -131,6 +131,18 @@ class CompactMasks:
         first = left // 8
         return self.bits[k][y0 - top : y1 - top, x0 // 8 - first : -(-x1 // 8) - first]
 
+    def moved(self, steps: NDArray[np.int32]) -> CompactMasks:
+        """The masks moved by whole pixels x, y int32 [N, 2]; their windows may leave the frame."""
+        bits = [
+            old
+            if dx % 8 == 0
+            else np.packbits(np.pad(self.crop(k), ((0, 0), ((x0 + dx) % 8, 0))), axis=1)
+            for k, (old, dx, x0) in enumerate(
+                zip(self.bits, steps[:, 0].tolist(), self.windows[:, 0].tolist(), strict=True)
+            )
+        ]
+        return CompactMasks(self.windows + np.tile(steps, 2), tuple(bits), self.frame_size)
+
     def rle(self, k: int) -> dict[str, Any]:
         """Mask k as COCO compressed RLE: ``{"size": [H, W], "counts": str}``, equal to pycocotools' encoding."""
         height, width = self.frame_size

@@ -80,3 +80,19 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         CompactMasks(np.zeros((1, 4), np.int32), (), (4, 4))
     with pytest.raises(ValueError, match=r"expected \[N, 4\]"):
         CompactMasks(np.zeros((1, 3), np.int32), (), (4, 4))
+
+
+@given(stacks, st.integers(-20, 20), st.integers(-9, 9))
+def test_moved_masks_overlap_where_they_went(dense: np.ndarray, dx: int, dy: int) -> None:
+    compact = CompactMasks.from_dense(dense)
+    steps = np.tile(np.array([[dx, dy]], np.int32), (len(dense), 1))
+    canvas = np.zeros((len(dense), dense.shape[1] + 18, dense.shape[2] + 40), bool)
+    height, width = dense.shape[1:]
+    canvas[:, 9 + dy : 9 + dy + height, 20 + dx : 20 + dx + width] = dense
+    seen = canvas[:, 9 : 9 + height, 20 : 20 + width]
+    overlap = compact.moved(steps).iou(compact)
+    for i, moved in enumerate(seen):
+        for j, still in enumerate(dense):
+            intersection = np.count_nonzero(moved & still)
+            union = np.count_nonzero(dense[i]) + np.count_nonzero(still) - intersection
+            assert overlap[i, j] == pytest.approx(intersection / union if union else 0.0)
