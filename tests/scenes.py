@@ -12,8 +12,8 @@ and with an irregular clock. Everything is seeded, and the faults of a frame dep
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ class Actor:
         size: (height, width) in pixels.
         depth: nearer actors (smaller depth) hide farther ones; ties: the later actor is nearer.
         look: seeds texture and embedding; actors of one look are twins. By default the actor's own number.
-        spin: radians per second.
         growth: relative change of size per second.
     """
 
@@ -45,7 +44,6 @@ class Actor:
     label: int = 0
     depth: float = 1.0
     look: int | None = None
-    spin: float = 0.0
     growth: float = 0.0
 
     def centre(self, second: float) -> tuple[float, float] | None:
@@ -68,6 +66,7 @@ class Faults:
         label_flips: probability of a random label.
         embedding_noise: length of the noise added to the unit embedding.
         min_visible: objects of which less is visible are not reported.
+        duplicates: probability that an object is reported once more, with another label and a lower score.
     """
 
     jitter: float = 0.0
@@ -77,6 +76,7 @@ class Faults:
     label_flips: float = 0.0
     embedding_noise: float = 0.0
     min_visible: float = 0.15
+    duplicates: float = 0.0
 
 
 REALISTIC = Faults(
@@ -118,92 +118,131 @@ def film(
     seed: int = 0,
 ) -> Iterator[Shot]:
     """Films actors at (index, timestamp) pairs on pictures of (height, width). No ``faults``: a perfect detector."""
-    height, width = frame_size
-    rng = np.random.default_rng(seed)
-    background = (80 + 40 * _noise(rng, height, width, 3)).astype(np.uint8)
-    order = sorted(range(len(actors)), key=lambda k: -actors[k].depth)
+    background = 80 + 40 * _noise(np.random.default_rng(seed), *frame_size, 3)
     seeds = [k if actor.look is None else actor.look for k, actor in enumerate(actors)]
     looks = np.array([_embedding(look) for look in seeds]).reshape(-1, EMBEDDING_SIZE)
     textures = [_texture(look) for look in seeds]
+    labels = np.array([actor.label for actor in actors], np.int64)
     for index, second in times:
-        image = background.copy()
-        owner = np.full(frame_size, -1)
-        areas = np.zeros(len(actors), np.int64)
-        covered = np.zeros((len(actors), len(actors)))
-        for k in order:
-            placed = _silhouette(actors[k], second, frame_size)
-            if placed is None:
-                continue
-            window, mask, texture_at = placed
-            areas[k] = mask.sum()
-            under = owner[window][mask]
-            covered[:, k] = np.bincount(under[under >= 0], minlength=len(actors))
-            owner[window][mask] = k
-            image[window][mask] = textures[k][texture_at[0][mask], texture_at[1][mask]]
-        seen = np.array([k for k in range(len(actors)) if (owner == k).sum() >= SMALLEST], np.int64)
+        image = background.astype(np.uint8)
+        owner, areas, covered = _paint(image, actors, textures, second)
+        seen = np.flatnonzero(np.bincount(owner[owner >= 0], minlength=len(actors)) >= SMALLEST)
         masks = CompactMasks.from_dense(
             (owner[None] == seen[:, None, None]).reshape(-1, *frame_size)
         )
-        visible = masks.areas() / np.maximum(areas[seen], 1)
+        visible = masks.areas() / areas[seen]
         # An embedding is read at one point of the map: what covers the object leaks into it.
-        mixed = (
-            visible[:, None] * looks[seen]
-            + covered[seen] / np.maximum(areas[seen], 1)[:, None] @ looks
-        )
+        mixed = visible[:, None] * looks[seen] + covered[seen] / areas[seen, None] @ looks
         truth = Detections(
             boxes=masks.windows.astype(np.float32),
-            scores=np.sqrt(np.clip(visible, 0, 1)).astype(np.float32) * np.float32(0.9),
-            labels=np.array([actors[k].label for k in seen], np.int64),
+            scores=(0.9 * np.sqrt(visible)).astype(np.float32),
+            labels=labels[seen],
             masks=masks,
             embeddings=mixed.astype(np.float32),
         )
-        noise = np.random.default_rng((seed, index))
-        reported, who = _detect(truth, visible, faults or Faults(), noise)
-        ids = np.where(who >= 0, seen[who] if len(seen) else -1, -1).astype(np.int64)
-        yield Shot(Frame(image, index, second), truth, seen, reported, ids)
+        detections, rows = _detect(
+            truth, visible, faults or Faults(), np.random.default_rng((seed, index))
+        )
+        shown = np.append(seen, -1)[rows]
+        yield Shot(Frame(image, index, second), truth, seen, detections, shown)
+
+
+def _paint(
+    image: NDArray[np.uint8],
+    actors: Sequence[Actor],
+    textures: Sequence[NDArray[np.uint8]],
+    second: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Draws the actors, far ones first.
+
+    Returns who owns each pixel [H, W] (-1: nobody), how many pixels each actor has in the frame [K], and how many of
+    them each other actor covers [K, K].
+    """
+    frame_size = image.shape[0], image.shape[1]
+    owner = np.full(frame_size, -1)
+    areas = np.zeros(len(actors), np.int64)
+    covered = np.zeros((len(actors), len(actors)), np.int64)
+    for k in sorted(range(len(actors)), key=lambda k: -actors[k].depth):
+        placed = _silhouette(actors[k], second, frame_size)
+        if placed is None:
+            continue
+        window, mask, (v, u) = placed
+        under = owner[window][mask]
+        hidden = np.bincount(under[under >= 0], minlength=len(actors))
+        covered[:, k] = hidden
+        areas[k] = mask.sum()
+        owner[window][mask] = k
+        image[window][mask] = textures[k][v[mask], u[mask]]
+    return owner, areas, covered
 
 
 def _detect(
     truth: Detections, visible: NDArray[np.float64], faults: Faults, rng: np.random.Generator
 ) -> tuple[Detections, NDArray[np.int64]]:
     """Detections by descending score, and the row of the truth behind each (-1: none)."""
-    height, width = truth.masks.frame_size
+    n = len(truth)
     classes = int(truth.labels.max(initial=1)) + 1
-    n, extra = len(truth), rng.poisson(faults.false_positives)
-    jitter = rng.normal(0, 1, (n, 4)) * faults.jitter
-    kept = (rng.uniform(size=n) >= faults.misses) & (visible >= faults.min_visible)
-    size = np.tile(truth.boxes[:, 2:] - truth.boxes[:, :2], 2)
-    boxes = truth.boxes + jitter * size
-    scores = truth.scores + rng.normal(0, 1, n) * faults.score_noise
     flips = rng.uniform(size=n) < faults.label_flips
-    labels = np.where(flips, rng.integers(0, classes, n), truth.labels)
-    embeddings = truth.embeddings + faults.embedding_noise * _units(rng, n)
-    shift = np.rint((jitter * size)[:, :2]).astype(int)
-    crops = list(truth.masks)
-    origins = [(int(x), int(y)) for x, y in truth.masks.windows[:, :2] + shift]
-
-    corner = rng.uniform(0, 0.8, (extra, 2)) * (width, height)
-    spread = rng.uniform(10, 40, (extra, 2))
-    boxes = np.concatenate((boxes, np.concatenate((corner, corner + spread), 1)))
-    scores = np.concatenate((scores, rng.uniform(0.05, 0.55, extra)))
-    labels = np.concatenate((labels, rng.integers(0, classes, extra)))
-    embeddings = np.concatenate((embeddings, _units(rng, extra) * (1 + faults.embedding_noise)))
-    crops += [np.ones((int(h), int(w)), bool) for w, h in spread]
-    origins += [(int(x), int(y)) for x, y in corner]
-    kept = np.concatenate((kept, np.ones(extra, bool)))
-    who = np.concatenate((np.arange(n), np.full(extra, -1)))
-
-    limits = (width, height, width, height)
-    everything = Detections(
-        boxes=np.clip(boxes, 0, limits).astype(np.float32),
+    moves = faults.jitter * rng.normal(size=(n, 4))
+    moves *= np.tile(truth.boxes[:, 2:] - truth.boxes[:, :2], 2)
+    scores = truth.scores + faults.score_noise * rng.normal(size=n)
+    reports = Detections(
+        boxes=_inside(truth.boxes + moves, truth.masks.frame_size),
         scores=np.clip(scores, 0.01, 1).astype(np.float32),
-        labels=labels.astype(np.int64),
-        masks=CompactMasks.from_crops(crops, origins, (height, width)),
-        embeddings=embeddings.astype(np.float32),
+        labels=np.where(flips, rng.integers(0, classes, n), truth.labels),
+        masks=CompactMasks.from_crops(
+            list(truth.masks),
+            [(int(x), int(y)) for x, y in truth.masks.windows[:, :2] + np.rint(moves[:, :2])],
+            truth.masks.frame_size,
+        ),
+        embeddings=(truth.embeddings + faults.embedding_noise * _units(rng, n)).astype(np.float32),
     )
-    order = np.argsort(-everything.scores, kind="stable")
-    order = order[kept[order]]
-    return everything[order], who[order]
+    kept = (rng.uniform(size=n) >= faults.misses) & (visible >= faults.min_visible)
+    rows = np.flatnonzero(kept)
+    twice = rows[rng.uniform(size=len(rows)) < faults.duplicates]
+    repeated = reports[twice]
+    repeated = replace(
+        repeated, labels=repeated.labels + 1, scores=repeated.scores * np.float32(0.9)
+    )
+    invented = _invent(rng, int(rng.poisson(faults.false_positives)), classes, truth)
+    together = _joined((reports[rows], repeated, invented))
+    rows = np.concatenate((rows, twice, np.full(len(invented), -1)))
+    order = np.argsort(-together.scores, kind="stable")
+    return together[order], rows[order]
+
+
+def _invent(rng: np.random.Generator, count: int, classes: int, truth: Detections) -> Detections:
+    """False positives: boxes somewhere, with low scores, filled masks and random embeddings."""
+    frame_size = truth.masks.frame_size
+    corners = rng.uniform(0, 0.8, (count, 2)) * frame_size[::-1]
+    boxes = np.concatenate((corners, corners + rng.uniform(10, 40, (count, 2))), axis=1)
+    return scripted(
+        boxes=_inside(boxes, frame_size).tolist(),
+        scores=rng.uniform(0.05, 0.55, count).tolist(),
+        labels=rng.integers(0, classes, count).tolist(),
+        embeddings=_units(rng, count).astype(np.float32),
+        frame_size=frame_size,
+    )
+
+
+def _joined(parts: Sequence[Detections]) -> Detections:
+    masks = [part.masks for part in parts]
+    return Detections(
+        boxes=np.concatenate([part.boxes for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        masks=CompactMasks(
+            np.concatenate([m.windows for m in masks]),
+            tuple(bits for m in masks for bits in m.bits),
+            masks[0].frame_size,
+        ),
+        embeddings=np.concatenate([part.embeddings for part in parts]),
+    )
+
+
+def _inside(boxes: NDArray[Any], frame_size: tuple[int, int]) -> NDArray[np.float32]:
+    height, width = frame_size
+    return np.asarray(np.clip(boxes, 0, (width, height, width, height)), np.float32)
 
 
 def _silhouette(
@@ -224,8 +263,7 @@ def _silhouette(
     if x0 >= x1 or y0 >= y1:
         return None
     dy, dx = np.mgrid[y0:y1, x0:x1] + 0.5 - np.array((centre[1], centre[0]))[:, None, None]
-    cos, sin = np.cos(actor.spin * second), np.sin(actor.spin * second)
-    u, v = (cos * dx + sin * dy) / half_w, (cos * dy - sin * dx) / half_h
+    u, v = dx / half_w, dy / half_h
     radius = np.hypot(u, v)
     if actor.shape == "rectangle":
         mask = (np.abs(u) <= 1) & (np.abs(v) <= 1)
@@ -262,6 +300,27 @@ def _units(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
 
 def _embedding(look: int) -> NDArray[np.float64]:
     return np.asarray(_units(np.random.default_rng((3, look)), 1)[0])
+
+
+def scripted(
+    boxes: Sequence[Sequence[float]],
+    scores: float | Sequence[float] = 0.9,
+    labels: int | Sequence[int] = 0,
+    embeddings: NDArray[np.float32] | None = None,
+    frame_size: tuple[int, int] = (120, 160),
+) -> Detections:
+    """Detections by hand: N boxes with their pixels as masks, one value or N; without embeddings [N, E], E = 0."""
+    n = len(boxes)
+    corners = np.array(boxes, np.float32).reshape(n, 4)
+    whole = np.clip(np.nan_to_num(corners), -1e4, 1e4).astype(int).tolist()
+    crops = [np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), bool) for x0, y0, x1, y1 in whole]
+    return Detections(
+        boxes=corners,
+        scores=np.broadcast_to(np.asarray(scores, np.float32), n).copy(),
+        labels=np.broadcast_to(np.asarray(labels, np.int64), n).copy(),
+        masks=CompactMasks.from_crops(crops, [(b[0], b[1]) for b in whole], frame_size),
+        embeddings=np.zeros((n, 0), np.float32) if embeddings is None else embeddings,
+    )
 
 
 def crossing(seconds: float = 4.0, twins: bool = False) -> list[Actor]:

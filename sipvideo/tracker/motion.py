@@ -14,8 +14,8 @@ from sipvideo.structures import FloatArray
 
 Vector = tuple[float, float]
 
-VELOCITY_MEMORY = 0.2
-"""Seconds over which measured steps settle into velocity; evens out the jitter of boxes."""
+VELOCITY_MEMORY = 0.3
+"""Seconds over which velocity is averaged; evens out the jitter of boxes."""
 FADE = 0.5
 """Seconds in which an unseen object loses all but 1/e of its velocity."""
 MARGIN = 0.1
@@ -36,13 +36,13 @@ def margins(sizes: FloatArray, unseen: FloatArray) -> FloatArray:
     return sizes * (MARGIN + MARGIN_PER_SECOND * unseen)
 
 
-def corrected(velocity: Vector, step: Vector, seconds: float) -> Vector:
-    """Velocity of an object whose centre really made ``step`` pixels in that time; plain floats, as it is quicker."""
+def averaged(velocity: Vector, step: Vector, seconds: float, age: float) -> Vector:
+    """Running mean of the velocity, once an object of ``age`` seconds made a ``step`` of so many pixels and seconds.
+
+    Over the whole life of a young object, later over ``VELOCITY_MEMORY``.
+    """
     if seconds <= 0:  # two pictures of one moment say nothing about motion
         return velocity
-    travelled = FADE * -math.expm1(-seconds / FADE)
-    kept = math.exp(-seconds / FADE)
-    learned = -math.expm1(-seconds / VELOCITY_MEMORY) / seconds
+    weight = max(-math.expm1(-seconds / VELOCITY_MEMORY), seconds / age)
     vx, vy = velocity
-    dx, dy = step
-    return kept * vx + learned * (dx - travelled * vx), kept * vy + learned * (dy - travelled * vy)
+    return vx + weight * (step[0] / seconds - vx), vy + weight * (step[1] / seconds - vy)

@@ -123,13 +123,9 @@ class PaperTracker:
         with np.errstate(divide="ignore"):  # a score of 0 is a bad match, not an error
             log_scores = np.log(detections.scores)[:, None]
         new_object = np.zeros((n, 1), np.float32)
-        by_score, by_overlap, by_label = (
-            np.float32(weight)
-            for weight in (
-                self.config.score_weight,
-                self.config.iou_weight,
-                self.config.label_weight,
-            )
+        config = self.config
+        by_score, by_overlap, by_label = np.array(
+            (config.score_weight, config.iou_weight, config.label_weight), np.float32
         )
         scores: FloatArray = (
             log_softmax(np.concatenate((new_object, products), axis=1))

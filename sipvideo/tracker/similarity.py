@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sipvideo import boxes
 from sipvideo.masks import BoolArray, CompactMasks
 from sipvideo.structures import Detections, FloatArray
 from sipvideo.tracker import motion
@@ -16,7 +17,7 @@ LABEL_PENALTY = 0.2
 MASK_SHARE = 0.3
 """Share of the masks in the overlap of contested pairs; the boxes have the rest."""
 RIVAL_AFFINITY = 0.3
-"""Pairs above it compete, by boxes and embeddings alone; masks are costly and cannot lift a worse pair to the top."""
+"""Pairs above it that share a detection or a track are rivals; masks decide among those alone, as they cost time."""
 
 
 def affinity(detections: Detections, tracks: Sequence[Track], now: float) -> FloatArray:
@@ -38,8 +39,8 @@ def affinity(detections: Detections, tracks: Sequence[Track], now: float) -> Flo
     unseen = np.array([now - track.last_seen for track in tracks], np.float32)
     sizes = np.array([track.size for track in tracks], np.float32)
     velocities = np.array([track.velocity for track in tracks], np.float32)
-    boxes = np.stack([track.box for track in tracks])
-    predicted = motion.predict(boxes, velocities, unseen)
+    last = np.stack([track.box for track in tracks])
+    predicted = motion.predict(last, velocities, unseen)
 
     overlap = widened_iou(detections.boxes, predicted, motion.margins(sizes, unseen))
     likeness = detections.embeddings @ unit(np.stack([t.embedding for t in tracks])).T
@@ -50,7 +51,7 @@ def affinity(detections: Detections, tracks: Sequence[Track], now: float) -> Flo
     fits[overlap <= 0] = -np.inf
 
     pairs = contested(fits > RIVAL_AFFINITY)
-    masks = mask_iou(pairs, detections, tracks, predicted - boxes)
+    masks = mask_iou(pairs, detections, tracks, predicted - last)
     fits += np.where(pairs, share * MASK_SHARE * (masks - overlap), 0)
     return fits
 
@@ -67,6 +68,16 @@ def widened_iou(a: FloatArray, b: FloatArray, margins: FloatArray) -> FloatArray
     union = sides_a[..., 0] * sides_a[..., 1] + sides_b[:, 0] * sides_b[:, 1] - intersection
     overlap: FloatArray = intersection / union
     return overlap
+
+
+def repeated(detections: Detections, least: float) -> BoolArray:
+    """Which detections have nearly the pixels (mask overlap above ``least``) of an earlier one, bool [N]."""
+    result = np.zeros(len(detections), bool)
+    near = boxes.iou(detections.boxes, detections.boxes) > least / 2
+    for i, j in np.argwhere(np.triu(near, k=1)).tolist():
+        if not result[i] and detections.masks[[i]].iou(detections.masks[[j]])[0, 0] > least:
+            result[j] = True
+    return result
 
 
 def unit(embeddings: FloatArray) -> FloatArray:
@@ -87,15 +98,18 @@ def contested(candidates: BoolArray) -> BoolArray:
 def mask_iou(
     pairs: BoolArray, detections: Detections, tracks: Sequence[Track], shifts: FloatArray
 ) -> FloatArray:
-    """Mask overlap of the chosen pairs [N, M], float32 [N, M], tracks moved by [M, 4] pixels; elsewhere arbitrary."""
+    """Mask overlap of the given pairs (bool [N, M]), other elements arbitrary: float32 [N, M].
+
+    The tracks' last masks are first moved by ``shifts`` [M, 4], pixels, of which columns 0 and 1 count.
+    """
     overlap = np.zeros(pairs.shape, np.float32)
     rows, columns = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
     if len(rows):
         last = [tracks[j].mask for j in columns.tolist()]
-        steps = np.rint(shifts[columns]).astype(np.int32)
-        windows = np.concatenate([mask.windows for mask in last]) + steps  # may leave the frame
-        moved = CompactMasks(windows, tuple(mask.bits[0] for mask in last), last[0].frame_size)
-        overlap[np.ix_(rows, columns)] = detections.masks[rows].iou(moved)
+        windows = np.concatenate([mask.windows for mask in last])
+        then = CompactMasks(windows, tuple(mask.bits[0] for mask in last), last[0].frame_size)
+        now = then.moved(np.rint(shifts[columns, :2]).astype(np.int32))
+        overlap[np.ix_(rows, columns)] = detections.masks[rows].iou(now)
     return overlap
 
 

@@ -49,7 +49,7 @@ class Track:
             box=box,
             mask=_mask(detections, i),
             size=_size(box),
-            embedding=detections.embeddings[i],
+            embedding=detections.embeddings[i].copy(),  # not the whole frame's
             first_seen=now,
             last_seen=now,
             votes={int(detections.labels[i]): float(detections.scores[i])},
@@ -65,7 +65,8 @@ class Track:
         seconds, label = now - self.last_seen, int(detections.labels[i])
         box = detections.boxes[i]
         x0, y0, x1, y1 = (box - self.box).tolist()
-        self.velocity = motion.corrected(self.velocity, ((x0 + x1) / 2, (y0 + y1) / 2), seconds)
+        step = (x0 + x1) / 2, (y0 + y1) / 2
+        self.velocity = motion.averaged(self.velocity, step, seconds, now - self.first_seen)
         self.size += (_size(box) - self.size) * -math.expm1(-seconds / SIZE_MEMORY)
         self.embedding = momentum * self.embedding + (1 - momentum) * detections.embeddings[i]
         self.votes[label] = self.votes.get(label, 0.0) + float(detections.scores[i])

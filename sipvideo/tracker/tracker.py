@@ -23,13 +23,13 @@ from sipvideo.config import TrackerConfig
 from sipvideo.masks import BoolArray
 from sipvideo.structures import Detections, IntArray
 from sipvideo.tracker.assignment import assign
-from sipvideo.tracker.similarity import affinity, unit
+from sipvideo.tracker.similarity import affinity, repeated, unit
 from sipvideo.tracker.track import Track
 
 CLEAR_AFFINITY = 0.5
 """Least affinity of a doubtful detection and a track."""
 DUPLICATE_IOU = 0.7
-"""Mask overlap above which an unmatched detection is the second report of an object, not a new one."""
+"""Mask overlap above which two detections are reports of one object, whatever their labels."""
 PROBATION = 0.25
 """Share of ``max_age`` that an object detected only once is remembered: most of those are false alarms."""
 
@@ -59,76 +59,73 @@ class Tracker:
         Args:
             detections: N objects. Their embeddings [N, E] may be empty, but E must not change during a video.
             timestamp: seconds on the source's clock. A step back (looped file, corrected clock) counts as no time.
+
+        Raises:
+            ValueError: the embeddings have another size than before.
         """
         self._advance(timestamp)
-        usable = self._usable(detections)
-        seen = detections[usable]
+        rows = self._usable(detections)
+        seen = detections[rows]
         seen = dataclasses.replace(seen, embeddings=unit(seen.embeddings))
         track_ids = np.full(len(detections), -1, np.int64)
-        track_ids[usable] = self.learn(seen, self.match(seen))
+        track_ids[rows] = self.learn(seen, self.match(seen))
         return track_ids
 
     def match(self, detections: Detections) -> IntArray:
-        """For each of N detections its row in ``tracks``, or -1: int64 [N]. Changes nothing."""
-        rows = np.full(len(detections), -1, np.int64)
+        """Which of ``tracks`` each of N detections belongs to, int64 [N], -1 for none. Changes nothing."""
+        matches = np.full(len(detections), -1, np.int64)
         if not len(detections) or not self.tracks:
-            return rows
+            return matches
         fits = affinity(detections, self.tracks, self.now)
         confident = self._confident(detections)
         for chosen, least in (
             (np.flatnonzero(confident), self.config.match_affinity),
             (np.flatnonzero(~confident), CLEAR_AFFINITY),
         ):
-            for i, row in assign(fits[chosen], least):
-                rows[chosen[i]] = row
-            fits[:, rows[rows >= 0]] = -np.inf  # taken
-        return rows
+            for row, j in assign(fits[chosen], least):
+                matches[chosen[row]] = j
+            fits[:, matches[matches >= 0]] = -np.inf  # taken
+        return matches
 
-    def learn(self, detections: Detections, rows: IntArray) -> IntArray:
-        """Updates matched tracks, begins new ones, forgets; identities of the N detections, int64 [N], or -1."""
+    def learn(self, detections: Detections, matches: IntArray) -> IntArray:
+        """Updates the matched tracks, begins new ones, forgets; identities of the detections, int64 [N], or -1."""
         track_ids = np.full(len(detections), -1, np.int64)
-        for i in np.flatnonzero(rows >= 0).tolist():
-            track = self.tracks[rows[i]]
+        for i in np.flatnonzero(matches >= 0).tolist():
+            track = self.tracks[matches[i]]
             track.observe(detections, i, self.now, self.config.embedding_momentum)
             track_ids[i] = track.track_id
-        strangers = self._strangers(detections, track_ids)
-        same = detections.masks[strangers].iou(detections.masks) > DUPLICATE_IOU
-        for i, reports in zip(strangers.tolist(), same, strict=True):
-            if (track_ids[reports] < 0).all():
-                track_ids[i] = self._begin(detections, i)
+        for i in np.flatnonzero((matches < 0) & self._confident(detections)).tolist():
+            track = Track.begin(self._next_id, detections, i, self.now)
+            self.tracks.append(track)
+            self._next_id += 1
+            track_ids[i] = track.track_id
         self._forget()
         return track_ids
-
-    def _advance(self, timestamp: float) -> None:
-        """Moves the clock on and lets go of tracks that are too old for this frame."""
-        step = timestamp - self._timestamp
-        if 0 < step < math.inf:  # not in the first frame, where the step is unknown (NaN)
-            self.now += step
-        if math.isfinite(timestamp):
-            self._timestamp = timestamp
-        self.tracks = [t for t in self.tracks if self.now - t.last_seen <= self.config.max_age]
-
-    def _usable(self, detections: Detections) -> BoolArray:
-        """Which detections [N] are worth a look: not too doubtful, with a box that a picture can have."""
-        sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
-        possible = (np.abs(detections.boxes) < 1e6).all(axis=1) & (sides > 1e-2).all(axis=1)
-        usable: BoolArray = possible & (detections.scores >= self.config.keep_score)
-        return usable
 
     def _confident(self, detections: Detections) -> BoolArray:
         return detections.scores >= self.config.birth_score
 
-    def _strangers(self, detections: Detections, track_ids: IntArray) -> IntArray:
-        """Confident detections without a track, the best first: the order must not depend on that of the detections."""
-        strangers = np.flatnonzero(self._confident(detections) & (track_ids < 0))
-        keys = (*detections.boxes[strangers].T, -detections.scores[strangers])
-        return strangers[np.lexsort(keys)]
+    def _usable(self, detections: Detections) -> IntArray:
+        """Detections worth a look, best first, in an order that does not depend on the given one.
 
-    def _begin(self, detections: Detections, i: int) -> int:
-        track = Track.begin(self._next_id, detections, i, self.now)
-        self.tracks.append(track)
-        self._next_id += 1
-        return track.track_id
+        Left out are those with a low score, with a box that no picture can have, and further reports of one object.
+        """
+        boxes, scores = detections.boxes, detections.scores
+        possible = (np.abs(boxes) < 1e6).all(axis=1) & (boxes[:, 2:] > boxes[:, :2] + 0.01).all(
+            axis=1
+        )
+        rows = np.flatnonzero(possible & (scores >= self.config.keep_score))
+        rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
+        return rows[~repeated(detections[rows], DUPLICATE_IOU)]
+
+    def _advance(self, timestamp: float) -> None:
+        """Moves the clock on and forgets the tracks that were not seen for too long."""
+        step = timestamp - self._timestamp
+        if 0 < step < math.inf:  # in the first frame it is not a number
+            self.now += step
+        if math.isfinite(timestamp):
+            self._timestamp = timestamp
+        self.tracks = [t for t in self.tracks if self.now - t.last_seen <= self.config.max_age]
 
     def _forget(self) -> None:
         """Drops false alarms early, and the longest unseen tracks beyond ``max_tracks``."""

@@ -1,0 +1,451 @@
+"""Life cycles and invariants of our tracker."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sipvideo.config import TrackerConfig
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.structures import Detections, FrameResult
+from sipvideo.tracker import Tracker, build_tracker
+from tests.scenes import (
+    REALISTIC,
+    Actor,
+    Faults,
+    Shot,
+    clock,
+    crossing,
+    crowd,
+    film,
+    occlusion,
+    reentry,
+    scripted,
+)
+
+NOTHING = Detections.empty((120, 160))
+BOX = (40.0, 40.0, 60.0, 64.0)
+FAR = (100.0, 80.0, 130.0, 110.0)
+
+
+def tracker(**settings: object) -> Tracker:
+    made = build_tracker(TrackerConfig.model_validate(settings))
+    assert isinstance(made, Tracker)
+    return made
+
+
+def ids_of(made: Tracker, found: Detections, timestamp: float) -> list[int]:
+    ids: list[int] = made.update(found, timestamp).tolist()
+    return ids
+
+
+def actor_ids(made: Tracker, shots: list[Shot]) -> list[dict[int, int]]:
+    """Per shot: actor -> identity."""
+    made.reset()
+    result = []
+    for shot in shots:
+        ids = made.update(shot.detections, shot.frame.timestamp).tolist()
+        result.append(dict(zip(shot.detection_ids.tolist(), ids, strict=True)))
+    return result
+
+
+def without_embeddings(found: Detections) -> Detections:
+    return Detections(
+        found.boxes, found.scores, found.labels, found.masks, np.zeros((len(found), 0), np.float32)
+    )
+
+
+# Birth, miss, return, age
+
+
+def test_a_confident_detection_has_an_identity_in_its_first_frame() -> None:
+    ids = tracker().update(scripted([BOX, FAR]), 0.0)
+    assert ids.tolist() == [0, 1]
+    assert ids.dtype == np.int64
+
+
+def test_a_doubtful_detection_begins_nothing_but_goes_on_with_a_track() -> None:
+    made = tracker()
+    assert ids_of(made, scripted([BOX], 0.2), 0.0) == [-1]
+    assert ids_of(made, scripted([BOX], 0.9), 0.1) == [0]
+    assert ids_of(made, scripted([BOX, FAR], [0.2, 0.2]), 0.2) == [0, -1]
+    assert ids_of(made, scripted([BOX], 0.1), 0.3) == [-1]  # below keep_score
+    assert made.tracks[0].hits == 2
+
+
+def test_confident_detections_choose_before_doubtful_ones() -> None:
+    made = tracker()
+    made.update(scripted([BOX]), 0.0)
+    near = (44.0, 42.0, 64.0, 66.0)
+    assert ids_of(made, scripted([near, BOX], [0.9, 0.3]), 0.1) == [0, -1]
+
+
+@pytest.mark.parametrize("fps", [2.5, 10, 40])
+@pytest.mark.parametrize(("unseen", "kept"), [(1.6, True), (2.4, False)])
+def test_age_is_measured_in_seconds_at_any_frame_rate(
+    fps: float, unseen: float, kept: bool
+) -> None:
+    made = tracker(max_age=2.0)
+    now = 0.0
+    for _ in range(4):
+        assert ids_of(made, scripted([BOX]), now) == [0]
+        now += 1 / fps
+    back = now - 1 / fps + unseen
+    while now < back - 1e-6:
+        assert ids_of(made, NOTHING, now) == []
+        now += 1 / fps
+    assert ids_of(made, scripted([BOX]), back) == [0 if kept else 1]
+
+
+def test_an_object_seen_once_is_forgotten_sooner_than_others() -> None:
+    made = tracker(max_age=2.0)
+    made.update(scripted([BOX]), 0.0)
+    made.update(scripted([BOX, FAR]), 0.1)
+    made.update(NOTHING, 1.0)
+    assert ids_of(made, scripted([BOX, FAR]), 1.1) == [0, 2]
+
+
+@pytest.mark.parametrize("fps", [0.6, 1.0, 3.0])
+def test_very_slow_sources_keep_identities(fps: float) -> None:
+    made = tracker(max_age=2.0)
+    for k in range(6):
+        assert ids_of(made, scripted([BOX, FAR]), k / fps) == [0, 1]
+
+
+def test_identities_are_never_used_again_in_a_video() -> None:
+    made = tracker(max_age=0.2)
+    born: list[int] = []
+    for shot in film(crowd(8, 8, 3), clock(8, 8), faults=REALISTIC, seed=3):
+        new = set(ids_of(made, shot.detections, shot.frame.timestamp)) - set(born) - {-1}
+        assert all(track_id > max(born, default=-1) for track_id in new)
+        born += sorted(new)
+    assert len(born) > 20
+
+
+def test_reset_makes_a_used_tracker_like_a_new_one() -> None:
+    shots = list(film(crowd(6, 3), clock(3, 10), faults=REALISTIC, seed=2))
+    used = tracker()
+    fresh = actor_ids(tracker(), shots)
+    actor_ids(used, list(film(crowd(6, 2, 9), clock(2, 10))))
+    assert actor_ids(used, shots) == fresh
+
+
+def test_two_trackers_at_once_do_not_interact() -> None:
+    first = list(film(crowd(6, 3, 1), clock(3, 10), faults=REALISTIC, seed=1))
+    second = list(film(crowd(6, 3, 2), clock(3, 10), faults=REALISTIC, seed=2))
+    alone = [actor_ids(tracker(), shots) for shots in (first, second)]
+    a, b = tracker(), tracker()
+    together: list[list[dict[int, int]]] = [[], []]
+    for pair in zip(first, second, strict=True):
+        for shot, made, result in zip(pair, (a, b), together, strict=True):
+            ids = ids_of(made, shot.detections, shot.frame.timestamp)
+            result.append(dict(zip(shot.detection_ids.tolist(), ids, strict=True)))
+    assert together == alone
+
+
+# Scenes
+
+
+@pytest.mark.parametrize("scene", [crossing(), crossing(twins=True), crowd(5, 5, 4)])
+@pytest.mark.parametrize("embedded", [True, False])
+def test_halving_the_frame_rate_keeps_identities(scene: list[Actor], embedded: bool) -> None:
+    shots = list(film(scene, clock(4, 24)))
+    if not embedded:
+        shots = [
+            Shot(s.frame, s.truth, s.truth_ids, without_embeddings(s.detections), s.detection_ids)
+            for s in shots
+        ]
+    every, half = actor_ids(tracker(), shots), actor_ids(tracker(), shots[::2])
+    assert every[::2] == half
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_crossing_objects_with_embeddings_of_their_own_keep_identities(seed: int) -> None:
+    shots = list(film(crossing(), clock(4, 12), faults=REALISTIC, seed=seed))
+    named: dict[int, set[int]] = {0: set(), 1: set()}
+    for ids in actor_ids(tracker(), shots):
+        for actor in named:
+            named[actor] |= {ids.get(actor, -1)} - {-1}
+    assert [len(named[0]), len(named[1])] == [1, 1]
+    assert named[0] != named[1]
+
+
+def test_crossing_twins_keep_identities_by_motion_and_masks_alone() -> None:
+    shots = film(crossing(twins=True), clock(4, 12))
+    made = tracker()
+    seen = set()
+    for shot in shots:
+        ids = ids_of(made, without_embeddings(shot.detections), shot.frame.timestamp)
+        seen |= set(zip(shot.detection_ids.tolist(), ids, strict=True))
+    assert seen == {(0, 0), (1, 1)} or seen == {(0, 1), (1, 0)}
+
+
+@pytest.mark.parametrize(("hidden", "kept"), [(0.6, True), (1.4, True), (3.0, False)])
+@pytest.mark.parametrize("fps", [8, 16])
+def test_an_occluded_object_keeps_its_identity_up_to_max_age(
+    hidden: float, kept: bool, fps: int
+) -> None:
+    shots = list(film(occlusion(hidden), clock(4 + hidden, fps)))
+    found = actor_ids(tracker(max_age=2.0), shots)
+    ids = [f[0] for f in found if f.get(0, -1) >= 0]
+    assert (ids[0] == ids[-1]) is kept
+    assert len(set(ids)) == (1 if kept else 2)
+
+
+def test_an_object_that_left_and_returned_at_the_same_edge_keeps_its_identity() -> None:
+    shots = list(film(reentry(0.8), clock(4.8, 12)))
+    ids = {found[0] for found in actor_ids(tracker(), shots) if 0 in found}
+    assert len(ids) == 1
+
+
+def test_a_return_far_from_where_the_object_can_be_is_a_new_identity() -> None:
+    made = tracker()
+    same_looks = np.ones((1, 4), np.float32)
+    small = (5.0, 5.0, 15.0, 15.0)
+    for k in range(3):
+        made.update(scripted([small], embeddings=same_looks), k / 10)
+    assert ids_of(made, scripted([(140.0, 100.0, 150.0, 110.0)], embeddings=same_looks), 0.5) == [1]
+
+
+def test_a_dropped_frame_is_no_miss_when_motion_is_fast() -> None:
+    made = tracker()
+    for k in (0, 1, 2, 3, 7, 8):  # 12 pixels a frame, boxes 20 wide
+        found = scripted([(5 + 12 * k, 40, 25 + 12 * k, 60)])
+        assert ids_of(made, found, k / 25) == [0]
+
+
+def test_the_label_of_a_track_is_the_winner_of_the_vote() -> None:
+    made = tracker()
+    labels, scores = [1, 2, 2, 1, 1, 2], [0.9, 0.5, 0.5, 0.8, 0.9, 0.6]
+    for k, (label, score) in enumerate(zip(labels, scores, strict=True)):
+        assert ids_of(made, scripted([BOX], score, label), k / 10) == [0]
+    assert made.tracks[0].label == 1
+    assert made.tracks[0].votes == pytest.approx({1: 2.6, 2: 1.6})
+
+
+def test_a_second_report_of_an_object_begins_no_identity() -> None:
+    made = tracker()
+    again = (41.0, 40.0, 60.0, 64.0)
+    for k in range(3):
+        ids = ids_of(made, scripted([BOX, again], [0.9, 0.8], [0, 1]), k / 10)
+        assert ids == [0, -1]
+    shots = film(crowd(6, 4, 5), clock(4, 10), faults=Faults(duplicates=0.5), seed=5)
+    doubled = tracker()
+    for shot in shots:
+        ids = ids_of(doubled, shot.detections, shot.frame.timestamp)
+        named = [a for a, i in zip(shot.detection_ids.tolist(), ids, strict=True) if i >= 0]
+        assert len(named) == len(set(named))
+
+
+# Clocks
+
+
+def test_a_clock_that_stands_still_or_jumps_back_keeps_identities() -> None:
+    made = tracker()
+    for timestamp in (5.0, 5.1, 5.1, 5.1, 0.0, 0.1, 0.1, math.nan, 0.1, math.inf, 0.2, -1e9):
+        assert ids_of(made, scripted([BOX, FAR]), timestamp) == [0, 1]
+    assert made.now == pytest.approx(0.3)
+
+
+def test_only_differences_of_timestamps_matter() -> None:
+    shots = list(film(crowd(6, 3, 1), clock(3, 10, wobble=0.5), faults=REALISTIC, seed=1))
+    plain, shifted = tracker(), tracker()
+    for shot in shots:
+        ids = plain.update(shot.detections, shot.frame.timestamp)
+        same = shifted.update(shot.detections, shot.frame.timestamp + 1e6)
+        np.testing.assert_array_equal(ids, same)
+
+
+def test_a_long_gap_ends_all_tracks() -> None:
+    made = tracker(max_age=2.0)
+    made.update(scripted([BOX]), 0.0)
+    made.update(scripted([BOX]), 0.1)
+    assert ids_of(made, scripted([BOX]), 60.0) == [1]
+    assert len(made.tracks) == 1
+
+
+# Invariants
+
+
+@st.composite
+def arbitrary_detections(draw: st.DrawFn) -> Detections:
+    """Up to 6 detections, some of them with boxes, scores or embeddings that make no sense."""
+    n = draw(st.integers(0, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    corner = rng.integers(0, 60, (n, 2))
+    boxes = np.concatenate((corner, corner + rng.integers(0, 50, (n, 2))), 1).astype(np.float32)
+    odd = draw(st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -5.0, 0.0]), max_size=3))
+    for value in odd:
+        if n:
+            boxes[rng.integers(n), rng.integers(4)] = value
+    embeddings = rng.normal(size=(n, 4)).astype(np.float32)
+    if n and draw(st.booleans()):
+        embeddings[rng.integers(n)] = draw(st.sampled_from([0.0, np.nan, np.inf, 1e38]))
+    scores = np.sort(rng.uniform(0, 1, n))[::-1].astype(np.float32)
+    if n and draw(st.booleans()):
+        scores[rng.integers(n)] = np.nan
+    labels = rng.integers(0, 3, n).tolist()
+    return scripted(boxes.tolist(), scores.tolist(), labels, embeddings)
+
+
+@given(st.lists(st.tuples(arbitrary_detections(), st.floats(allow_nan=True)), max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_any_input_gives_identities_that_are_unique_in_the_frame(
+    frames: list[tuple[Detections, float]],
+) -> None:
+    made = tracker(max_tracks=5)
+    for found, timestamp in frames:
+        ids = made.update(found, timestamp)
+        assert ids.shape == (len(found),)
+        assert ids.dtype == np.int64
+        named = ids[ids >= 0].tolist()
+        assert len(named) == len(set(named))
+        sides = found.boxes[:, 2:] - found.boxes[:, :2]
+        senseless = ~(np.isfinite(found.boxes).all(1) & (sides > 0).all(1) & (found.scores > 0))
+        assert (ids[senseless] == -1).all()
+        assert len(made.tracks) <= 5
+        for track in made.tracks:
+            assert np.isfinite(track.box).all()
+            assert np.isfinite(track.embedding).all()
+            assert np.isfinite(track.velocity).all()
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_permuted_detections_get_permuted_identities(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    straight, shuffled = tracker(), tracker()
+    for shot in film(crowd(7, 1.5, seed), clock(1.5, 8), faults=REALISTIC, seed=seed):
+        order = rng.permutation(len(shot.detections))
+        ids = straight.update(shot.detections, shot.frame.timestamp)
+        other = shuffled.update(shot.detections[order], shot.frame.timestamp)
+        np.testing.assert_array_equal(other, ids[order])
+
+
+def state(made: Tracker) -> list[tuple[object, ...]]:
+    return [
+        (
+            t.track_id,
+            t.box.tolist(),
+            t.velocity,
+            t.size,
+            t.embedding.tolist(),
+            dict(t.votes),
+            t.hits,
+        )
+        for t in made.tracks
+    ]
+
+
+def test_match_changes_nothing() -> None:
+    made = tracker()
+    for shot in film(crowd(6, 2), clock(2, 10), faults=REALISTIC):
+        before, now = copy.deepcopy(state(made)), made.now
+        made.match(shot.detections)
+        assert (state(made), made.now) == (before, now)
+        made.update(shot.detections, shot.frame.timestamp)
+    assert len(made.tracks) > 2
+
+
+def test_results_depend_on_nothing_but_the_input() -> None:
+    shots = list(film(crowd(8, 4, 7), clock(4, 12), faults=REALISTIC, seed=7))
+    assert actor_ids(tracker(), shots) == actor_ids(tracker(), shots)
+
+
+def test_input_arrays_are_neither_changed_nor_kept() -> None:
+    made = tracker()
+    embeddings = np.full((1, 4), 3, np.float32)
+    found = scripted([BOX], embeddings=embeddings)
+    made.update(found, 0.0)
+    assert found.embeddings.tolist() == [[3, 3, 3, 3]]
+    found.boxes[:] = 0
+    embeddings[:] = 0
+    assert made.tracks[0].box.tolist() == list(BOX)
+    assert made.tracks[0].embedding.tolist() == [0.5] * 4
+
+
+def test_memory_stays_bounded_over_twenty_thousand_frames_of_new_objects() -> None:
+    made = tracker(max_tracks=24)
+    rng = np.random.default_rng(0)
+    largest = newest = 0
+    for k in range(20_000):
+        x, y = rng.uniform(0, 1e5, 2)
+        found = scripted([(x, y, x + 20, y + 20)], labels=k % 50, frame_size=(1, 1))
+        stuck = 0.0 if k < 10_000 else k / 25  # a source without clock, then one with
+        newest = int(made.update(found, stuck)[0])
+        largest = max(largest, len(made.tracks))
+    assert newest == 19_999
+    assert largest == 24
+    assert len(made.tracks) <= 13  # half a second at 25 frames per second
+
+
+def test_the_longest_unseen_tracks_are_dropped_first() -> None:
+    made = tracker(max_tracks=2)
+    third = (5.0, 5.0, 25.0, 25.0)
+    made.update(scripted([BOX, FAR]), 0.0)
+    made.update(scripted([FAR]), 0.1)
+    made.update(scripted([third]), 0.2)
+    assert [track.track_id for track in made.tracks] == [1, 2]
+
+
+def test_more_detections_than_max_tracks_still_get_identities() -> None:
+    made = tracker(max_tracks=1)
+    assert ids_of(made, scripted([BOX, FAR]), 0.0) == [0, 1]
+    assert len(made.tracks) == 1
+
+
+# N = 0, E = 0, failures, the pipeline
+
+
+def test_empty_frames_give_empty_identities_at_any_time() -> None:
+    made = tracker()
+    assert made.update(NOTHING, 0.0).shape == (0,)
+    made.update(scripted([BOX], embeddings=np.ones((1, 8), np.float32)), 0.1)
+    assert made.update(NOTHING, 0.2).dtype == np.int64
+    found = scripted([BOX], embeddings=np.ones((1, 8), np.float32))
+    assert ids_of(made, found, 0.3) == [0]
+
+
+def test_embeddings_tell_objects_apart_that_swap_places_unseen() -> None:
+    looks: NDArray[np.float32] = np.eye(2, dtype=np.float32)
+    near = (56.0, 42.0, 76.0, 66.0)
+    for embeddings, expected in ((looks, [1, 0]), (None, [0, 1])):
+        made = tracker()
+        for k in range(3):
+            made.update(scripted([BOX, near], embeddings=embeddings), k / 10)
+        swapped = looks[::-1].copy() if embeddings is not None else None
+        assert ids_of(made, scripted([BOX, near], embeddings=swapped), 0.9) == expected
+
+
+def test_the_length_of_embeddings_does_not_matter() -> None:
+    shots = list(film(crowd(6, 3, 2), clock(3, 10), faults=REALISTIC, seed=2))
+    rng = np.random.default_rng(0)
+    plain, scaled = tracker(), tracker()
+    for shot in shots:
+        d = shot.detections
+        factors = rng.choice([0.25, 1, 32], (len(d), 1)).astype(np.float32)
+        other = Detections(d.boxes, d.scores, d.labels, d.masks, d.embeddings * factors)
+        ids = plain.update(d, shot.frame.timestamp)
+        np.testing.assert_array_equal(ids, scaled.update(other, shot.frame.timestamp))
+
+
+def test_another_embedding_size_is_refused() -> None:
+    made = tracker()
+    made.update(scripted([BOX], embeddings=np.ones((1, 8), np.float32)), 0.0)
+    with pytest.raises(ValueError, match=r"embeddings: expected \[\*, 8\].*got \[1, 3\]"):
+        made.update(scripted([BOX], embeddings=np.ones((1, 3), np.float32)), 0.1)
+
+
+def test_the_pipeline_accepts_its_identities() -> None:
+    shots = list(film(crowd(6, 2), clock(2, 10), faults=REALISTIC))
+    found = {shot.frame.index: shot.detections for shot in shots}
+    video = VideoSegmenter(lambda frame: found[frame.index], tracker(), ("a", "b", "c"))
+    results: list[FrameResult] = list(video.run(shot.frame for shot in shots))
+    assert len(results) == len(shots)
+    assert max(int(result.track_ids.max(initial=-1)) for result in results) >= 3
