@@ -28,6 +28,7 @@ from tests.scenes import (
     reentry,
     scripted,
 )
+from tests.tracker.scoring import without_embeddings
 
 NOTHING = Detections.empty((120, 160))
 BOX = (40.0, 40.0, 60.0, 64.0)
@@ -53,12 +54,6 @@ def actor_ids(made: Tracker, shots: list[Shot]) -> list[dict[int, int]]:
         ids = made.update(shot.detections, shot.frame.timestamp).tolist()
         result.append(dict(zip(shot.detection_ids.tolist(), ids, strict=True)))
     return result
-
-
-def without_embeddings(found: Detections) -> Detections:
-    return Detections(
-        found.boxes, found.scores, found.labels, found.masks, np.zeros((len(found), 0), np.float32)
-    )
 
 
 # Birth, miss, return, age
@@ -157,10 +152,7 @@ def test_two_trackers_at_once_do_not_interact() -> None:
 def test_halving_the_frame_rate_keeps_identities(scene: list[Actor], embedded: bool) -> None:
     shots = list(film(scene, clock(4, 24)))
     if not embedded:
-        shots = [
-            Shot(s.frame, s.truth, s.truth_ids, without_embeddings(s.detections), s.detection_ids)
-            for s in shots
-        ]
+        shots = without_embeddings(shots)
     every, half = actor_ids(tracker(), shots), actor_ids(tracker(), shots[::2])
     assert every[::2] == half
 
@@ -180,8 +172,8 @@ def test_crossing_twins_keep_identities_by_motion_and_masks_alone() -> None:
     shots = film(crossing(twins=True), clock(4, 12))
     made = tracker()
     seen = set()
-    for shot in shots:
-        ids = ids_of(made, without_embeddings(shot.detections), shot.frame.timestamp)
+    for shot in without_embeddings(shots):
+        ids = ids_of(made, shot.detections, shot.frame.timestamp)
         seen |= set(zip(shot.detection_ids.tolist(), ids, strict=True))
     assert seen == {(0, 0), (1, 1)} or seen == {(0, 1), (1, 0)}
 

@@ -1,0 +1,227 @@
+"""Cues, motion and assignment, against slow and obvious definitions."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sipvideo import boxes
+from sipvideo.structures import Detections
+from sipvideo.tracker import Track, motion, similarity
+from sipvideo.tracker.assignment import assign
+from tests.scenes import clock, crossing, film, scripted
+
+seeds = st.integers(0, 10_000)
+
+
+def random_boxes(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+    corner = rng.uniform(0, 80, (n, 2))
+    return np.concatenate((corner, corner + rng.uniform(1, 40, (n, 2))), 1).astype(np.float32)
+
+
+# Assignment
+
+
+@given(seeds, st.integers(0, 4), st.integers(0, 4))
+def test_assignment_is_the_best_of_all_one_to_one_choices(seed: int, n: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    affinity = rng.uniform(-1, 1, (n, m)).astype(np.float32)
+    affinity[rng.uniform(size=(n, m)) < 0.3] = -np.inf
+    threshold = 0.1
+    pairs = list(assign(affinity, threshold))
+    assert all(affinity[i, j] > threshold for i, j in pairs)
+    assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
+    best = 0.0
+    for count in range(min(n, m) + 1):
+        for rows in itertools.combinations(range(n), count):
+            for columns in itertools.permutations(range(m), count):
+                gains = [affinity[i, j] - threshold for i, j in zip(rows, columns, strict=True)]
+                best = max(best, float(sum(gains)) if min(gains, default=0) > 0 else 0.0)
+    assert sum(affinity[i, j] - threshold for i, j in pairs) == pytest.approx(best, abs=1e-5)
+
+
+def test_nothing_is_assigned_below_the_threshold() -> None:
+    assert list(assign(np.full((3, 2), 0.2, np.float32), 0.2)) == []
+    assert list(assign(np.full((3, 2), -np.inf, np.float32), 0.0)) == []
+
+
+# Overlap
+
+
+@given(seeds)
+def test_boxes_widened_by_nothing_overlap_as_ever(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = random_boxes(rng, 4), random_boxes(rng, 5)
+    widened = similarity.widened_iou(a, b, np.zeros(5, np.float32))
+    np.testing.assert_allclose(widened, boxes.iou(a, b), atol=1e-5)
+
+
+@given(seeds)
+def test_a_margin_widens_both_boxes_of_its_column(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = random_boxes(rng, 4), random_boxes(rng, 5)
+    margins = rng.uniform(0, 30, 5).astype(np.float32)
+    widened = similarity.widened_iou(a, b, margins)
+    for j, margin in enumerate(margins):
+        grow = np.array((-margin, -margin, margin, margin), np.float32)
+        expected = boxes.iou(a + grow, b[j : j + 1] + grow)[:, 0]
+        np.testing.assert_allclose(widened[:, j], expected, atol=1e-4)
+
+
+def test_widened_overlap_of_nothing_is_empty() -> None:
+    none, some = np.zeros((0, 4), np.float32), random_boxes(np.random.default_rng(0), 3)
+    assert similarity.widened_iou(none, some, np.ones(3, np.float32)).shape == (0, 3)
+    assert similarity.widened_iou(some, none, np.ones(0, np.float32)).shape == (3, 0)
+
+
+# Embeddings and rivals
+
+
+def test_unit_embeddings_have_length_one_and_broken_ones_are_zero() -> None:
+    rows = np.array([[3, 4], [0, 0], [np.nan, 1], [np.inf, 1], [1e38, 1e38]], np.float32)
+    made = similarity.unit(rows)
+    np.testing.assert_allclose(made[0], [0.6, 0.8], rtol=1e-6)
+    assert not made[1:].any()
+    assert similarity.unit(np.zeros((3, 0), np.float32)).shape == (3, 0)
+
+
+@given(seeds)
+def test_a_pair_is_contested_if_it_shares_a_row_or_column_with_another(seed: int) -> None:
+    candidates = np.random.default_rng(seed).uniform(size=(4, 5)) < 0.3
+    made = similarity.contested(candidates)
+    for i, j in np.ndindex(4, 5):
+        others = candidates[i].sum() + candidates[:, j].sum() - 2 * candidates[i, j]
+        assert made[i, j] == (candidates[i, j] and others > 0)
+
+
+def test_masks_of_tracks_move_with_the_prediction() -> None:
+    here, there = scripted([(20, 20, 40, 40)]), scripted([(33, 25, 53, 45)])
+    track = Track.begin(0, here, 0, 0.0)
+    pairs = np.ones((1, 1), bool)
+    shift = np.array([[13.2, 4.9, 13.2, 4.9]], np.float32)
+    assert similarity.mask_iou(pairs, there, [track], shift).tolist() == [[1.0]]
+    expected = there.masks.iou(here.masks)
+    np.testing.assert_array_equal(
+        similarity.mask_iou(pairs, there, [track], np.zeros((1, 4), np.float32)), expected
+    )
+
+
+def test_later_reports_of_the_same_pixels_are_repeated() -> None:
+    box, near, other = (20, 20, 60, 60), (21, 20, 60, 60), (40, 20, 80, 60)
+    found = scripted([box, other, near, box], labels=[0, 1, 2, 3])
+    assert similarity.repeated(found, 0.7).tolist() == [False, False, True, True]
+    assert similarity.repeated(found[[]], 0.7).tolist() == []
+
+
+def test_objects_whose_boxes_but_not_masks_coincide_are_not_repeated() -> None:
+    ring = np.ones((40, 40), bool)
+    ring[10:30, 10:30] = False
+    both = np.zeros((2, 120, 160), bool)
+    both[0, 20:60, 20:60], both[1, 20:60, 20:60] = ring, ~ring
+    plain = scripted([(20, 20, 60, 60)] * 2)
+    masks = type(plain.masks).from_dense(both)
+    found = Detections(plain.boxes, plain.scores, plain.labels, masks, plain.embeddings)
+    assert similarity.repeated(found, 0.7).tolist() == [False, False]
+
+
+# Affinity
+
+
+def one_track(found: Detections, now: float = 0.0) -> list[Track]:
+    return [Track.begin(0, found, 0, now)]
+
+
+BOX = (40, 40, 60, 64)
+
+
+def test_affinity_of_the_same_object_is_one_and_falls_with_each_cue() -> None:
+    looks = np.array([[1, 0]], np.float32)
+    tracks = one_track(scripted([BOX], labels=1, embeddings=looks))
+
+    def fit(found: Detections) -> float:
+        return float(similarity.affinity(found, tracks, 0.0)[0, 0])
+
+    assert fit(scripted([BOX], labels=1, embeddings=looks)) == pytest.approx(1)
+    assert fit(scripted([BOX], labels=2, embeddings=looks)) == pytest.approx(0.8)
+    assert fit(scripted([BOX], labels=1, embeddings=looks[:, ::-1])) == pytest.approx(0.5)
+    assert fit(scripted([BOX], labels=1, embeddings=-looks)) == pytest.approx(0)
+    moved = fit(scripted([(44, 40, 64, 64)], labels=1, embeddings=looks))
+    assert 0.7 < moved < 1
+    assert fit(scripted([(120, 100, 140, 118)], labels=1, embeddings=looks)) == -np.inf
+
+
+def test_an_object_can_be_found_farther_away_the_longer_it_was_unseen() -> None:
+    tracks = one_track(scripted([BOX]))
+    away = scripted([(75, 40, 95, 64)])
+    fits = [float(similarity.affinity(away, tracks, now)[0, 0]) for now in (0.0, 0.5, 1.0, 1.5)]
+    assert fits[0] == -np.inf
+    assert fits == sorted(fits)
+    assert fits[-1] > 0.2
+
+
+# Motion
+
+
+def test_constant_motion_is_learnt_at_once_and_stays_exact() -> None:
+    step, seconds, velocity = (6.0, -2.0), 0.04, (0.0, 0.0)
+    for k in range(1, 30):
+        velocity = motion.averaged(velocity, step, seconds, k * seconds)
+        assert velocity == pytest.approx((150, -50))
+
+
+@given(st.floats(1, 60), st.floats(1, 60))
+def test_learnt_velocity_depends_on_time_not_on_frames(slow: float, fast: float) -> None:
+    """A turn at second 1: half a second later both rates know about the same velocity."""
+
+    def after_turn(fps: float) -> float:
+        velocity, seconds = (10.0, 0.0), 0.5 / max(round(0.5 * fps), 1)
+        for k in range(max(round(0.5 * fps), 1)):
+            velocity = motion.averaged(velocity, (30 * seconds, 0), seconds, 1 + (k + 1) * seconds)
+        return velocity[0]
+
+    assert after_turn(slow) == pytest.approx(after_turn(fast), abs=1e-6)
+
+
+def test_two_pictures_of_one_moment_leave_the_velocity() -> None:
+    assert motion.averaged((3.0, 4.0), (50.0, 50.0), 0.0, 0.0) == (3.0, 4.0)
+
+
+@given(st.floats(0, 5), st.floats(0, 5))
+def test_predictions_move_on_in_the_direction_of_the_velocity_and_fade(a: float, b: float) -> None:
+    box = np.array([[10, 10, 30, 40]], np.float32)
+    velocity = np.array([[40, -20]], np.float32)
+    shifts = []
+    for seconds in sorted((a, b)):
+        made = motion.predict(box, velocity, np.array([seconds], np.float32))
+        np.testing.assert_allclose(made[0, 2:] - made[0, :2], (20, 30), atol=1e-4)
+        shifts.append(float(made[0, 0] - 10))
+    limit = min(40 * max(a, b), 40 * motion.FADE)
+    assert -1e-4 <= shifts[0] <= shifts[1] + 1e-4 <= limit + 1e-3
+
+
+def test_filmed_velocity_is_that_of_the_path() -> None:
+    shots = [s for s in film(crossing(), clock(1.2, 25)) if 0 in s.detection_ids]
+    row = [s.detection_ids.tolist().index(0) for s in shots]
+    track = Track.begin(0, shots[0].detections, row[0], 0.0)
+    for shot, i in zip(shots[1:], row[1:], strict=True):
+        track.observe(shot.detections, i, shot.frame.timestamp, 0.8)
+    assert track.velocity == pytest.approx((30, 2), abs=4)
+    assert track.hits == len(shots)
+    assert track.label == 0
+
+
+@settings(max_examples=30)
+@given(seeds)
+def test_embeddings_of_a_track_are_a_running_mean(seed: int) -> None:
+    rows = similarity.unit(np.random.default_rng(seed).normal(size=(4, 6)).astype(np.float32))
+    track = Track.begin(0, scripted([BOX], embeddings=rows[:1]), 0, 0.0)
+    expected = rows[0].astype(np.float64)
+    for k in range(1, 4):
+        track.observe(scripted([BOX], embeddings=rows[k : k + 1]), 0, k / 10, 0.7)
+        expected = 0.7 * expected + 0.3 * rows[k]
+    np.testing.assert_allclose(track.embedding, expected, atol=1e-5)
