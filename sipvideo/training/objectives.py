@@ -126,6 +126,8 @@ class MasksOnFrozenDetector:
         distances = torch.cat([d[item].flatten(1).t() for d in outputs.box_distances])
         logits = torch.cat([c[item].flatten(1) for c in outputs.class_logits], 1)
         boxes = boxes_at(torch.cat(points), distances)
+        height, width = batch.images.shape[-2:]
+        boxes = boxes.minimum(boxes.new_tensor([width, height] * 2) - 1).clamp(min=0)
         overlap = box_iou(batch.boxes[item], boxes)
         rank = logits[batch.labels[item]].sigmoid() * overlap * (overlap >= self.min_iou)
         best = rank.topk(min(self.cells, rank.shape[1]), 1)
