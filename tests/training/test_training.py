@@ -252,6 +252,7 @@ def test_masks_are_learnt_at_the_best_cells(make: Make) -> None:
     model, objective = trainer.model, MasksOnFrozenDetector(min_iou=0.2, cells=4)
     with torch.no_grad():
         outputs = model(batch.images)
+    height, width = batch.images.shape[-2:]
     for item, boxes in enumerate(batch.boxes):
         places = objective.places(model, outputs, batch, item)
         assert places.level.tolist() == sorted(places.level.tolist())
@@ -264,6 +265,8 @@ def test_masks_are_learnt_at_the_best_cells(make: Make) -> None:
                         left, top, right, bottom = distances[:, row, column].tolist()
                         x, y = (column + 0.5) * stride, (row + 0.5) * stride
                         predicted = torch.tensor([[x - left, y - top, x + right, y + bottom]])
+                        predicted[:, 0::2] = predicted[:, 0::2].clamp(0, width - 1)
+                        predicted[:, 1::2] = predicted[:, 1::2].clamp(0, height - 1)
                         overlap = float(box_iou(box[None], predicted))
                         label = int(batch.labels[item][k])
                         score = outputs.class_logits[level][item, label, row, column].sigmoid()
