@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from sipvideo.config import Config
 from sipvideo.model.fpn import FPN
-from sipvideo.model.head import HeadOutputs, SipMaskHead
+from sipvideo.model.head import FeatureAlignment, HeadOutputs, SipMaskHead
 from sipvideo.model.pan import PAN
 from sipvideo.model.resnet import ResNet
 from sipvideo.model.shufflenet import ShuffleNetV2
+from sipvideo.model.winograd import WinogradConv
 
 
 class SipMask(nn.Module):
@@ -40,11 +41,19 @@ class SipMask(nn.Module):
         )
 
     def for_inference(self) -> SipMask:
-        """Rearranges the weights for speed: batch norms folded, channels last. In place, cannot be undone."""
+        """Rearranges the network for speed, in place; cannot be undone.
+
+        Batch norms are folded, memory is channels-last, and large 3x3 convolutions take Winograd's way.
+        """
         self.eval()
         if isinstance(self.backbone, ResNet):
             self.backbone.fold_norms()
-        return self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)
+        for parent in list(self.modules()):
+            for name, child in parent.named_children():
+                if WinogradConv.suits(child) and not isinstance(parent, FeatureAlignment):
+                    setattr(parent, name, WinogradConv(child))
+        return self
 
     @property
     def basis_stride(self) -> int:

@@ -17,6 +17,7 @@ from sipvideo.model.ops import conv_at, deformable_conv
 from sipvideo.model.postprocess import Postprocess, _fast_nms
 from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.model.sipmask import SipMask
+from sipvideo.model.winograd import WinogradConv
 from sipvideo.structures import Frame
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -84,6 +85,29 @@ def test_a_convolution_at_chosen_cells_equals_the_dense_one(kernel: int) -> None
     rows, columns = torch.tensor([0, 6, 3, 0]), torch.tensor([0, 8, 4, 8])
     expected = conv(feature[None])[0][:, rows, columns].t()
     torch.testing.assert_close(conv_at(feature, conv, rows, columns), expected, **CLOSE)
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 30), (31, 33), (48, 80)])
+@torch.inference_mode()
+def test_winograds_convolution_equals_the_direct_one(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(256, 256, 3, padding=1)
+    assert WinogradConv.suits(conv)
+    x = torch.randn(2, 256, height, width).relu()
+    expected = conv.double()(x.double()).float()
+    ours = WinogradConv(conv.float())(x)
+    assert ours.shape == expected.shape
+    torch.testing.assert_close(ours, expected, rtol=0, atol=5e-5)
+
+
+def test_winograds_convolution_leaves_training_and_small_maps_to_the_direct_one() -> None:
+    conv = torch.nn.Conv2d(256, 256, 3, padding=1)
+    fast = WinogradConv(conv)
+    x = torch.randn(1, 256, 40, 40)
+    torch.testing.assert_close(fast(x), conv(x), rtol=0, atol=0)
+    with torch.inference_mode():
+        small = x[:, :, :8, :8]
+        torch.testing.assert_close(fast(small), conv(small), rtol=0, atol=0)
 
 
 def test_convolving_before_upsampling_equals_concatenating_first() -> None:

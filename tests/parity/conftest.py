@@ -6,10 +6,12 @@ import gzip
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from sipvideo import build
 from sipvideo.model.segmenter import FrameSegmenter
@@ -19,6 +21,12 @@ FIXTURES = Path(__file__).parent.parent / "fixtures" / "parity"
 
 # More reference numbers than can be committed (one of them a COCO picture): beside a checkout, or named here.
 MORE = Path(os.environ.get("SIPVIDEO_PARITY", Path(__file__).parents[3] / "shared" / "parity"))
+
+
+def arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz file."""
+    with np.load(path) as file:
+        return dict(file)
 
 
 def published_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
@@ -33,7 +41,7 @@ def published_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
 
 def published_checkpoint(path: Path, which: str, calibration: str) -> Path:
     """Writes a checkpoint as the published training code does."""
-    calibrated = dict(np.load(FIXTURES / calibration))
+    calibrated = arrays(FIXTURES / calibration)
     state = reference_state_dict(published_shapes()[which], calibrated)
     torch.save({"meta": {"epoch": 12, "CLASSES": ("a", "b")}, "state_dict": state}, path)
     return path

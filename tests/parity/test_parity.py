@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from sipvideo.config import TrackerConfig
 from sipvideo.masks import from_rles
+from sipvideo.model import winograd
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.structures import Detections, Frame, FrameResult
 from sipvideo.tracker.paper import PaperTracker
-from tests.parity.conftest import FIXTURES, MORE
+from tests.parity.conftest import FIXTURES, MORE, arrays
 
 DENSE = {"rtol": 1e-3, "atol": 1e-3}
 
@@ -71,8 +72,13 @@ def digest(array: NDArray[Any]) -> list[float]:
     return [exact.mean(), exact.std(), np.abs(exact).max(), np.abs(exact).sum()]
 
 
-def test_every_dense_tensor_of_the_video_model_equals_the_reference(vis: FrameSegmenter) -> None:
-    stored = np.load(FIXTURES / "vis.npz")
+@pytest.mark.parametrize("least_cells", [winograd.LEAST_CELLS, 1])
+def test_every_dense_tensor_of_the_video_model_equals_the_reference(
+    vis: FrameSegmenter, monkeypatch: pytest.MonkeyPatch, least_cells: int
+) -> None:
+    # The pictures are small; with 1 every map takes the way that large ones take.
+    monkeypatch.setattr(winograd, "LEAST_CELLS", least_cells)
+    stored = arrays(FIXTURES / "vis.npz")
     digests = samples = 0
     for key, _, frame in reference_frames():
         image, _ = vis.transform(frame)
@@ -95,8 +101,12 @@ def test_every_dense_tensor_of_the_video_model_equals_the_reference(vis: FrameSe
     assert (digests, samples) == (20 * 27, 20 + 3 * 10)
 
 
-def test_candidates_boxes_masks_and_embeddings_equal_the_reference(vis: FrameSegmenter) -> None:
-    stored = np.load(FIXTURES / "vis.npz")
+@pytest.mark.parametrize("least_cells", [winograd.LEAST_CELLS, 1])
+def test_candidates_boxes_masks_and_embeddings_equal_the_reference(
+    vis: FrameSegmenter, monkeypatch: pytest.MonkeyPatch, least_cells: int
+) -> None:
+    monkeypatch.setattr(winograd, "LEAST_CELLS", least_cells)
+    stored = arrays(FIXTURES / "vis.npz")
     frames = detections = 0
     for key, facts, frame in reference_frames():
         image, geometry = vis.transform(frame)
@@ -137,7 +147,7 @@ def tracked(
 def test_ids_and_comparison_scores_of_the_whole_chain_equal_the_reference(
     vis: FrameSegmenter,
 ) -> None:
-    stored = np.load(FIXTURES / "vis.npz")
+    stored = arrays(FIXTURES / "vis.npz")
     tracker = PaperTracker(TrackerConfig(preset="paper"))
     compared = objects = differing = 0
     for key, facts, found in tracked(vis, tracker):
@@ -167,7 +177,7 @@ def test_ids_and_comparison_scores_of_the_whole_chain_equal_the_reference(
 def test_memory_over_empty_first_frames_follows_the_switch(
     vis: FrameSegmenter, name: str, survives: bool
 ) -> None:
-    stored = np.load(FIXTURES / f"{name}.npz")
+    stored = arrays(FIXTURES / f"{name}.npz")
     config = vis.postprocess.config
     vis.postprocess.config = config.model_copy(update={"score_threshold": 0.2})
     try:
@@ -187,7 +197,7 @@ def test_memory_over_empty_first_frames_follows_the_switch(
 
 def test_a_wrong_coefficient_would_be_noticed(vis: FrameSegmenter) -> None:
     """Negative control: ids alone do not notice a wrong label weight, comparison scores do."""
-    stored = np.load(FIXTURES / "vis.npz")
+    stored = arrays(FIXTURES / "vis.npz")
     tracker = PaperTracker(TrackerConfig(preset="paper", label_weight=9.0))
     worst = 0.0
     for key, _, _ in tracked(vis, tracker):
@@ -200,7 +210,7 @@ def test_a_wrong_coefficient_would_be_noticed(vis: FrameSegmenter) -> None:
 def test_the_image_model_equals_the_reference(coco: FrameSegmenter) -> None:
     if not (MORE / "coco_image.png").is_file():
         pytest.skip(f"{MORE / 'coco_image.png'} is a COCO picture and not part of the project")
-    stored = np.load(MORE / "coco_r50_ssd_6x.npz")
+    stored = arrays(MORE / "coco_r50_ssd_6x.npz")
     facts = json.loads((MORE / "coco_r50_ssd_6x.json").read_text())
     picture = cv2.imread(str(MORE / "coco_image.png"))
     frame = Frame(np.ascontiguousarray(picture[..., ::-1]), 0, 0.0)
