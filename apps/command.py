@@ -22,6 +22,10 @@ PIPE_CLOSED = 141
 
 T = TypeVar("T")
 
+# PyTorch's threads wait for each other hundreds of times per frame. By default they spin meanwhile, which on cores
+# that others use too (a video encoder is enough) makes a frame take seconds. Must be set before PyTorch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def guarded(command: Callable[[], int]) -> int:
     """Runs a command; what a user can act on becomes one line on stderr instead of a traceback.
