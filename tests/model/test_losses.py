@@ -20,7 +20,8 @@ NO_BOXES = torch.zeros(0, 4)
 
 @pytest.fixture(scope="module")
 def reference() -> dict[str, NDArray[np.float32]]:
-    return dict(np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz"))
+    with np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz") as file:
+        return dict(file)
 
 
 def random_boxes(count: int, seed: int = 0) -> Tensor:

@@ -17,7 +17,8 @@ from sipvideo.model.mask_crops import CropWindows, mask_logits
 
 @pytest.fixture(scope="module")
 def reference() -> dict[str, NDArray[np.float32]]:
-    return dict(np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz"))
+    with np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz") as file:
+        return dict(file)
 
 
 def sub_region(x: int, low: float, high: float, parts: int) -> int:

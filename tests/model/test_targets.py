@@ -32,7 +32,8 @@ SIZES = ((20, 32), (10, 16), (5, 8), (3, 4), (2, 2))
 
 @pytest.fixture(scope="module")
 def reference() -> dict[str, NDArray[np.float32]]:
-    return dict(np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz"))
+    with np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz") as file:
+        return dict(file)
 
 
 def truth(

@@ -18,6 +18,7 @@ from sipvideo.model.losses import box_centres, embeddings_at, mask_targets
 from sipvideo.model.mask_crops import CropWindows, mask_logits
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.targets import GroundTruth, assign, boxes_at, locations
+from tests.parity.conftest import FIXTURES, arrays
 
 LOSSES = {
     "class": "loss_cls",
@@ -31,7 +32,7 @@ Numbers = dict[str, NDArray[Any]]
 
 @pytest.fixture(scope="module")
 def batch() -> Numbers:
-    stored = np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz")
+    stored = arrays(FIXTURES.parent / "losses.npz")
     return {k.removeprefix("batch__"): stored[k] for k in stored if k.startswith("batch__")}
 
 
