@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sipvideo import boxes
+from sipvideo.masks import CompactMasks
 from sipvideo.structures import Detections
 from sipvideo.tracker import Track, motion, similarity
 from sipvideo.tracker.assignment import assign
@@ -103,11 +105,11 @@ def test_masks_of_tracks_move_with_the_prediction() -> None:
     here, there = scripted([(20, 20, 40, 40)]), scripted([(33, 25, 53, 45)])
     track = Track.begin(0, here, 0, 0.0)
     pairs = np.ones((1, 1), bool)
-    shift = np.array([[13.2, 4.9, 13.2, 4.9]], np.float32)
+    shift = np.array([[13.2, 4.9]], np.float32)
     assert similarity.mask_iou(pairs, there, [track], shift).tolist() == [[1.0]]
     expected = there.masks.iou(here.masks)
     np.testing.assert_array_equal(
-        similarity.mask_iou(pairs, there, [track], np.zeros((1, 4), np.float32)), expected
+        similarity.mask_iou(pairs, there, [track], np.zeros((1, 2), np.float32)), expected
     )
 
 
@@ -124,8 +126,7 @@ def test_objects_whose_boxes_but_not_masks_coincide_are_not_repeated() -> None:
     both = np.zeros((2, 120, 160), bool)
     both[0, 20:60, 20:60], both[1, 20:60, 20:60] = ring, ~ring
     plain = scripted([(20, 20, 60, 60)] * 2)
-    masks = type(plain.masks).from_dense(both)
-    found = Detections(plain.boxes, plain.scores, plain.labels, masks, plain.embeddings)
+    found = replace(plain, masks=CompactMasks.from_dense(both))
     assert similarity.repeated(found, 0.7).tolist() == [False, False]
 
 
@@ -162,6 +163,18 @@ def test_an_object_can_be_found_farther_away_the_longer_it_was_unseen() -> None:
     assert fits[0] == -np.inf
     assert fits == sorted(fits)
     assert fits[-1] > 0.2
+
+
+def test_masks_tell_rivals_apart_whose_boxes_fit_equally() -> None:
+    whole = scripted([(20, 20, 60, 60)] * 2)
+    halves = np.zeros((2, 120, 160), bool)
+    halves[0, 20:60, 20:40], halves[1, 20:60, 40:60] = True, True
+    found = replace(whole, masks=CompactMasks.from_dense(halves))
+    tracks = [Track.begin(k, found, k, 0.0) for k in range(2)]
+    fits = similarity.affinity(found, tracks, 0.0)
+    np.testing.assert_allclose(fits, [[1, 0.7], [0.7, 1]], atol=1e-6)
+    alone = similarity.affinity(whole[[0]], tracks[:1], 0.0)
+    np.testing.assert_allclose(alone, [[1]], atol=1e-6)  # nothing to decide
 
 
 # Motion

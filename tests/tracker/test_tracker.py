@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,15 @@ def test_a_doubtful_detection_begins_nothing_but_goes_on_with_a_track() -> None:
     assert ids_of(made, scripted([BOX, FAR], [0.2, 0.2]), 0.2) == [0, -1]
     assert ids_of(made, scripted([BOX], 0.1), 0.3) == [-1]  # below keep_score
     assert made.tracks[0].hits == 2
+
+
+def test_a_doubtful_detection_that_fits_badly_is_not_taken_for_a_track() -> None:
+    shifted = (51.0, 46.0, 71.0, 70.0)  # overlaps by a quarter
+    for score, expected in ((0.3, -1), (0.9, 0)):
+        made = tracker()
+        made.update(scripted([BOX]), 0.0)
+        made.update(scripted([BOX]), 0.1)
+        assert ids_of(made, scripted([shifted], score), 0.2) == [expected]
 
 
 def test_confident_detections_choose_before_doubtful_ones() -> None:
@@ -363,18 +373,18 @@ def test_input_arrays_are_neither_changed_nor_kept() -> None:
 
 
 def test_memory_stays_bounded_over_twenty_thousand_frames_of_new_objects() -> None:
-    made = tracker(max_tracks=24)
-    rng = np.random.default_rng(0)
+    made = tracker(max_tracks=8, max_age=0.8)
+    template = scripted([BOX], frame_size=(1, 1))
+    places = np.random.default_rng(0).uniform(0, 1e5, (20_000, 2)).astype(np.float32)
     largest = newest = 0
-    for k in range(20_000):
-        x, y = rng.uniform(0, 1e5, 2)
-        found = scripted([(x, y, x + 20, y + 20)], labels=k % 50, frame_size=(1, 1))
-        stuck = 0.0 if k < 10_000 else k / 25  # a source without clock, then one with
-        newest = int(made.update(found, stuck)[0])
+    for k, place in enumerate(places):
+        found = replace(template, boxes=np.concatenate((place, place + 20))[None])
+        timestamp = 0.0 if k < 10_000 else k / 25  # a source without a clock, then one with
+        newest = int(made.update(found, timestamp)[0])
         largest = max(largest, len(made.tracks))
     assert newest == 19_999
-    assert largest == 24
-    assert len(made.tracks) <= 13  # half a second at 25 frames per second
+    assert largest == 8
+    assert len(made.tracks) == 6  # a fifth of a second at 25 frames per second
 
 
 def test_the_longest_unseen_tracks_are_dropped_first() -> None:

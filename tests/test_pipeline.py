@@ -1,0 +1,108 @@
+"""The line from frames to results, with scripted detections and with the default model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import sipvideo
+from sipvideo.config import TrackerConfig
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.structures import Detections, Frame, FrameResult
+from sipvideo.tracker import build_tracker
+from tests.scenes import Shot, clock, crossing, film, scripted
+
+
+@pytest.fixture(scope="module")
+def shots() -> list[Shot]:
+    return list(film(crossing(), clock(seconds=2, fps=25), seed=1))
+
+
+def segmenter(shots: list[Shot]) -> VideoSegmenter:
+    script = {shot.frame.index: shot.detections for shot in shots}
+    tracker = build_tracker(TrackerConfig())
+    return VideoSegmenter(lambda frame: script[frame.index], tracker, ("walker",))
+
+
+def test_running_equals_stepping(shots: list[Shot]) -> None:
+    ran = [r.track_ids.tolist() for r in segmenter(shots).run(s.frame for s in shots)]
+    stepping = segmenter(shots)
+    assert ran == [stepping.step(shot.frame).track_ids.tolist() for shot in shots]
+    assert {k for ids in ran for k in ids} == {0, 1}
+
+
+def test_each_run_is_a_new_video(shots: list[Shot]) -> None:
+    one = segmenter(shots)
+    first = [r.track_ids.tolist() for r in one.run(s.frame for s in shots)]
+    again = [r.track_ids.tolist() for r in one.run(s.frame for s in shots)]
+    assert first == again
+
+
+def test_results_come_one_by_one_as_frames_come(shots: list[Shot]) -> None:
+    taken = []
+
+    def frames() -> Iterator[Frame]:
+        for shot in shots:
+            taken.append(shot.frame.index)
+            yield shot.frame
+
+    results = segmenter(shots).run(frames())
+    assert taken == []
+    next(results)
+    next(results)
+    assert taken == [0, 1]
+
+
+def test_errors_of_the_source_reach_the_consumer_after_the_results_before(
+    shots: list[Shot],
+) -> None:
+    def frames() -> Iterator[Frame]:
+        yield shots[0].frame
+        raise OSError("unplugged")
+
+    results = segmenter(shots).run(frames())
+    assert len(next(results).track_ids) == 2
+    with pytest.raises(OSError, match="unplugged"):
+        next(results)
+
+
+def test_two_segmenters_do_not_know_of_each_other(shots: list[Shot]) -> None:
+    alone = [r.track_ids.tolist() for r in segmenter(shots).run(s.frame for s in shots)]
+    one, other = segmenter(shots), segmenter(shots)
+    pairs = [(one.step(s.frame), other.step(s.frame)) for s in shots]
+    assert [a.track_ids.tolist() for a, _ in pairs] == alone
+    assert [b.track_ids.tolist() for _, b in pairs] == alone
+
+
+def test_a_result_never_names_one_identity_twice(shots: list[Shot]) -> None:
+    detections = scripted([[0, 0, 10, 10], [20, 20, 30, 30]])
+    with pytest.raises(ValueError, match="unique"):
+        FrameResult(shots[0].frame, detections, np.array([3, 3]), 1.0)
+    result = FrameResult(shots[0].frame, detections, np.array([-1, -1]), 1.0)
+    assert len(result.tracked().track_ids) == 0
+
+
+def test_data_types_say_expected_and_got() -> None:
+    with pytest.raises(ValueError, match=r"Frame.image: expected uint8 .* got float64 \[4, 4, 3\]"):
+        Frame(np.zeros((4, 4, 3)), 0, 0.0)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"Detections.scores: expected float32 \[0\], got float32 \[2\]"
+    ):
+        Detections(
+            np.zeros((0, 4), np.float32),
+            np.zeros(2, np.float32),
+            np.zeros(0, np.int64),
+            Detections.empty((4, 4)).masks,
+            np.zeros((0, 0), np.float32),
+        )
+
+
+def test_the_default_model_comes_with_the_package_and_runs() -> None:
+    segmenter = sipvideo.load(device="cpu")
+    assert segmenter.class_names[0] == "person"
+    blank = Frame(np.zeros((70, 90, 3), np.uint8), 0, 0.0)
+    result = segmenter.step(blank)
+    assert result.detections.masks.frame_size == (70, 90)
+    assert result.latency_ms > 0
