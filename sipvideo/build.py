@@ -41,6 +41,15 @@ def load(
         ConfigError: wrong configuration, or a checkpoint that fits none.
         CheckpointError: unreadable weights, or weights of another model.
     """
+    return build_segmenter(*load_model(config, weights, overrides), device)
+
+
+def load_model(
+    config: str | Path | Config | None = None,
+    weights: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> tuple[Config, SipMask]:
+    """A network with its weights, as loaded, and its configuration; arguments and errors as :func:`load`."""
     if weights is None:
         default = resources.files("sipvideo") / "weights" / DEFAULT_WEIGHTS
         weights = Path(str(default))
@@ -53,7 +62,7 @@ def load(
         config = config.with_overrides(overrides)
     model = SipMask(config)
     checkpoint.load_weights(model, file)
-    return build_segmenter(config, model, device)
+    return config, model
 
 
 def recognised(file: checkpoint.Checkpoint) -> Config:

@@ -1,15 +1,18 @@
-"""Small real video files for tests, made by the same codecs that people's files come from."""
+"""Small real files for tests: videos, made by the codecs that people's files come from, and annotated pictures."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 SIZE = (96, 128)  # height, width
 
@@ -97,3 +100,30 @@ def turn_mp4(path: Path, matrix: tuple[int, int, int, int]) -> None:
         value.to_bytes(4, "big", signed=True) for value in (a, b, 0, c, d, 0, 0, 0, 0x40000000)
     )
     path.write_bytes(data)
+
+
+def write_coco(folder: Path) -> Path:
+    """Five pictures of one to three coloured ellipses, cats and dogs, annotated as COCO does; gives the json."""
+    rng = np.random.default_rng(0)
+    height, width = SIZE
+    y, x = np.mgrid[:height, :width]
+    images: list[object] = []
+    annotations: list[object] = []
+    (folder / "images").mkdir(parents=True)
+    for key in range(5):
+        image = np.full((height, width, 3), 90, np.uint8)
+        for _ in range(1 + key % 3):
+            cy, cx = rng.uniform(0.3, 0.7, 2) * SIZE
+            mask = ((y - cy) / rng.uniform(15, 30)) ** 2 + ((x - cx) / rng.uniform(15, 30)) ** 2 < 1
+            image[mask] = rng.integers(0, 255, 3)
+            rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+            rle["counts"] = rle["counts"].decode()
+            number = {"id": len(annotations) + 1, "image_id": key, "category_id": 1 + key % 2}
+            annotations.append({**number, "segmentation": rle})
+        cv2.imwrite(str(folder / "images" / f"{key}.png"), image)
+        images.append({"id": key, "file_name": f"{key}.png", "height": height, "width": width})
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path = folder / "instances.json"
+    path.write_text(json.dumps(content))
+    return path

@@ -138,6 +138,7 @@ def one_track(found: Detections, now: float = 0.0) -> list[Track]:
 
 
 BOX = (40, 40, 60, 64)
+NOTHING_COMMON = np.zeros((), np.float32)
 
 
 def test_affinity_of_the_same_object_is_one_and_falls_with_each_cue() -> None:
@@ -145,7 +146,7 @@ def test_affinity_of_the_same_object_is_one_and_falls_with_each_cue() -> None:
     tracks = one_track(scripted([BOX], labels=1, embeddings=looks))
 
     def fit(found: Detections) -> float:
-        return float(similarity.affinity(found, tracks, 0.0)[0, 0])
+        return float(similarity.affinity(found, tracks, 0.0, NOTHING_COMMON)[0, 0])
 
     assert fit(scripted([BOX], labels=1, embeddings=looks)) == pytest.approx(1)
     assert fit(scripted([BOX], labels=2, embeddings=looks)) == pytest.approx(0.8)
@@ -159,7 +160,10 @@ def test_affinity_of_the_same_object_is_one_and_falls_with_each_cue() -> None:
 def test_an_object_can_be_found_farther_away_the_longer_it_was_unseen() -> None:
     tracks = one_track(scripted([BOX]))
     away = scripted([(75, 40, 95, 64)])
-    fits = [float(similarity.affinity(away, tracks, now)[0, 0]) for now in (0.0, 0.5, 1.0, 1.5)]
+    fits = [
+        float(similarity.affinity(away, tracks, now, NOTHING_COMMON)[0, 0])
+        for now in (0.0, 0.5, 1.0, 1.5)
+    ]
     assert fits[0] == -np.inf
     assert fits == sorted(fits)
     assert fits[-1] > 0.2
@@ -171,9 +175,9 @@ def test_masks_tell_rivals_apart_whose_boxes_fit_equally() -> None:
     halves[0, 20:60, 20:40], halves[1, 20:60, 40:60] = True, True
     found = replace(whole, masks=CompactMasks.from_dense(halves))
     tracks = [Track.begin(k, found, k, 0.0) for k in range(2)]
-    fits = similarity.affinity(found, tracks, 0.0)
+    fits = similarity.affinity(found, tracks, 0.0, NOTHING_COMMON)
     np.testing.assert_allclose(fits, [[1, 0.7], [0.7, 1]], atol=1e-6)
-    alone = similarity.affinity(whole[[0]], tracks[:1], 0.0)
+    alone = similarity.affinity(whole[[0]], tracks[:1], 0.0, NOTHING_COMMON)
     np.testing.assert_allclose(alone, [[1]], atol=1e-6)  # nothing to decide
 
 

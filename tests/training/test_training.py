@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -23,43 +20,15 @@ from sipvideo.errors import CheckpointError, DatasetError, SipVideoError
 from sipvideo.model.sipmask import SipMask
 from sipvideo.training import MasksOnFrozenDetector, PairStream, Trainer, TrainingConfig
 from sipvideo.transforms import FrameTransform
+from tests.media import write_coco
 
-SIZE = (96, 128)
 TRAINED = ("head.coefficients", "head.basis", "head.track_tower", "head.embedding")
 OBJECTIVE = MasksOnFrozenDetector(min_iou=0.05)
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> CocoPictures:
-    """Five pictures of one to three coloured ellipses."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    images: list[object] = []
-    annotations: list[object] = []
-    (tmp_path / "images").mkdir()
-    for key in range(5):
-        image = np.full((*SIZE, 3), 90, np.uint8)
-        for _ in range(1 + key % 3):
-            cy, cx = rng.uniform(0.3, 0.7, 2) * SIZE
-            mask = ((y - cy) / rng.uniform(15, 30)) ** 2 + ((x - cx) / rng.uniform(15, 30)) ** 2 < 1
-            image[mask] = rng.integers(0, 255, 3)
-            rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-            rle["counts"] = rle["counts"].decode()
-            annotations.append(
-                {
-                    **{"id": len(annotations) + 1, "image_id": key, "category_id": 1 + key % 2},
-                    "segmentation": rle,
-                }
-            )
-        cv2.imwrite(str(tmp_path / "images" / f"{key}.png"), image)
-        images.append({"id": key, "file_name": f"{key}.png", "height": SIZE[0], "width": SIZE[1]})
-    content = {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
-    }
-    (tmp_path / "instances.json").write_text(json.dumps(content))
-    return CocoPictures(tmp_path / "instances.json")
+    return CocoPictures(write_coco(tmp_path))
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
