@@ -6,7 +6,9 @@ Ids, labels and counts exact; boxes 5e-3 px; scores 5e-5; mask IoU 0.999; dense 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,6 +22,8 @@ from sipvideo.masks import from_rles
 from sipvideo.model import winograd
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.segmenter import FrameSegmenter
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.sinks import YouTubeVISResults
 from sipvideo.structures import Detections, Frame, FrameResult
 from sipvideo.tracker.paper import PaperTracker
 from tests.parity.conftest import FIXTURES, MORE, arrays
@@ -195,6 +199,44 @@ def test_memory_over_empty_first_frames_follows_the_switch(
         assert compared >= 10
     finally:
         vis.postprocess.config = config
+
+
+@pytest.mark.parametrize(("name", "threshold"), [("results_mini", 0.03), ("results_mini_thr", 0.2)])
+def test_the_result_file_of_five_videos_equals_the_reference(
+    vis: FrameSegmenter, tmp_path: Path, name: str, threshold: float
+) -> None:
+    config = vis.postprocess.config
+    vis.postprocess.config = config.model_copy(update={"score_threshold": threshold})
+    tracker = PaperTracker(TrackerConfig(preset="paper", memory_survives_empty_first_frame=True))
+    segmenter = VideoSegmenter(vis, tracker, vis.config.class_names)
+    lengths = Counter(facts["video"] for _, facts, _ in reference_frames())
+    with YouTubeVISResults(tmp_path / "results.json", 1, length=lengths[1]) as sink:
+        for _, facts, frame in reference_frames():
+            if frame.index == 0:
+                segmenter.reset()
+                if facts["video"] > 1:
+                    sink.start_video(facts["video"], lengths[facts["video"]])
+            sink.write(segmenter.step(frame))
+    vis.postprocess.config = config
+    ours = json.loads((tmp_path / "results.json").read_text())
+    reference = json.loads((FIXTURES / f"{name}.json").read_text())
+    assert len(ours) == len(reference) > 10
+    masks = 0
+    for mine, theirs in zip(ours, reference, strict=True):
+        assert mine.keys() == theirs.keys()
+        assert (mine["video_id"], mine["category_id"]) == (
+            theirs["video_id"],
+            theirs["category_id"],
+        )
+        assert mine["score"] == pytest.approx(theirs["score"], abs=5e-5)
+        for a, b in zip(mine["segmentations"], theirs["segmentations"], strict=True):
+            assert (a is None) == (b is None)
+            if a is not None and a != b:
+                size = tuple(a["size"])
+                pair = from_rles([a, b], (size[0], size[1]))
+                assert np.count_nonzero(pair.dense(0) != pair.dense(1)) <= 10
+            masks += a is not None
+    assert masks >= 17
 
 
 def test_a_wrong_coefficient_would_be_noticed(vis: FrameSegmenter) -> None:
