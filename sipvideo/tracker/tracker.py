@@ -21,15 +21,17 @@ import numpy as np
 
 from sipvideo.config import TrackerConfig
 from sipvideo.masks import BoolArray
-from sipvideo.structures import Detections, IntArray
+from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker.assignment import assign
-from sipvideo.tracker.similarity import affinity, repeated, unit
+from sipvideo.tracker.similarity import affinity, check_embedding_size, repeated, unit
 from sipvideo.tracker.track import Track
 
 CLEAR_AFFINITY = 0.5
 """Least affinity of a doubtful detection and a track."""
 DUPLICATE_IOU = 0.7
 """Mask overlap above which two detections are reports of one object, whatever their labels."""
+FEW_OBJECTS = 3
+"""Number of objects from which their mean embedding is believed to be common to all."""
 PROBATION = 0.25
 """Share of ``max_age`` that an object detected only once is remembered: most of those are false alarms."""
 
@@ -52,6 +54,7 @@ class Tracker:
         self.now = 0.0
         self._timestamp = math.nan
         self._next_id = 0
+        self._common_embedding: FloatArray = np.zeros((), np.float32)
 
     def update(self, detections: Detections, timestamp: float) -> IntArray:
         """Identities of one frame's detections, int64 [N], each once at most; -1 for detections without one.
@@ -66,6 +69,8 @@ class Tracker:
         self._advance(timestamp)
         rows = self._usable(detections)
         seen = detections[rows]
+        if len(seen) and self._next_id:
+            check_embedding_size(seen, self._common_embedding.size)
         seen = dataclasses.replace(seen, embeddings=unit(seen.embeddings))
         track_ids = np.full(len(detections), -1, np.int64)
         track_ids[rows] = self.learn(seen, self.match(seen))
@@ -76,7 +81,7 @@ class Tracker:
         matches = np.full(len(detections), -1, np.int64)
         if not len(detections) or not self.tracks:
             return matches
-        fits = affinity(detections, self.tracks, self.now)
+        fits = affinity(detections, self.tracks, self.now, self._common_embedding)
         confident = self._confident(detections)
         for chosen, least in (
             (np.flatnonzero(confident), self.config.match_affinity),
@@ -95,12 +100,18 @@ class Tracker:
             track.observe(detections, i, self.now, self.config.embedding_momentum)
             track_ids[i] = track.track_id
         for i in np.flatnonzero((matches < 0) & self._confident(detections)).tolist():
-            track = Track.begin(self._next_id, detections, i, self.now)
-            self.tracks.append(track)
-            self._next_id += 1
-            track_ids[i] = track.track_id
+            track_ids[i] = self._begin(detections, i)
         self._forget()
         return track_ids
+
+    def _begin(self, detections: Detections, i: int) -> int:
+        """Starts a track with detection ``i``; the mean embedding of all tracks so far starts from 0."""
+        track = Track.begin(self._next_id, detections, i, self.now)
+        self.tracks.append(track)
+        self._next_id += 1
+        weight = np.float32(1 / (self._next_id + FEW_OBJECTS))
+        self._common_embedding = (1 - weight) * self._common_embedding + weight * track.embedding
+        return track.track_id
 
     def _confident(self, detections: Detections) -> BoolArray:
         return detections.scores >= self.config.birth_score
@@ -111,10 +122,8 @@ class Tracker:
         Left out are those with a low score, with a box that no picture can have, and further reports of one object.
         """
         boxes, scores = detections.boxes, detections.scores
-        possible = (np.abs(boxes) < 1e6).all(axis=1) & (boxes[:, 2:] > boxes[:, :2] + 0.01).all(
-            axis=1
-        )
-        rows = np.flatnonzero(possible & (scores >= self.config.keep_score))
+        possible = (np.abs(boxes) < 1e6) & np.tile(boxes[:, 2:] > boxes[:, :2] + 0.01, 2)
+        rows = np.flatnonzero(possible.all(axis=1) & (scores >= self.config.keep_score))
         rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
         return rows[~repeated(detections[rows], DUPLICATE_IOU)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,26 @@ def test_our_rule_holds_identities_better_than_the_published_one(name: str) -> N
     (switches, idf1), (published_switches, published_idf1) = totals
     assert switches < published_switches / 3
     assert idf1 > published_idf1 + 0.05
+
+
+def test_what_all_embeddings_have_in_common_does_little_harm() -> None:
+    shots = films("crowd")
+    for amount in (1, 2, 4):
+        biased = [
+            [
+                replace(
+                    shot,
+                    detections=replace(
+                        shot.detections,
+                        embeddings=shot.detections.embeddings + np.float32(amount) / 6,
+                    ),
+                )
+                for shot in film
+            ]
+            for film in shots
+        ]
+        plain, moved = (
+            np.mean([score_identities(build_tracker(TrackerConfig()), f).idf1 for f in versions])
+            for versions in (shots, biased)
+        )
+        assert moved > plain - 0.06

@@ -442,6 +442,10 @@ def test_another_embedding_size_is_refused() -> None:
     made.update(scripted([BOX], embeddings=np.ones((1, 8), np.float32)), 0.0)
     with pytest.raises(ValueError, match=r"embeddings: expected \[\*, 8\].*got \[1, 3\]"):
         made.update(scripted([BOX], embeddings=np.ones((1, 3), np.float32)), 0.1)
+    with pytest.raises(ValueError, match="expected"):  # also when no track is left
+        made.update(scripted([BOX], embeddings=np.ones((1, 3), np.float32)), 99.0)
+    made.reset()
+    assert ids_of(made, scripted([BOX], embeddings=np.ones((1, 3), np.float32)), 0.0) == [0]
 
 
 def test_the_pipeline_accepts_its_identities() -> None:
