@@ -232,6 +232,15 @@ def test_filmed_velocity_is_that_of_the_path() -> None:
     assert track.label == 0
 
 
+def test_the_usual_size_outlasts_a_short_occlusion_but_follows_growth() -> None:
+    track = Track.begin(0, scripted([(40, 40, 80, 80)]), 0, 0.0)
+    track.observe(scripted([(40, 40, 50, 80)]), 0, 0.1, 0.8)  # a quarter is visible
+    assert 38 < track.size < 40
+    for k in range(2, 100):
+        track.observe(scripted([(40, 40, 120, 120)]), 0, k / 10, 0.8)
+    assert 76 < track.size < 80
+
+
 @settings(max_examples=30)
 @given(seeds)
 def test_embeddings_of_a_track_are_a_running_mean(seed: int) -> None:
