@@ -53,7 +53,8 @@ class ImageFolder(Source):
         self.fps = float(fps)
         self.frame_count = len(self.files)
         self.duration = self.frame_count / self.fps
-        self.frame_size = read_picture(self.files[0]).shape[:2]
+        height, width = read_picture(self.files[0]).shape[:2]
+        self.frame_size = (height, width)
 
     def _frames(self) -> Generator[Frame, None, None]:
         assert self.fps is not None

@@ -86,8 +86,8 @@ class PaperTracker:
         self._first_frame = True
         if not self.config.memory_survives_empty_first_frame:
             self.memory = Memory.empty(0)
-        self.last_scores = np.zeros((0, 1), np.float32)
-        self.last_claims = np.zeros(0, np.int64)
+        self.last_scores: FloatArray = np.zeros((0, 1), np.float32)
+        self.last_claims: IntArray = np.zeros(0, np.int64)
 
     def update(self, detections: Detections, timestamp: float) -> IntArray:
         """Identities int64 [N] of one frame's detections, which count in their order; -1 for the losers of a conflict.

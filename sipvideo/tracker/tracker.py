@@ -123,7 +123,7 @@ class Tracker:
         """
         boxes, scores = detections.boxes, detections.scores
         possible = (np.abs(boxes) < 1e6) & np.tile(boxes[:, 2:] > boxes[:, :2] + 0.01, 2)
-        rows = np.flatnonzero(possible.all(axis=1) & (scores >= self.config.keep_score))
+        rows: IntArray = np.flatnonzero(possible.all(axis=1) & (scores >= self.config.keep_score))
         rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
         return rows[~repeated(detections[rows], DUPLICATE_IOU)]
 
