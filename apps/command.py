@@ -22,9 +22,11 @@ PIPE_CLOSED = 141
 
 T = TypeVar("T")
 
-# PyTorch's threads wait for each other hundreds of times per frame. By default they spin meanwhile, which on cores
-# that others use too (a video encoder is enough) makes a frame take seconds. Must be set before PyTorch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# PyTorch's threads wait for each other hundreds of times per frame. GNU OpenMP lets them spin for milliseconds
+# meanwhile, which on cores that others use too makes a frame take seconds instead of milliseconds; a short spin costs
+# an idle machine nothing measurable. Must be set before PyTorch loads.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2500")
 
 
 def guarded(command: Callable[[], int]) -> int:
