@@ -19,6 +19,7 @@ venv: $(VENV)/.dev
 
 demo: $(VENV)/.runtime
 	$(BIN)/sipvideo video examples/pedestrians.mp4 --output demo-output
+	@echo 'Now play demo-output/pedestrians/video.mp4'
 
 test check: lint types pytest
 
