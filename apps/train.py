@@ -13,6 +13,7 @@ from pathlib import Path
 from sipvideo.apps import command
 
 TRAINED = (
+    "head.mask_tower",
     "head.alignment",
     "head.coefficients",
     "head.basis",

@@ -24,3 +24,14 @@ def iou(a: NDArray[np.float32], b: NDArray[np.float32], pixel: float = 0.0) -> N
     result: NDArray[np.float32] = np.zeros_like(intersection)
     np.divide(intersection, union, out=result, where=union != 0)
     return result
+
+
+def covered(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Which share of each box of ``b`` [M, 4] lies inside each box of ``a`` [N, 4]: float32 [N, M]."""
+    lo = np.maximum(a[:, None, :2], b[None, :, :2])
+    hi = np.minimum(a[:, None, 2:4], b[None, :, 2:4])
+    sides = np.maximum(hi - lo, 0)
+    area = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
+    result: NDArray[np.float32] = np.zeros(sides.shape[:2], np.float32)
+    np.divide(sides[..., 0] * sides[..., 1], area[None], out=result, where=area[None] > 0)
+    return result

@@ -73,6 +73,8 @@ class HeadConfig(Section):
     box_units: int = 3
     """Units of the box tower; 0: the box prediction reads the class tower."""
     track_units: int = 2
+    mask_units: int = 0
+    """Units of a tower of its own for the coefficients, shared by the levels; 0: they read the class tower."""
     levels_share_towers: bool = True
     box_distances: Literal["linear", "relu", "distribution"] = "linear"
     """distribution: expectation over ``distance_bins`` per side (generalised focal loss), in strides."""

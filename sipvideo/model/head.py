@@ -238,6 +238,8 @@ class SipMaskHead(nn.Module):
         self.class_towers = nn.ModuleList(tower(config.class_units) for _ in range(levels))
         self.box_towers = nn.ModuleList(tower(config.box_units) for _ in range(levels))
         self.class_logits = predictor(num_classes)
+        if config.mask_units:
+            self.mask_tower = tower(config.mask_units)
         bins = config.distance_bins if config.box_distances == "distribution" else 1
         self.box_distances = predictor(4 * bins)
         self.centerness = predictor(1) if config.centerness else None
@@ -267,11 +269,16 @@ class SipMaskHead(nn.Module):
         return lambda: ConvUnit(channels, norm, bias)
 
     def _initialise(self) -> None:
-        """As published: N(0, 0.01), zero biases, class prior 0.01, offsets zero (a plain 3x3 at first)."""
+        """As published: N(0, 0.01), zero biases, class prior 0.01, offsets zero (a plain 3x3 at first).
+
+        Separable units would hardly learn from weights that small.
+        """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 if self.config.unit == "conv":
                     nn.init.normal_(module.weight, std=0.01)
+                else:
+                    nn.init.kaiming_normal_(module.weight, a=0.1)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for conv in self.class_logits:
@@ -295,7 +302,9 @@ class SipMaskHead(nn.Module):
             if self.centerness is not None:
                 centerness.append(self.centerness[which](box_feature))
             distances.append(in_strides * self.strides[level])
-            coefficient_features.append(class_feature)
+            coefficient_features.append(
+                self.mask_tower(feature) if self.config.mask_units else class_feature
+            )
             sources.append(box_feature if self.config.basis_source == "box_tower" else feature)
         basis = self.basis(sources[: PyramidSum.levels], stem)
         return HeadOutputs(

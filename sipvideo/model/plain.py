@@ -146,7 +146,7 @@ class PlainSegmenter:
                 score = score * head.centerness[which](boxes).sigmoid()
             scores.append(score)
             distances.append(in_strides * head.strides[level])
-            features.append(classes)
+            features.append(head.mask_tower(feature) if head.config.mask_units else classes)
             sources.append(boxes if head.config.basis_source == "box_tower" else feature)
         maps = coefficient_maps(head, features, distances)
         basis = self._basis(sources[: PyramidSum.levels], stem)

@@ -73,13 +73,24 @@ def widened_iou(a: FloatArray, b: FloatArray, margins: FloatArray) -> FloatArray
     return overlap
 
 
-def repeated(detections: Detections, least: float) -> BoolArray:
-    """Which detections have nearly the pixels (mask overlap above ``least``) of an earlier one, bool [N]."""
+def repeated(detections: Detections, least: float, part: float) -> BoolArray:
+    """Which of the detections, best first, report an object that a better one reports already: bool [N].
+
+    Args:
+        detections: N objects.
+        least: mask overlap above which two reports are of one object, whatever their labels.
+        part: share of a mask above which it is only a part of the better mask around it, with the same label.
+    """
     result = np.zeros(len(detections), bool)
-    near = boxes.iou(detections.boxes, detections.boxes) > least / 2
+    near = boxes.covered(detections.boxes, detections.boxes) > min(least, part) / 2
+    areas = detections.masks.areas()
     for i, j in np.argwhere(np.triu(near, k=1)).tolist():
-        if not result[i] and detections.masks[[i]].iou(detections.masks[[j]])[0, 0] > least:
-            result[j] = True
+        if result[i] or result[j]:
+            continue
+        overlap = float(detections.masks[[i]].iou(detections.masks[[j]])[0, 0])
+        common = overlap / (1 + overlap) * (areas[i] + areas[j])
+        inside = detections.labels[i] == detections.labels[j] and common > part * areas[j] > 0
+        result[j] = overlap > least or inside
     return result
 
 

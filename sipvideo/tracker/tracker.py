@@ -30,6 +30,8 @@ CLEAR_AFFINITY = 0.5
 """Least affinity of a doubtful detection and a track."""
 DUPLICATE_IOU = 0.7
 """Mask overlap above which two detections are reports of one object, whatever their labels."""
+PART_SHARE = 0.8
+"""Share of a mask inside a better one of the same class above which it is a part of that object: a dog's head."""
 FEW_OBJECTS = 3
 """Number of objects from which their mean embedding is believed to be common to all."""
 PROBATION = 0.25
@@ -125,7 +127,7 @@ class Tracker:
         possible = (np.abs(boxes) < 1e6) & np.tile(boxes[:, 2:] > boxes[:, :2] + 0.01, 2)
         rows: IntArray = np.flatnonzero(possible.all(axis=1) & (scores >= self.config.keep_score))
         rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
-        return rows[~repeated(detections[rows], DUPLICATE_IOU)]
+        return rows[~repeated(detections[rows], DUPLICATE_IOU, PART_SHARE)]
 
     def _advance(self, timestamp: float) -> None:
         """Moves the clock on and forgets the tracks that were not seen for too long."""

@@ -205,7 +205,12 @@ def test_pruned_suppression_equals_the_definition(seed: int) -> None:
         {"alignment": "none", "sub_regions": 3},
         {"unit": "separable", "levels_share_towers": False, "tower_bias": True, "embedding": 0}
         | {"alignment": "coefficients", "box_units": 0, "centerness": False}
-        | {"box_distances": "distribution", "basis_source": "pyramid", "basis_upsample": 2},
+        | {
+            "box_distances": "distribution",
+            "basis_source": "pyramid",
+            "basis_upsample": 2,
+            "mask_units": 1,
+        },
     ],
 )
 def test_the_whole_chain_equals_the_plain_form(head: dict[str, object]) -> None:

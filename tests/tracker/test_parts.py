@@ -116,8 +116,18 @@ def test_masks_of_tracks_move_with_the_prediction() -> None:
 def test_later_reports_of_the_same_pixels_are_repeated() -> None:
     box, near, other = (20, 20, 60, 60), (21, 20, 60, 60), (40, 20, 80, 60)
     found = scripted([box, other, near, box], labels=[0, 1, 2, 3])
-    assert similarity.repeated(found, 0.7).tolist() == [False, False, True, True]
-    assert similarity.repeated(found[[]], 0.7).tolist() == []
+    assert similarity.repeated(found, 0.7, 0.8).tolist() == [False, False, True, True]
+    assert similarity.repeated(found[[]], 0.7, 0.8).tolist() == []
+
+
+def test_a_part_of_a_better_report_is_repeated_unless_its_label_differs() -> None:
+    whole, head, overlapping = [10, 10, 60, 60], [40, 12, 58, 30], [50, 30, 80, 50]
+    same = scripted([whole, head, overlapping])
+    assert similarity.repeated(same, 0.7, 0.8).tolist() == [False, True, False]
+    rider = scripted([whole, head, overlapping], labels=[0, 1, 0])
+    assert similarity.repeated(rider, 0.7, 0.8).tolist() == [False, False, False]
+    smaller_first = scripted([head, whole])
+    assert similarity.repeated(smaller_first, 0.7, 0.8).tolist() == [False, False]
 
 
 def test_objects_whose_boxes_but_not_masks_coincide_are_not_repeated() -> None:
@@ -127,7 +137,7 @@ def test_objects_whose_boxes_but_not_masks_coincide_are_not_repeated() -> None:
     both[0, 20:60, 20:60], both[1, 20:60, 20:60] = ring, ~ring
     plain = scripted([(20, 20, 60, 60)] * 2)
     found = replace(plain, masks=CompactMasks.from_dense(both))
-    assert similarity.repeated(found, 0.7).tolist() == [False, False]
+    assert similarity.repeated(found, 0.7, 0.8).tolist() == [False, False]
 
 
 # Affinity
