@@ -13,7 +13,7 @@ INSTALL := $(PIP) install --constraint constraints.txt
 .PHONY: help venv demo test check lint types pytest format bench clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 venv: $(VENV)/.dev
 
