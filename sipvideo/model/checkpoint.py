@@ -168,7 +168,7 @@ def save(path: str | Path, model: SipMask, config: Config, half: bool = False) -
     metadata = {"format": "sipvideo", "config": config.model_dump_json(exclude_unset=True)}
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    safetensors.torch.save_file(tensors, partial, metadata)
+    partial.write_bytes(safetensors.torch.save(tensors, metadata))
     partial.replace(path)
 
 
@@ -216,8 +216,10 @@ def _read_published(path: Path) -> Checkpoint:
         ValueError,
         KeyError,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint: {reason}") from error
+        # PyTorch's own text advises to load the file unsafely.
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint: damaged, or it holds more than tensors and plain values"
+        ) from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read: {error}") from error
     state = content
