@@ -139,19 +139,31 @@ def add_set_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """--weights, --config, --set and --device: what :func:`segmenter` needs."""
+def add_weights_flag(parser: argparse.ArgumentParser) -> None:
+    """--weights."""
     parser.add_argument(
         "--weights",
         metavar="FILE",
         help="weights file; default: the model that comes with sipvideo",
     )
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """--weights, --config, --set and --device: what :func:`segmenter` needs."""
+    add_weights_flag(parser)
     add_config_flags(parser)
     parser.add_argument(
         "--device",
         default="auto",
-        help="cpu, cuda, cuda:1, mps or auto (default): the best present",
+        help="cpu, cuda, cuda:1 or auto (default): CUDA where there is one, else the CPU",
     )
+
+
+def count(text: str) -> int:
+    """An argument that is a whole number above 0."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def add_output_flag(parser: argparse.ArgumentParser, what: str, default: str | None = None) -> None:

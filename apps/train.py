@@ -41,14 +41,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="NanoDet-m as ncnn .param (its .bin beside it) to start from; default: --weights, "
         "whose masks are then trained on",
     )
-    parser.add_argument("--steps", type=int, default=20_000, metavar="N", help="default: 20000")
-    parser.add_argument("--pictures", type=int, default=1, metavar="N", help="per step; default: 1")
+    parser.add_argument(
+        "--steps", type=command.count, default=12_500, metavar="N", help="default: 12500"
+    )
+    parser.add_argument(
+        "--pictures", type=command.count, default=1, metavar="N", help="per step; default: 1"
+    )
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="faster on CPUs with native bfloat16; losses stay in float32",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="of PyTorch; default: as many as cores"
+        "--threads", type=command.count, metavar="N", help="of PyTorch; default: as many as cores"
     )
     command.add_output_flag(parser, "folder of the run", "runs/train")
-    command.add_model_flags(parser)
+    command.add_weights_flag(parser)
+    command.add_config_flags(parser)
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 
@@ -61,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from sipvideo.build import load_model
     from sipvideo.config import load_config
     from sipvideo.data import Augmentation, CocoPictures
+    from sipvideo.errors import CheckpointError, ConfigError
     from sipvideo.model import checkpoint
     from sipvideo.model.ncnn import nanodet_state_dict
     from sipvideo.model.sipmask import SipMask
@@ -74,9 +85,20 @@ def run(args: argparse.Namespace) -> int:
         config = load_config(args.config or "sipmask_nano", args.overrides)
         model = SipMask(config)
         detector = nanodet_state_dict(args.detector, Path(args.detector).with_suffix(".bin"))
-        model.load_state_dict(detector, strict=False)
+        fit = model.load_state_dict(detector, strict=False)
+        lost = [name for name in fit.missing_keys if not name.startswith(TRAINED)]
+        if lost or fit.unexpected_keys:
+            first = (lost + fit.unexpected_keys)[0]
+            raise CheckpointError(
+                f"{args.detector}: not the detector of configuration {config.name!r} ({first})"
+            )
     else:
         config, model = load_model(args.config, args.weights, args.overrides)
+    if config.head.alignment == "classes_and_coefficients":
+        raise ConfigError(
+            f"config {config.name!r}: its masks share the feature alignment with the classes, so the detector "
+            "cannot stay as it is; expected head.alignment coefficients or none"
+        )
     settings = TrainingConfig(
         steps=args.steps, pictures=args.pictures, trained=TRAINED, seed=args.seed
     )
@@ -86,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     stream = PairStream(pictures, Augmentation(), FrameTransform(config.input), settings)
     print(f"{len(stream)} pictures with objects", flush=True)
-    trainer = Trainer(model, MasksOnFrozenDetector(), stream, args.output)
+    trainer = Trainer(model, MasksOnFrozenDetector(bfloat16=args.bfloat16), stream, args.output)
     trainer.run()
     result = trainer.folder / RESULT
     checkpoint.save(result, model, config, half=True)

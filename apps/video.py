@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import glob
+import hashlib
 import json
 import os
 import sys
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sipvideo import __version__
 from sipvideo.apps import command
 from sipvideo.apps.inputs import Input, find_inputs
 from sipvideo.apps.results import FILES, SUMMARY, Results
@@ -174,14 +177,28 @@ def run(args: argparse.Namespace, segmenter: VideoSegmenter) -> int:
 
 def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
     """What determines an input's results: equal settings, equal results."""
-    stat = os.stat(single.text) if os.path.exists(single.text) else None
     return {
-        "input": single.text if stat is None else os.path.abspath(single.text),
-        "bytes": stat and stat.st_size,
-        "modified": stat and stat.st_mtime,
+        "input": _stamp(single.text),
+        "config": _stamp(args.config),
+        "weights": _stamp(args.weights),
+        "version": __version__,
+        "overrides": args.overrides,
+        "fps": args.fps,
         "save": list(args.save),
-        **{name: getattr(args, name) for name in ("config", "weights", "overrides", "fps")},
     }
+
+
+def _stamp(text: str | None) -> Any:
+    """A text; where it names files, their paths, sizes and times, so that a changed file is noticed."""
+    if text is None or glob.has_magic(text) or not os.path.isdir(text):
+        paths = sorted(glob.glob(text)) if text and glob.has_magic(text) else [text or ""]
+    else:
+        paths = sorted(os.path.join(text, name) for name in os.listdir(text))
+    files = [path for path in paths if os.path.isfile(path)]
+    stats = [(os.path.abspath(path), os.stat(path)) for path in files]
+    listing = [[path, stat.st_size, stat.st_mtime] for path, stat in stats]
+    digest = hashlib.sha256(json.dumps(listing).encode()).hexdigest() if listing else None
+    return [text, digest]
 
 
 def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:

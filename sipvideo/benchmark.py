@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from sipvideo.config import Config
 from sipvideo.errors import ConfigError
 from sipvideo.model.plain import PlainSegmenter
 from sipvideo.model.segmenter import FrameSegmenter
+from sipvideo.model.sipmask import SipMask
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.sources import open_source
 from sipvideo.structures import Detections, Frame
@@ -82,8 +85,23 @@ def frames_of(text: str, count: int) -> list[Frame]:
     return [frames[i % len(frames)] for i in range(count)]
 
 
+def plain_form(model: SipMask, config: Config) -> PlainSegmenter:
+    """The baseline: a copy of a network as loaded, run without any shortcut.
+
+    Raises:
+        ConfigError: there is no plain form of this configuration.
+    """
+    try:
+        return PlainSegmenter(copy.deepcopy(model), config)
+    except ValueError as error:
+        raise ConfigError(f"config {config.name!r}: {error}") from error
+
+
 def measure(
-    segmenter: VideoSegmenter, frames: Sequence[Frame], warm_up: int, plain: bool
+    segmenter: VideoSegmenter,
+    frames: Sequence[Frame],
+    warm_up: int,
+    baseline: Callable[[Frame], Detections] | None = None,
 ) -> Report:
     """Times every stage of a step on each frame after the warm-up.
 
@@ -91,19 +109,10 @@ def measure(
         segmenter: as :func:`sipvideo.build.load` makes it.
         frames: at least one more than ``warm_up``.
         warm_up: frames that are processed first, untimed.
-        plain: also time the plain form of the same network, frame by frame in alternation.
-
-    Raises:
-        ConfigError: there is no plain form of this configuration.
+        baseline: is timed on the same frames in alternation.
     """
     segment = segmenter.segment
     assert isinstance(segment, FrameSegmenter)
-    baseline: Callable[[Frame], Detections] | None = None
-    if plain:
-        try:
-            baseline = PlainSegmenter(segment.model, segment.config)
-        except ValueError as error:
-            raise ConfigError(f"config {segment.config.name!r}: {error}") from error
     report = Report()
     segmenter.reset()
     for i, frame in enumerate(frames):

@@ -9,13 +9,16 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sipvideo.classes import CLASS_SETS
 from sipvideo.errors import ConfigError
+
+Side = Annotated[int, Field(ge=1, le=16384)]
+Deviation = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
@@ -25,17 +28,17 @@ class Section(BaseModel):
 
 
 class InputConfig(Section):
-    """Frame to model input (spec: the pre-processing of the published test pipelines)."""
+    """Frame to model input as the published test pipelines do it."""
 
     resize: Literal["keep_ratio", "stretch", "shortest_edge"] = "keep_ratio"
     """keep_ratio: fit inside ``size``; stretch: to exactly ``size``; shortest_edge: the FCOS tree's rule, by Pillow."""
-    size: tuple[int, int] = (640, 360)
+    size: tuple[Side, Side] = (640, 360)
     """Long and short side in pixels (keep_ratio, shortest_edge), or width and height (stretch)."""
     pad_multiple: int = Field(default=32, ge=1)
     channel_order: Literal["bgr", "rgb"] = "bgr"
     mean: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
     """Subtracted per channel, in ``channel_order``, from 0..255."""
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: tuple[Deviation, Deviation, Deviation] = (1.0, 1.0, 1.0)
 
 
 class BackboneConfig(Section):
@@ -44,6 +47,8 @@ class BackboneConfig(Section):
     name: Literal["resnet50", "resnet101", "shufflenet_v2_x1_0"] = "resnet50"
     style: Literal["caffe", "pytorch"] = "caffe"
     """Where a ResNet bottleneck keeps its stride: first 1x1 (caffe) or 3x3 (pytorch)."""
+    norm_epsilon: float = Field(default=1e-5, ge=0)
+    """Added to the batch norms' variances; the FCOS tree adds nothing."""
     deformable_every: int = Field(default=0, ge=0)
     """SipMask++: every n-th block of layer2-4 has a deformable 3x3 convolution; 0 means none."""
 
@@ -90,8 +95,8 @@ class HeadConfig(Section):
     bases: int = 32
     basis_channels: int = 512
     basis_source: Literal["box_tower", "pyramid"] = "box_tower"
-    basis_upsample: int = 4
-    """Factor from stride 8 to the basis masks; 4 gives half the input's resolution."""
+    basis_upsample: Literal[1, 2, 4, 8] = 4
+    """Factor from stride 8 to the basis masks; 4 gives half the input's resolution. The pyramid's is always 2."""
     embedding: int = 512
     """Channels of the tracking map; 0: no tracking branch."""
     rescoring: bool = False
@@ -101,7 +106,7 @@ class HeadConfig(Section):
 class PostprocessConfig(Section):
     """Raw outputs to detections."""
 
-    candidates_per_level: int = 200
+    candidates_per_level: int = Field(default=200, ge=1)
     score: Literal["product", "sqrt_product"] = "product"
     """Class probability times centerness, or its square root (FCOS tree)."""
     threshold_on: Literal["score", "class"] = "score"
@@ -160,6 +165,21 @@ class Config(Section):
     head: HeadConfig = HeadConfig()
     postprocess: PostprocessConfig = PostprocessConfig()
     tracker: TrackerConfig = TrackerConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Config:
+        if not self.classes:
+            raise ValueError("classes: expected at least one name")
+        if self.neck.name == "pan" and self.input.pad_multiple % 32:
+            raise ValueError("input.pad_multiple: neck pan needs a multiple of 32")
+        if self.head.basis_source == "pyramid" and self.head.basis_upsample != 2:
+            raise ValueError("head.basis_upsample: basis_source pyramid gives 2")
+        basis = min(self.input.size) * self.head.basis_upsample // 8
+        if self.head.rescoring and self.input.resize == "stretch" and basis < 127:
+            raise ValueError(
+                "input.size: re-scoring needs basis masks of at least 127 pixels a side"
+            )
+        return self
 
     @property
     def class_names(self) -> tuple[str, ...]:

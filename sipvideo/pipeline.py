@@ -1,7 +1,7 @@
 """The straight line from frames to results: one frame in, one result out, no hidden state but the tracker's.
 
-``FrameSegmenter`` turns a frame into detections; ``VideoSegmenter`` adds identities. Both take any callable, so
-they work with scripted detections and without a network.
+``VideoSegmenter`` takes anything that turns a frame into detections and adds identities, so it works with
+scripted detections and without a network.
 """
 
 from __future__ import annotations

@@ -118,9 +118,9 @@ def _shortest_edge(frame_size: tuple[int, int], wanted: int, limit: int) -> tupl
     height, width = frame_size
     short, long = min(frame_size), max(frame_size)
     if long / short * wanted > limit:
-        wanted = round(limit * short / long)
+        wanted = max(1, round(limit * short / long))
     if short == wanted:
         return frame_size
     if width < height:
-        return int(wanted * height / width), wanted
-    return wanted, int(wanted * width / height)
+        return max(1, int(wanted * height / width)), wanted
+    return wanted, max(1, int(wanted * width / height))

@@ -54,6 +54,16 @@ def test_configurations_cannot_be_changed_afterwards() -> None:
         ("- a\n- b", "expected a mapping of sections, got list"),
         ("name: [", "not valid YAML"),
         ("", "name: Field required"),
+        ("name: x\ninput: {size: [0, 0]}", "input.size.0: Input should be greater than"),
+        ("name: x\ninput: {std: [0, 0, 0]}", "input.std.0: Input should be greater than 0"),
+        ("name: x\nclasses: []", "expected at least one name"),
+        ("name: x\nhead: {basis_upsample: 3}", "head.basis_upsample: Input should be 1, 2, 4 or 8"),
+        ("name: x\nhead: {basis_source: pyramid}", "basis_source pyramid gives 2"),
+        ("name: x\nneck: {name: pan}\ninput: {pad_multiple: 16}", "needs a multiple of 32"),
+        (
+            "name: x\nhead: {rescoring: true}\ninput: {resize: stretch, size: [224, 224]}",
+            "at least 127",
+        ),
         (
             "name: x\nbackbone: {style: pytorch, deformable_every: 3}",
             "needs a ResNet of style caffe",

@@ -281,6 +281,12 @@ class SipMaskHead(nn.Module):
                     nn.init.kaiming_normal_(module.weight, a=0.1)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if self.config.unit == "separable":
+            # Masks and embeddings begin near "undecided", whatever the towers say.
+            small = [self.coefficients, self.basis.output]
+            small += [self.embedding.conv] if self.config.embedding else []
+            for conv in small:
+                conv.weight.data *= 0.3
         for conv in self.class_logits:
             nn.init.constant_(conv.bias, -4.595)  # type: ignore[arg-type]
         if self.config.alignment != "none":

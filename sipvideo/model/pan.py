@@ -18,8 +18,6 @@ class PAN(nn.Module):
 
     strides = (8, 16, 32)
 
-    strides = (8, 16, 32)
-
     def __init__(self, in_channels: Sequence[int], channels: int) -> None:
         super().__init__()
         self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)

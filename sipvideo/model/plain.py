@@ -99,6 +99,23 @@ def fast_nms(boxes: Tensor, scores: Tensor, iou: float, threshold: float) -> lis
     return kept
 
 
+def classwise_nms(
+    boxes: Tensor, scores: Tensor, iou: float, threshold: float, pixel: float
+) -> list[tuple[int, int]]:
+    """Ordinary greedy suppression by definition: (index, label) pairs; ``pixel`` as in the configuration."""
+    closed = boxes + torch.tensor([0, 0, pixel, pixel])
+    kept = []
+    for label in range(scores.shape[1]):
+        winners: list[int] = []
+        for i in scores[:, label].argsort(descending=True, stable=True).tolist():
+            if float(scores[i, label]) <= threshold:
+                break
+            if not bool((_overlaps(closed[winners], closed[i]) > iou).any()):
+                winners.append(i)
+        kept += [(i, label) for i in winners]
+    return kept
+
+
 def _overlaps(boxes: Tensor, box: Tensor) -> Tensor:
     low, high = torch.maximum(boxes[:, :2], box[:2]), torch.minimum(boxes[:, 2:], box[2:])
     intersection = (high - low).clamp(min=0).prod(1)
@@ -111,12 +128,13 @@ class PlainSegmenter:
 
     Args:
         model: the network with weights.
-        config: its configuration; fast suppression and the "location" candidate rule only.
+        config: its configuration; models that threshold the class alone or re-score masks are not covered.
     """
 
     def __init__(self, model: SipMask, config: Config) -> None:
-        if config.postprocess.nms != "fast" or config.postprocess.candidate_rule != "location":
-            raise ValueError("the plain form covers fast suppression of best locations only")
+        rules = config.postprocess
+        if rules.threshold_on != "score" or rules.score != "product" or config.head.rescoring:
+            raise ValueError("the plain form does not cover thresholds on the class and re-scoring")
         self.model = model.eval()
         self.transform = FrameTransform(config.input)
         self.config = config.postprocess
@@ -192,7 +210,11 @@ class PlainSegmenter:
         boxes, all_scores, vectors = (torch.cat(column) for column in zip(*parts, strict=True))
         scale = torch.from_numpy(geometry.box_scale())
         boxes = boxes / scale
-        pairs = fast_nms(boxes, all_scores, self.config.nms_iou, self.config.score_threshold)
+        rules = (self.config.nms_iou, self.config.score_threshold)
+        if self.config.nms == "fast":
+            pairs = fast_nms(boxes, all_scores, *rules)
+        else:
+            pairs = classwise_nms(boxes, all_scores, *rules, self.config.nms_pixel)
         pairs.sort(key=lambda pair: -float(all_scores[pair]))
         pairs = pairs[: self.config.max_detections]
         index = torch.tensor([i for i, _ in pairs], dtype=torch.int64)

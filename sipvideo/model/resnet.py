@@ -39,13 +39,18 @@ class ResNet(nn.Module):
         depth: 50 or 101.
         style: "caffe" keeps the stride of a stage in the first 1x1 convolution, "pytorch" in the 3x3.
         deformable_every: in layer2-4, every n-th block's 3x3 convolution is deformable; 0: none.
+        norm_epsilon: added to the batch norms' variances.
     """
 
     out_channels = (256, 512, 1024, 2048)
     strides = (4, 8, 16, 32)
 
     def __init__(
-        self, depth: int, style: Literal["caffe", "pytorch"], deformable_every: int = 0
+        self,
+        depth: int,
+        style: Literal["caffe", "pytorch"],
+        deformable_every: int = 0,
+        norm_epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         body = getattr(torchvision.models, f"resnet{depth}")(weights=None)
@@ -56,6 +61,9 @@ class ResNet(nn.Module):
             body.layer3,
             body.layer4,
         )
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = norm_epsilon
         for stage in (self.layer2, self.layer3, self.layer4):
             if style == "caffe":
                 stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
@@ -63,6 +71,14 @@ class ResNet(nn.Module):
                 for block in stage[::deformable_every]:
                     assert isinstance(block, Bottleneck)
                     block.conv2 = DeformableConv(block.conv2)
+
+    def train(self, mode: bool = True) -> ResNet:
+        """As usual, but the batch norms keep their statistics: published training never moves them."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def fold_norms(self) -> None:
         """Folds the batch norms into the convolutions before them; for inference only, cannot be undone."""

@@ -29,7 +29,7 @@ class SipMask(nn.Module):
             self.backbone = ShuffleNetV2()
         else:
             depth = int(trunk.name.removeprefix("resnet"))
-            self.backbone = ResNet(depth, trunk.style, trunk.deformable_every)
+            self.backbone = ResNet(depth, trunk.style, trunk.deformable_every, trunk.norm_epsilon)
         neck = FPN if config.neck.name == "fpn" else PAN
         self.neck: FPN | PAN = neck(self.backbone.out_channels[1:], config.neck.channels)
         self.head = SipMaskHead(
@@ -51,7 +51,10 @@ class SipMask(nn.Module):
         self.to(memory_format=torch.channels_last)
         for parent in list(self.modules()):
             for name, child in parent.named_children():
-                if WinogradConv.suits(child) and not isinstance(parent, FeatureAlignment):
+                only_in_places = (
+                    isinstance(parent, FeatureAlignment) or child is self.head.coefficients
+                )
+                if WinogradConv.suits(child) and not only_in_places:
                     setattr(parent, name, WinogradConv(child))
         return self
 

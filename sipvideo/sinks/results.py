@@ -125,7 +125,7 @@ class CocoRleLines(Sink):
 
     Keys: ``frame`` (index), ``timestamp`` (seconds), ``name``, ``size`` ([height, width]) and ``objects``, a list of
     ``track_id`` (null for untracked), ``label``, ``class_name``, ``score``, ``bbox`` ([x, y, width, height]) and
-    ``segmentation`` (COCO compressed RLE).
+    ``segmentation`` (COCO compressed RLE); models that re-score their masks add ``mask_score``.
 
     Args:
         path: a file, or ``-`` for standard output.
@@ -143,12 +143,16 @@ class CocoRleLines(Sink):
         for k, track_id in enumerate(result.track_ids.tolist()):
             x0, y0, x1, y1 = detections.boxes[k]
             label = int(detections.labels[k])
+            rescored = {}
+            if detections.mask_scores is not None:
+                rescored["mask_score"] = _short(detections.mask_scores[k])
             objects.append(
                 {
                     "track_id": track_id if track_id >= 0 else None,
                     "label": label,
                     "class_name": class_name(self._class_names, label),
                     "score": _short(detections.scores[k]),
+                    **rescored,
                     "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
                     "segmentation": detections.masks.rle(k),
                 }

@@ -77,7 +77,7 @@ def test_bench_compares_with_the_plain_form_in_the_same_run(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--vs", "plain"], "the plain form covers fast suppression"),
+        (["--vs", "plain", "--set", "postprocess.threshold_on=class"], "plain form does not cover"),
         (["missing.mp4"], "missing.mp4"),
         (["--config", "sipmask_nan"], "did you mean 'sipmask_nano'"),
     ],

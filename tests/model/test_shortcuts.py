@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipvideo.config import Config, config_from_values
+from sipvideo.config import Config, PostprocessConfig, config_from_values
 from sipvideo.model import plain
 from sipvideo.model.assembly import assemble, to_frame
 from sipvideo.model.head import PyramidSum
 from sipvideo.model.mask_crops import part_edges
 from sipvideo.model.ops import conv_at, deformable_conv
-from sipvideo.model.postprocess import Postprocess, _fast_nms
+from sipvideo.model.postprocess import Postprocess, _classwise_nms, _fast_nms
 from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.winograd import WinogradConv
@@ -194,6 +194,18 @@ def test_pruned_suppression_equals_the_definition(seed: int) -> None:
     scores = torch.rand(120, 4, generator=generator) ** 3
     expected = plain.fast_nms(boxes, scores, 0.5, 0.2)
     index, label = _fast_nms(boxes, scores, scores > 0.2, 0.5)
+    assert sorted(zip(index.tolist(), label.tolist(), strict=True)) == sorted(expected)
+
+
+@pytest.mark.parametrize("pixel", [0.0, 1.0])
+def test_classwise_suppression_equals_the_definition(pixel: float) -> None:
+    generator = torch.Generator().manual_seed(7)
+    corner = torch.rand(80, 2, generator=generator) * 40
+    boxes = torch.cat((corner, corner + 2 + torch.rand(80, 2, generator=generator) * 30), 1)
+    scores = torch.rand(80, 3, generator=generator)
+    config = PostprocessConfig(nms="classwise", nms_iou=0.5, nms_pixel=pixel)
+    index, label = _classwise_nms(boxes, scores, scores > 0.3, config)
+    expected = plain.classwise_nms(boxes, scores, 0.5, 0.3, pixel)
     assert sorted(zip(index.tolist(), label.tolist(), strict=True)) == sorted(expected)
 
 
