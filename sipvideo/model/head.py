@@ -283,10 +283,10 @@ class SipMaskHead(nn.Module):
                     nn.init.zeros_(module.bias)
         if self.config.unit == "separable":
             # Masks and embeddings begin near "undecided", whatever the towers say.
-            small = [self.coefficients, self.basis.output]
-            small += [self.embedding.conv] if self.config.embedding else []
-            for conv in small:
-                conv.weight.data *= 0.3
+            begin_small = [self.coefficients.weight, self.basis.output.weight]
+            begin_small += [self.embedding.conv.weight] if self.config.embedding else []
+            for weight in begin_small:
+                weight.data *= 0.3
         for conv in self.class_logits:
             nn.init.constant_(conv.bias, -4.595)  # type: ignore[arg-type]
         if self.config.alignment != "none":
