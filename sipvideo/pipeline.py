@@ -6,6 +6,7 @@ scripted detections and without a network.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
@@ -18,6 +19,9 @@ class Associator(Protocol):
 
     def update(self, detections: Detections, timestamp: float) -> IntArray:
         """Identities int64 [N] of one frame's detections; -1 for untracked. ``timestamp`` in seconds."""
+
+    def labels(self, detections: Detections, track_ids: IntArray) -> IntArray:
+        """Classes int64 [N] of the frame just updated, by what is known of each identity."""
 
     def reset(self) -> None:
         """Forgets everything: the next frame is the first of a new video."""
@@ -47,6 +51,8 @@ class VideoSegmenter:
         start = time.perf_counter()
         detections = self.segment(frame)
         track_ids = self.tracker.update(detections, frame.timestamp)
+        labels = self.tracker.labels(detections, track_ids)
+        detections = dataclasses.replace(detections, labels=labels)
         return FrameResult(frame, detections, track_ids, (time.perf_counter() - start) * 1000)
 
     def run(self, source: Iterable[Frame]) -> Iterator[FrameResult]:

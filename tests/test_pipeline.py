@@ -84,6 +84,19 @@ def test_a_result_never_names_one_identity_twice(shots: list[Shot]) -> None:
     assert len(result.tracked().track_ids) == 0
 
 
+def test_the_class_of_an_identity_is_voted_and_does_not_flicker(shots: list[Shot]) -> None:
+    script = [scripted([[20, 20, 60, 80]], labels=label) for label in (3, 3, 5, 3, 3, 5, 3)]
+    frames = [Frame(shots[0].frame.image, i, i / 25) for i in range(len(script))]
+
+    def labels(preset: str) -> list[int]:
+        tracker = build_tracker(TrackerConfig.model_validate({"preset": preset}))
+        one = VideoSegmenter(lambda frame: script[frame.index], tracker, ("walker",) * 6)
+        return [int(r.detections.labels[0]) for r in one.run(frames)]
+
+    assert labels("sipvideo") == [3] * 7
+    assert labels("paper") == [3, 3, 5, 3, 3, 5, 3]
+
+
 def test_data_types_say_expected_and_got() -> None:
     with pytest.raises(ValueError, match=r"Frame.image: expected uint8 .* got float64 \[4, 4, 3\]"):
         Frame(np.zeros((4, 4, 3)), 0, 0.0)  # type: ignore[arg-type]

@@ -107,6 +107,10 @@ class PaperTracker:
             self.memory = self.memory.after(detections, ids)
         return ids
 
+    def labels(self, detections: Detections, track_ids: IntArray) -> IntArray:
+        """Classes int64 [N]: as published, each frame reports what was detected in it."""
+        return detections.labels
+
     def compare(self, detections: Detections) -> FloatArray:
         """How well N detections fit "new object" and the M objects of the memory, float32 [N, 1 + M].
 

@@ -78,6 +78,12 @@ class Tracker:
         track_ids[rows] = self.learn(seen, self.match(seen))
         return track_ids
 
+    def labels(self, detections: Detections, track_ids: IntArray) -> IntArray:
+        """Classes int64 [N]: the vote over each identity's life, the detection's own without an identity."""
+        voted = {track.track_id: track.label for track in self.tracks}
+        own = zip(track_ids.tolist(), detections.labels.tolist(), strict=True)
+        return np.array([voted.get(track_id, label) for track_id, label in own], np.int64)
+
     def match(self, detections: Detections) -> IntArray:
         """Which of ``tracks`` each of N detections belongs to, int64 [N], -1 for none. Changes nothing."""
         matches = np.full(len(detections), -1, np.int64)
