@@ -13,19 +13,16 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     {"errors", "classes", "config", "configs", "masks", "boxes", "structures", "transforms"},
-    {"model", "tracker", "runtime", "data", "sources", "sinks", "draw"},
-    {"pipeline", "training", "evaluation", "web"},
+    {"model", "tracker", "data", "sources", "sinks", "draw"},
+    {"pipeline", "training"},
     {"build", "benchmark"},
     {"apps"},
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
-SIBLINGS = {("runtime", "model")}
-"""Imports inside layers 1 and 2 that are meant; there is no other."""
-
 ONLY_IN = {
     "cv2": {"sources", "sinks", "draw", "transforms", "data", "apps"},
     "av": {"sources", "sinks"},
-    "torch": {"model", "runtime", "training", "build", "data", "evaluation", "apps", "benchmark"},
+    "torch": {"model", "training", "build", "data", "apps", "benchmark"},
 }
 """Which parts may import what is large or converts pictures."""
 
@@ -82,7 +79,7 @@ def test_imports_only_go_down_the_layers(module: str) -> None:
             continue
         target = _unit(imported)
         down = LEVEL[target] < LEVEL[unit]
-        sibling = LEVEL[target] == LEVEL[unit] and (LEVEL[unit] == 0 or (unit, target) in SIBLINGS)
+        sibling = LEVEL[target] == LEVEL[unit] == 0
         assert down or sibling, f"{module} imports {imported}"
 
 
