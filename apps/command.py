@@ -56,7 +56,7 @@ def complain(problem: str) -> None:
 
 
 def note(text: str) -> None:
-    """Writes one line about what could not be done as asked."""
+    """Writes one line that a user should know but need not act on."""
     print(f"sipvideo: note: {' '.join(text.split())}", file=sys.stderr, flush=True)
 
 
@@ -184,9 +184,13 @@ def segmenter(args: argparse.Namespace) -> VideoSegmenter:
         SipVideoError: OpenCV is missing, or as :func:`sipvideo.build.load`.
     """
     require_opencv()
-    from sipvideo.build import load
+    from sipvideo.build import build_segmenter, load_model
 
-    return load(args.config, args.weights, args.device, args.overrides)
+    config, model = load_model(args.config, args.weights, args.overrides)
+    ready = build_segmenter(config, model, args.device)
+    if args.weights and not args.config:
+        note(f"{args.weights}: recognised as {config.name}")
+    return ready
 
 
 def require_opencv() -> None:

@@ -47,9 +47,13 @@ def inspect(args: argparse.Namespace) -> int:
     print(f"tensors   {len(file.tensors)} with {values:,} values")
     for key, value in file.meta.items():
         print(f"{key:9} {' '.join(value.split())[:200]}")
+    if file.mapped:
+        print(f"mapped    {len(file.mapped)} published names to ours; --names lists them")
     if args.names:
+        published = {ours.partition("#")[0]: theirs for theirs, ours in file.mapped.items()}
         for name, tensor in file.tensors.items():
-            print(f"  {name}  {list(tensor.shape)}")
+            origin = f"  <- {published[name]}" if name in published else ""
+            print(f"  {name}  {list(tensor.shape)}{origin}")
     if args.config:
         config = load_config(args.config, args.overrides)
     elif file.config is not None:
