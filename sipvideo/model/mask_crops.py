@@ -31,6 +31,8 @@ def part_edges(low: float, high: float, size: int, parts: int) -> list[int]:
         k + 1 pixel indices; part i holds the pixels ``edges[i]`` to ``edges[i + 1] - 1``. Pixel p is inside
         if low <= p < high; its part is int((p - low) / ((high - low + 0.1) / k)) in single precision.
     """
+    if not (low < high and np.isfinite(high - low)):  # inverted, empty or not a number
+        return [0] * (parts + 1)
     start, stop = max(0, int(np.ceil(low))), min(size, int(np.ceil(high)))
     if not start < stop:
         return [0] * (parts + 1)

@@ -167,6 +167,14 @@ def test_parts_of_a_side_follow_the_published_division(
             assert edges[part] <= pixel < edges[part + 1]
 
 
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(5.0, 5.0), (7.0, 3.0), (np.nan, 4.0), (2.0, np.nan), (-np.inf, 3.0), (1.0, np.inf)],
+)
+def test_sides_without_extent_have_no_pixels(low: float, high: float) -> None:
+    assert part_edges(low, high, 32, 2) == [0, 0, 0]
+
+
 @pytest.mark.parametrize("size", [(60, 80), (120, 160), (97, 131), (30, 40), (17, 23)])
 def test_upsampling_a_crop_equals_upsampling_the_whole_map(size: tuple[int, int]) -> None:
     torch.manual_seed(1)
