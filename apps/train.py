@@ -48,6 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--pictures", type=command.count, default=1, metavar="N", help="per step; default: 1"
     )
     parser.add_argument(
+        "--rate",
+        type=float,
+        default=2e-3,
+        metavar="X",
+        help="highest learning rate; default: 0.002",
+    )
+    parser.add_argument(
         "--bfloat16",
         action="store_true",
         help="faster on CPUs with native bfloat16; losses stay in float32",
@@ -100,7 +107,11 @@ def run(args: argparse.Namespace) -> int:
             "cannot stay as it is; expected head.alignment coefficients or none"
         )
     settings = TrainingConfig(
-        steps=args.steps, pictures=args.pictures, trained=TRAINED, seed=args.seed
+        steps=args.steps,
+        pictures=args.pictures,
+        learning_rate=args.rate,
+        trained=TRAINED,
+        seed=args.seed,
     )
     pictures = [
         CocoPictures(path, args.images, split=args.split, classes=config.class_names)
