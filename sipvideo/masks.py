@@ -115,15 +115,21 @@ class CompactMasks:
             return result
         lo = np.maximum(self.windows[:, None, :2], other.windows[None, :, :2])
         hi = np.minimum(self.windows[:, None, 2:], other.windows[None, :, 2:])
-        meet = np.argwhere((lo < hi).all(2))
         areas, other_areas = self.areas(), other.areas()
-        for i, j in meet.tolist():
-            (x0, y0), (x1, y1) = lo[i, j].tolist(), hi[i, j].tolist()
-            both = self._block(i, x0, y0, x1, y1) & other._block(j, x0, y0, x1, y1)
-            intersection = int(np.bitwise_count(both).sum())
-            union = areas[i] + other_areas[j] - intersection
-            result[i, j] = intersection / union if union else 0.0
+        for i, j in np.argwhere((lo < hi).all(2)).tolist():
+            common = self.common(i, other, j)
+            union = areas[i] + other_areas[j] - common
+            result[i, j] = common / union if union else 0.0
         return result
+
+    def common(self, i: int, other: CompactMasks, j: int) -> int:
+        """Number of pixels that mask i shares with mask j of ``other``."""
+        ax0, ay0, ax1, ay1 = self.windows[i].tolist()
+        bx0, by0, bx1, by1 = other.windows[j].tolist()
+        part = max(ax0, bx0), max(ay0, by0), min(ax1, bx1), min(ay1, by1)
+        if part[0] >= part[2] or part[1] >= part[3]:
+            return 0
+        return int(np.bitwise_count(self._block(i, *part) & other._block(j, *part)).sum())
 
     def _block(self, k: int, x0: int, y0: int, x1: int, y1: int) -> NDArray[np.uint8]:
         """The bytes of mask k over a part of its window; bits outside the window are 0."""

@@ -322,6 +322,11 @@ class SipMaskHead(nn.Module):
             self.track_features(pyramid),
         )
 
+    @property
+    def basis_stride(self) -> int:
+        """Model-input pixels per basis-mask pixel."""
+        return 8 // self.config.basis_upsample
+
     def track_features(self, pyramid: Sequence[Tensor]) -> list[Tensor]:
         """The tracking tower on the three finest levels; empty without a tracking branch."""
         if not self.config.embedding:

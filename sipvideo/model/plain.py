@@ -220,7 +220,7 @@ class PlainSegmenter:
         index = torch.tensor([i for i, _ in pairs], dtype=torch.int64)
         labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
         chosen = boxes[index]
-        stride = self.model.basis_stride
+        stride = self.model.head.basis_stride
         low = masks_of(
             basis[0], vectors[index], chosen * scale / stride, self.model.head.config.sub_regions
         )

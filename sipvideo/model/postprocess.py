@@ -56,7 +56,6 @@ class Postprocess:
     def __init__(self, config: PostprocessConfig, head: SipMaskHead) -> None:
         self.config = config
         self.head = head
-        self.basis_stride = 8 // head.config.basis_upsample
 
     def __call__(self, outputs: HeadOutputs, geometry: Geometry, item: int = 0) -> Detections:
         """Detections of input ``item``, frame pixels, by descending score."""
@@ -70,7 +69,7 @@ class Postprocess:
         probabilities = assemble(
             outputs.basis_masks[item],
             coefficients,
-            boxes * scale / self.basis_stride,
+            boxes * scale / self.head.basis_stride,
             self.head.config.sub_regions,
         )
         basis_size = (outputs.basis_masks.shape[-2], outputs.basis_masks.shape[-1])
@@ -85,7 +84,7 @@ class Postprocess:
             masks=to_frame(
                 probabilities,
                 basis_size,
-                geometry.upsampled_size(basis_size, self.basis_stride, self.config.mask_scale),
+                geometry.upsampled_size(basis_size, self.head.basis_stride, self.config.mask_scale),
                 geometry.frame_size,
                 self.config.mask_threshold,
             ),

@@ -58,11 +58,6 @@ class SipMask(nn.Module):
                     setattr(parent, name, WinogradConv(child))
         return self
 
-    @property
-    def basis_stride(self) -> int:
-        """Model-input pixels per basis-mask pixel."""
-        return 8 // self.head.config.basis_upsample
-
     def pyramid(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Images float [B, 3, H, W] to pyramid levels and the backbone's stride-4 map."""
         stem, *features = self.backbone(images)

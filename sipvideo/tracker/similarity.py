@@ -87,10 +87,10 @@ def repeated(detections: Detections, least: float, part: float) -> BoolArray:
     for i, j in np.argwhere(np.triu(near, k=1)).tolist():
         if result[i] or result[j]:
             continue
-        overlap = float(detections.masks[[i]].iou(detections.masks[[j]])[0, 0])
-        common = overlap / (1 + overlap) * (areas[i] + areas[j])
-        inside = detections.labels[i] == detections.labels[j] and common > part * areas[j] > 0
-        result[j] = overlap > least or inside
+        common = detections.masks.common(i, detections.masks, j)
+        same_pixels = common > least * (areas[i] + areas[j] - common)
+        inside = detections.labels[i] == detections.labels[j] and common > part * areas[j]
+        result[j] = same_pixels or inside
     return result
 
 

@@ -86,7 +86,7 @@ class MasksOnFrozenDetector:
         if not len(places.objects):
             return outputs.basis_masks.sum().expand(1)[:0]
         basis = outputs.basis_masks[item]
-        stride = model.basis_stride
+        stride = model.head.basis_stride
         windows = CropWindows.of(
             places.boxes / stride,
             (basis.shape[1], basis.shape[2]),

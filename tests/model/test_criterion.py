@@ -539,7 +539,7 @@ def test_a_model_trains_on_its_predictions_in_every_branch(sub_regions: int) -> 
     truth = GroundTruth(box, torch.tensor([1]), masks, box, torch.tensor([1]))
     loss = SipMaskLoss(
         model.neck.strides,
-        model.basis_stride,
+        model.head.basis_stride,
         config.head.sub_regions,
         LossConfig(mask_loss="bce_and_dice"),
     )

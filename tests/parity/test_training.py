@@ -64,7 +64,7 @@ def step(vis_checkpoint: Path, batch: Numbers) -> tuple[SipMask, Predictions, Lo
     checkpoint.load_weights(model, checkpoint.read(vis_checkpoint))
     images, references = torch.from_numpy(batch["img"]), torch.from_numpy(batch["ref_img"])
     predictions = Predictions.of(model, images, references)
-    criterion = SipMaskLoss(model.neck.strides, model.basis_stride)
+    criterion = SipMaskLoss(model.neck.strides, model.head.basis_stride)
     values = criterion(predictions, truths(batch), jitters(batch))
     torch.autograd.backward(values.total)
     return model, predictions, values
