@@ -11,6 +11,7 @@ from importlib import metadata
 COMMANDS = {
     "video": "segment and track videos and picture sequences, save the results",
     "train": "train masks and embeddings on pictures of your own",
+    "data": "check annotated data, render videos with exact masks",
     "weights": "show what a weights file holds",
     "config": "list the configurations, show one in full",
     "bench": "measure speed on this machine",

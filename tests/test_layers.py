@@ -13,14 +13,14 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     {"errors", "classes", "config", "configs", "masks", "boxes", "structures", "transforms"},
-    {"model", "tracker", "data", "sources", "sinks", "draw"},
-    {"pipeline", "training"},
+    {"model", "tracker", "data", "synth", "sources", "sinks", "draw"},
+    {"pipeline", "training", "evaluation"},
     {"build", "benchmark"},
     {"apps"},
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ONLY_IN = {
-    "cv2": {"sources", "sinks", "draw", "transforms", "data", "apps"},
+    "cv2": {"sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
     "av": {"sources", "sinks"},
     "torch": {"model", "training", "build", "data", "apps", "benchmark"},
 }

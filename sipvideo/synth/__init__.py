@@ -1,0 +1,1 @@
+"""Rendered videos with exact masks and identities."""
