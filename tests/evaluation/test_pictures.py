@@ -1,0 +1,131 @@
+"""COCO figures of still pictures."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from sipvideo.errors import DatasetError
+from sipvideo.evaluation.pictures import PictureScores, evaluate_pictures
+
+HEIGHT, WIDTH = 80, 120
+
+
+def _rle(x: int, y: int, w: int, h: int) -> dict[str, Any]:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
+    mask[y : y + h, x : x + w] = 1
+    rle = coco_mask.encode(mask)
+    return {"size": [HEIGHT, WIDTH], "counts": rle["counts"].decode()}
+
+
+def _polygon(x: int, y: int, w: int, h: int) -> list[list[int]]:
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+
+
+BOXES = {(1, 1): (5, 5, 20, 20), (1, 2): (60, 30, 40, 40), (2, 1): (50, 2, 30, 10)}
+"""(picture, category) -> the box of its one object."""
+
+
+def _truth() -> dict[str, Any]:
+    return {
+        "images": [{"id": i, "height": HEIGHT, "width": WIDTH} for i in (1, 2, 7)],
+        "categories": [{"id": c, "name": n} for c, n in ((1, "cat"), (2, "dog"), (5, "yak"))],
+        "annotations": [
+            {
+                "id": n,
+                "image_id": i,
+                "category_id": c,
+                "bbox": list(b),
+                "segmentation": _polygon(*b),
+            }
+            for n, ((i, c), b) in enumerate(BOXES.items())
+        ],
+    }
+
+
+def _perfect() -> list[dict[str, Any]]:
+    return [
+        {"image_id": i, "category_id": c, "score": 0.5, "bbox": list(b), "segmentation": _rle(*b)}
+        for (i, c), b in BOXES.items()
+    ]
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_the_truth_itself_scores_one_although_its_ids_begin_at_zero(kind: Any) -> None:
+    scores = evaluate_pictures(_truth(), _perfect(), kind)
+    assert scores.ap == pytest.approx(1)
+    assert (scores.ap_large, scores.ar_large) == (-1, -1)
+    assert [(c.name, round(c.ap, 6), round(c.ap50, 6)) for c in scores.classes] == [
+        ("cat", 1, 1),
+        ("dog", 1, 1),
+        ("yak", -1, -1),
+    ]
+
+
+def test_boxes_and_masks_are_told_apart() -> None:
+    results = _perfect()
+    for result in results:
+        result["segmentation"] = _rle(100, 60, 5, 5)
+    assert evaluate_pictures(_truth(), results, "bbox").ap == pytest.approx(1)
+    assert evaluate_pictures(_truth(), results, "segm").ap == 0
+
+
+def test_sizes_of_masks_come_from_masks() -> None:
+    """A small mask in a large box is small: as a false positive it must not count against medium masks."""
+    wrong = {"image_id": 2, "category_id": 1, "score": 0.9, "segmentation": _rle(0, 0, 2, 2)}
+    results = [*_perfect(), {**wrong, "bbox": [0, 0, 70, 70]}]
+    assert evaluate_pictures(_truth(), results, "segm").ap_medium == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_no_results_score_zero_and_no_truth_scores_minus_one(kind: Any) -> None:
+    assert evaluate_pictures(_truth(), [], kind).ap == 0
+    assert evaluate_pictures({**_truth(), "annotations": []}, _perfect(), kind).ap == -1
+
+
+def test_pictures_and_categories_can_be_chosen() -> None:
+    results = [r for r in _perfect() if r["image_id"] == 1]
+    assert evaluate_pictures(_truth(), results, "bbox").classes[0].ap50 == pytest.approx(51 / 101)
+    assert evaluate_pictures(_truth(), results, "bbox", image_ids=[1]).ap == pytest.approx(1)
+    dogs = evaluate_pictures(_truth(), results, "bbox", category_ids=[2])
+    assert [c.name for c in dogs.classes] == ["dog"]
+
+
+def test_scoring_is_silent_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    truth, results = _truth(), _perfect()
+    before = copy.deepcopy((truth, results))
+    scores = evaluate_pictures(truth, results, "segm")
+    assert capsys.readouterr() == ("", "")
+    assert (truth, results) == before
+    assert PictureScores(**{**scores.to_json(), "classes": scores.classes}) == scores
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 9}, "result 2: there is no picture 9"),
+        ({"category_id": 9}, r"result 2 \(picture 1\): there is no category 9"),
+        ({"score": float("nan")}, "score nan"),
+        ({"segmentation": {"size": [1, 2], "counts": "0"}}, r"expected a mask of \[80, 120\]"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [9600]}}, "compressed RLE"),
+        ({"segmentation": None}, "result 2"),
+    ],
+)
+def test_a_wrong_result_is_named(change: dict[str, Any], message: str) -> None:
+    results = _perfect()
+    results[1].update(change)
+    with pytest.raises(DatasetError, match=message):
+        evaluate_pictures(_truth(), results, "segm")
+
+
+def test_a_wrong_annotation_is_named() -> None:
+    truth = _truth()
+    truth["annotations"][1]["image_id"] = 99
+    with pytest.raises(DatasetError, match="annotation 1: there is no picture 99"):
+        evaluate_pictures(truth, [], "bbox")
+    with pytest.raises(DatasetError, match="key 'categories' is missing"):
+        evaluate_pictures({"images": [], "annotations": []}, [], "bbox")
