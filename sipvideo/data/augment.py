@@ -7,18 +7,14 @@ its number in ``object_ids``, whichever views show it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sipvideo.data.coco import Sample
+from sipvideo.data.sample import Sample
 from sipvideo.masks import CompactMasks
-from sipvideo.transforms import FrameTransform
 
 Matrix = NDArray[np.float64]
 _GREY = np.array([0.299, 0.587, 0.114])
@@ -59,6 +55,7 @@ class Augmentation:
     min_visible: float = 0.15
     second_zoom: tuple[float, float] = (0.8, 1.25)
     second_shift: float = 0.2
+    copy_paste: float = 0.0
 
     def view(self, sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Sample:
         """One random view of (height, width) pixels."""
@@ -72,14 +69,33 @@ class Augmentation:
         The second is the first moved, zoomed and rotated a little further, in other colours; it is
         never flipped against the first, because videos are not.
         """
+        first, second = self._motion(sample, size, rng)
+        return self._render(sample, first, size, rng), self._render(sample, second, size, rng)
+
+    def _motion(
+        self, sample: Sample, size: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[Matrix, Matrix]:
+        """The geometry of a pair's two views."""
         height, width = size
         first = self._geometry(sample, size, rng)
         zoom = _log_uniform(rng, self.second_zoom)
         angle = math.radians(rng.uniform(-self.rotation, self.rotation))
         dx, dy = rng.uniform(-self.second_shift, self.second_shift, 2) * (width, height)
         move = _about((width / 2, height / 2), zoom, zoom, angle)
-        second = _shift(dx, dy) @ move @ first
-        return self._render(sample, first, size, rng), self._render(sample, second, size, rng)
+        return first, _shift(dx, dy) @ move @ first
+
+    def clip(
+        self,
+        samples: tuple[Sample, Sample],
+        size: tuple[int, int],
+        rng: np.random.Generator,
+        donor: tuple[Sample, Sample] | None = None,
+    ) -> tuple[Sample, Sample]:
+        """Two views of (height, width) pixels of the two samples of a clip."""
+        first, second = self._motion(samples[0], size, rng)
+        return self._render(samples[0], first, size, rng), self._render(
+            samples[1], second, size, rng
+        )
 
     def _geometry(self, sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Matrix:
         """A random [3, 3] matrix from picture to view, in continuous pixel coordinates."""
@@ -207,47 +223,3 @@ def _rotation_about_grey(angle: float) -> Matrix:
 
 def _log_uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
     return math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1])))
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B views of one size as the network takes them; crowds are left out.
-
-    Attributes:
-        images: float32 [B, 3, H, W], normalised, padded with 0 at right and bottom.
-        boxes: per view float32 [N, 4], input pixels.
-        labels: per view int64 [N].
-        masks: per view bool [N, H, W].
-        object_ids: per view int64 [N].
-    """
-
-    images: Tensor
-    boxes: list[Tensor]
-    labels: list[Tensor]
-    masks: list[Tensor]
-    object_ids: list[Tensor]
-
-
-def collate(samples: Sequence[Sample], transform: FrameTransform) -> Batch:
-    """Normalises and pads views as ``transform`` does with frames, but never resizes them."""
-    multiple = transform.config.pad_multiple
-    height, width = (
-        -(-max(s.image.shape[axis] for s in samples) // multiple) * multiple for axis in (0, 1)
-    )
-    images = np.zeros((len(samples), 3, height, width), np.float32)
-    batch = Batch(torch.from_numpy(images), [], [], [], [])
-    for sample, target in zip(samples, images, strict=True):
-        h, w = sample.image.shape[:2]
-        pixels = sample.image[..., :: -1 if transform.config.channel_order == "bgr" else 1]
-        np.subtract(pixels.transpose(2, 0, 1), transform.mean[:, None, None], target[:, :h, :w])
-        target[:, :h, :w] /= transform.std[:, None, None]
-        objects = np.flatnonzero(~sample.crowd)
-        masks = torch.zeros(len(objects), height, width, dtype=torch.bool)
-        for mask, k in zip(masks, objects.tolist(), strict=True):
-            x0, y0, x1, y1 = sample.masks.windows[k]
-            mask[y0:y1, x0:x1] = torch.from_numpy(sample.masks.crop(k))
-        batch.boxes.append(torch.from_numpy(sample.boxes[objects]))
-        batch.labels.append(torch.from_numpy(sample.labels[objects]))
-        batch.masks.append(masks)
-        batch.object_ids.append(torch.from_numpy(sample.object_ids[objects]))
-    return batch

@@ -13,51 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from sipvideo.data.sample import Sample
 from sipvideo.errors import DatasetError
-from sipvideo.masks import CompactMasks, from_rles
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A picture with its N annotated objects; augmentation turns samples into samples.
-
-    Attributes:
-        image: uint8 [H, W, 3], RGB.
-        masks: N compact masks on the picture, their windows tight.
-        labels: int64 [N], 0..C-1.
-        crowd: bool [N]; a crowd's mask covers several objects: neither an object nor background.
-        object_ids: int64 [N], the same number for the same object in every view of the picture.
-        labelled: the labels that were annotated in this picture, None for all. Where a label is
-            missing here its objects may be anywhere in the picture.
-    """
-
-    image: NDArray[np.uint8]
-    masks: CompactMasks
-    labels: NDArray[np.int64]
-    crowd: NDArray[np.bool_]
-    object_ids: NDArray[np.int64]
-    labelled: frozenset[int] | None = None
-
-    def __post_init__(self) -> None:
-        expected, got = self.masks.frame_size, self.image.shape[:2]
-        if expected != got:
-            raise ValueError(f"Sample.masks: expected a frame of {got}, got {expected}")
-        for name in ("labels", "crowd", "object_ids"):
-            if getattr(self, name).shape != (len(self.masks),):
-                raise ValueError(
-                    f"Sample.{name}: expected [{len(self.masks)}], got {getattr(self, name).shape}"
-                )
-
-    @property
-    def boxes(self) -> NDArray[np.float32]:
-        """The masks' tight boxes, float32 [N, 4], pixels, x0, y0, x1, y1 with x1, y1 exclusive."""
-        return self.masks.windows.astype(np.float32)
-
-    def __len__(self) -> int:
-        return len(self.labels)
+from sipvideo.masks import from_rles
 
 
 @dataclass(frozen=True)
@@ -188,6 +148,11 @@ class CocoPictures:
             object_ids=np.array([a["id"] for a in picture.annotations], np.int64),
             labelled=picture.labelled,
         )
+
+    def pair(self, index: int, rng: np.random.Generator) -> tuple[Sample, Sample]:
+        """The same sample twice."""
+        sample = self[index]
+        return sample, sample
 
     def _rle(self, annotation: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
         """The mask as compressed RLE, from polygons, an uncompressed or a compressed RLE."""

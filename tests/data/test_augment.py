@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipvideo.config import InputConfig
-from sipvideo.data.augment import Augmentation, collate, warp
-from sipvideo.data.coco import Sample
+from sipvideo.data.augment import Augmentation, warp
+from sipvideo.data.batch import collate
+from sipvideo.data.sample import Sample
 from sipvideo.masks import CompactMasks
 from sipvideo.structures import Frame
 from sipvideo.transforms import FrameTransform

@@ -1,0 +1,265 @@
+"""Step number to batch: which clips, in which sizes, made ahead of time.
+
+Everything is drawn from generators seeded with (seed, purpose, number), so a batch depends on the seed and its
+step alone: a run goes on exactly where it stopped, and processes share one global batch without talking.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sipvideo.data.augment import Augmentation
+from sipvideo.data.batch import Batch, collate
+from sipvideo.data.sample import ClipSource, Sample
+from sipvideo.errors import ConfigError, DatasetError, SipVideoError
+from sipvideo.transforms import FrameTransform
+
+Size = tuple[int, int]
+_BLOCK = 1024
+"""Draws of weighted sets are made in blocks of this many."""
+
+
+@dataclass(frozen=True)
+class ScaleRange:
+    """The published way to draw sizes: both limits on their own, evenly, ends included.
+
+    Attributes:
+        short: smallest and largest limit of the short side, pixels.
+        long: smallest and largest limit of the long side, pixels.
+    """
+
+    short: tuple[int, int]
+    long: tuple[int, int]
+
+
+VIS_SIZES = ((360, 640),)
+"""Training size of the published single-scale YouTube-VIS model."""
+VIS_MULTI_SCALE = ScaleRange(short=(360, 480), long=(649, 960))
+"""Training sizes of the published multi-scale YouTube-VIS model."""
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """What a step holds.
+
+    Attributes:
+        pictures: pairs of views per step, over all processes.
+        sizes: either (smallest, largest) long side of a view, drawn per step in multiples of 32; or a sequence of
+            (short, long) sizes, or a ``ScaleRange``, drawn per pair: a view keeps its picture's ratio and
+            is as large as fits.
+        seed: of everything random.
+        workers: threads that make batches ahead.
+    """
+
+    pictures: int = 2
+    sizes: tuple[int, int] | Sequence[Size] | ScaleRange = (352, 480)
+    seed: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("pictures", "workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        for low, high in self._pairs():
+            if not 0 < low <= high:
+                raise ConfigError(
+                    f"sizes: expected pairs (smaller, larger) in pixels, got {self.sizes}"
+                )
+
+    def _pairs(self) -> list[Size]:
+        if isinstance(self.sizes, ScaleRange):
+            return [self.sizes.short, self.sizes.long]
+        one = all(isinstance(side, int) for side in self.sizes)
+        pairs: Any = [self.sizes] if one else self.sizes
+        if not all(len(pair) == 2 for pair in pairs):
+            return [(0, 0)]
+        pairs = [(int(low), int(high)) for low, high in pairs]
+        return pairs or [(0, 0)]
+
+    @property
+    def per_step(self) -> bool:
+        """Whether all pairs of a step have the same long side."""
+        return not isinstance(self.sizes, ScaleRange) and isinstance(self.sizes[0], int)
+
+    def draw(self, rng: np.random.Generator) -> Size:
+        """(short, long) limits of the views' sides: of a step if ``per_step``, else of one pair."""
+        pairs = self._pairs()
+        if self.per_step:
+            side = 32 * int(rng.integers(pairs[0][0] // 32, pairs[0][1] // 32 + 1))
+            return side, side
+        if isinstance(self.sizes, ScaleRange):
+            short, long = (int(rng.integers(low, high + 1)) for low, high in pairs)
+            return short, long
+        return pairs[int(rng.integers(len(pairs)))]
+
+
+class ClipStream:
+    """Step number to batch: random clips, two views of each.
+
+    Args:
+        sources: data sets with the same classes.
+        augmentation: how views are made.
+        transform: normalisation and padding.
+        config: sizes, pairs per step, seed, workers.
+        weights: how often each source is drawn, relative to the others; its clips then come in an order that is
+            shuffled anew for each pass. By default all clips of all sources are one set, shuffled together.
+
+    Raises:
+        DatasetError: no clip shows an object, or one of a weighted source does; classes differ.
+        ConfigError: weights that do not fit the sources.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ClipSource],
+        augmentation: Augmentation,
+        transform: FrameTransform,
+        config: StreamConfig,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.augmentation = augmentation
+        self.transform = transform
+        self.config = config
+        if any(tuple(source.classes) != tuple(sources[0].classes) for source in sources):
+            raise DatasetError(
+                "training: the data sets have different classes; name them once for all"
+            )
+        sets = [[(s, k) for k in range(len(s)) if s.count(k)] for s in sources]
+        if weights is None:
+            sets = [[clip for clips in sets for clip in clips]]
+        elif len(weights) != len(sources) or min(weights) < 0 or not sum(weights) > 0:
+            raise ConfigError(
+                f"weights: expected {len(sources)} numbers of 0 or more, got {list(weights)}"
+            )
+        self._weights = np.array([1.0] if weights is None else weights) / sum(weights or [1.0])
+        if any(w and not clips for w, clips in zip(self._weights, sets, strict=True)):
+            which = "no clip" if weights is None else "no clip of one of the weighted data sets"
+            raise DatasetError(f"training: {which} shows an object of the model's classes")
+        self._sets = sets
+        self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._drawn = np.zeros((1, len(sets)), np.int64)
+
+    def __len__(self) -> int:
+        """Number of pictures or frames with objects."""
+        return sum(map(len, self._sets))
+
+    def batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
+        """The views of a step; 2k and 2k + 1 are a pair.
+
+        Args:
+            step: 0-based.
+            rank: which share of the step's pairs, 0..ranks-1; the shares in order are the whole batch.
+            ranks: number of shares.
+
+        Raises:
+            DatasetError: a picture cannot be read.
+            ConfigError: the pairs cannot be shared evenly.
+        """
+        count = self.config.pictures
+        if count % ranks:
+            raise ConfigError(
+                f"pictures: {count} per step cannot be shared evenly by {ranks} processes"
+            )
+        rngs = [self._rng(2, step, k) for k in range(count)]
+        common = self.config.draw(self._rng(1, step)) if self.config.per_step else None
+        clips = [self._clip(step * count + k) for k in range(count)]
+        sizes = [
+            fitted(source.size(index), common or self.config.draw(rng))
+            for (source, index), rng in zip(clips, rngs, strict=True)
+        ]
+        views: list[Sample] = []
+        for k in range(rank * count // ranks, (rank + 1) * count // ranks):
+            source, index = clips[k]
+            samples = source.pair(index, rngs[k])
+            views.extend(self.augmentation.clip(samples, sizes[k], rngs[k], self._donor(rngs[k])))
+        # All shares have the size of the whole batch: what is padded changes what a network computes.
+        largest = max(h for h, _ in sizes), max(w for _, w in sizes)
+        return collate(views, self.transform, largest)
+
+    def batches(
+        self, first: int, stop: int, rank: int = 0, ranks: int = 1
+    ) -> Generator[Batch, None, None]:
+        """Batches of steps ``first`` to ``stop - 1``, in order, made ahead by background threads.
+
+        Closing the generator ends the threads.
+
+        Raises:
+            SipVideoError: a batch cannot be made; the batches before it came first.
+        """
+        pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="batches")
+        coming: deque[Future[Batch]] = deque()
+        following = first
+        try:
+            for step in range(first, stop):
+                while following < min(stop, step + self.config.workers + 1):
+                    coming.append(pool.submit(self.batch, following, rank, ranks))
+                    following += 1
+                try:
+                    batch = coming.popleft().result()
+                except SipVideoError:
+                    raise
+                except Exception as error:
+                    what = (str(error).splitlines() or [""])[0]
+                    raise SipVideoError(
+                        f"training: the batch of step {step} cannot be made: {type(error).__name__}: {what}"
+                    ) from error
+                yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _rng(self, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng((self.config.seed, *numbers))
+
+    def _clip(self, position: int) -> tuple[ClipSource, int]:
+        """The clip at a place of the endless sequence of all steps' clips."""
+        which, number = self._draw(position)
+        clips = self._sets[which]
+        epoch, place = divmod(number, len(clips))
+        key = (which, epoch)
+        order = self._orders.get(key)
+        if order is None:
+            seed = (0, epoch) if len(self._sets) == 1 else (0, which, epoch)
+            order = self._rng(*seed).permutation(len(clips))
+            recent = [
+                (k, v) for k, v in list(self._orders.items()) if k[0] != which or k[1] == epoch - 1
+            ]
+            self._orders = {**dict(recent), key: order}
+        return clips[int(order[place])]
+
+    def _draw(self, position: int) -> tuple[int, int]:
+        """Which set a position takes its clip from, and how many were taken from that set before."""
+        if len(self._sets) == 1:
+            return 0, position
+        block, place = divmod(position, _BLOCK)
+        drawn = self._drawn
+        while len(drawn) <= block:
+            counts = np.bincount(self._choices(len(drawn) - 1), minlength=len(self._sets))
+            drawn = np.vstack((drawn, drawn[-1] + counts))
+        self._drawn = drawn
+        choices = self._choices(block)
+        which = int(choices[place])
+        return which, int(drawn[block, which] + np.count_nonzero(choices[:place] == which))
+
+    def _choices(self, block: int) -> NDArray[np.int64]:
+        return self._rng(3, block).choice(len(self._sets), _BLOCK, p=self._weights)
+
+    def _donor(self, rng: np.random.Generator) -> tuple[Sample, Sample] | None:
+        """Another clip whose objects may be pasted, or None where this pair gets none."""
+        if not rng.random() < self.augmentation.copy_paste:
+            return None
+        clips = self._sets[int(rng.choice(len(self._sets), p=self._weights))]
+        source, index = clips[int(rng.integers(len(clips)))]
+        return source.pair(index, rng)
+
+
+def fitted(size: Size, limits: Size) -> Size:
+    """The largest (height, width) with a picture's ratio that fits limits (short, long)."""
+    ratio = min(max(limits) / max(size), min(limits) / min(size))
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
