@@ -1,4 +1,4 @@
-"""Random views of a picture: one geometric matrix, one colour matrix, masks and boxes follow.
+"""Random views of pictures: one map moves picture, masks and boxes; what is pasted or blurred keeps its numbers.
 
 Two views of the same picture stand in for two frames of a video (a pseudo-clip): an object keeps
 its number in ``object_ids``, whichever views show it.
@@ -7,17 +7,20 @@ its number in ``object_ids``, whichever views show it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sipvideo.data import appearance
+from sipvideo.data.geometry import Matrix, about, shift, warp
+from sipvideo.data.paste import paste
 from sipvideo.data.sample import Sample
-from sipvideo.masks import CompactMasks
 
-Matrix = NDArray[np.float64]
-_GREY = np.array([0.299, 0.587, 0.114])
+Size = tuple[int, int]
+Range = tuple[float, float]
+Clip = tuple[Sample, Sample]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Augmentation:
 
     Attributes:
         zoom: factor on top of fitting the picture into the view, drawn on a logarithmic scale;
-            above 1 the view shows a random part of the picture, below 1 the picture lies in a
+            above 1 the view is a random crop of the picture, below 1 the picture lies in a
             random place of the view.
         aspect: largest relative stretch of one axis against the other.
         rotation: largest angle in degrees, either way.
@@ -35,191 +38,167 @@ class Augmentation:
         contrast: factor around grey level 128.
         saturation: factor; 0 gives a grey picture.
         hue: largest rotation of the colours around the grey axis in degrees, either way.
-        fill: RGB of places outside the picture.
+        fill: RGB of places outside the picture, before colours change.
         min_pixels: objects with fewer visible pixels are left out of a view.
         min_visible: objects with a smaller visible share of their area are left out of a view.
         second_zoom: zoom of a pair's second view relative to its first.
         second_shift: shift of a pair's second view against its first, relative to the view's size.
+        copy_paste: probability that a pair gets objects of another clip, in front of its own. They move on their own.
+        paste_objects: largest number of them.
+        paste_zoom: factor on top of fitting the other clip's picture into the view, on a logarithmic scale.
+        paste_edge: standard deviation of their soft edge, pixels; 0 for a hard edge.
+        motion_blur: probability that a view is blurred, by the camera's motion or by that of one object.
+        blur_length: length of the motion, pixels.
+        noise: largest standard deviation of added noise, of 255.
+        compression: probability that a view is compressed as JPEG.
+        quality: of the compression, 1..100.
     """
 
-    zoom: tuple[float, float] = (0.7, 1.6)
+    zoom: Range = (0.7, 1.6)
     aspect: float = 1.1
     rotation: float = 5.0
     flip: float = 0.5
     brightness: float = 24.0
-    contrast: tuple[float, float] = (0.7, 1.3)
-    saturation: tuple[float, float] = (0.6, 1.4)
+    contrast: Range = (0.7, 1.3)
+    saturation: Range = (0.6, 1.4)
     hue: float = 12.0
     fill: tuple[int, int, int] = (124, 116, 104)
     min_pixels: int = 16
     min_visible: float = 0.15
-    second_zoom: tuple[float, float] = (0.8, 1.25)
+    second_zoom: Range = (0.8, 1.25)
     second_shift: float = 0.2
-    copy_paste: float = 0.0
+    copy_paste: float = 0.5
+    paste_objects: int = 4
+    paste_zoom: Range = (0.5, 1.3)
+    paste_edge: float = 1.0
+    motion_blur: float = 0.1
+    blur_length: Range = (3.0, 15.0)
+    noise: float = 0.0
+    compression: float = 0.0
+    quality: tuple[int, int] = (30, 90)
 
-    def view(self, sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Sample:
-        """One random view of (height, width) pixels."""
-        return self._render(sample, self._geometry(sample, size, rng), size, rng)
+    @classmethod
+    def published(cls) -> Augmentation:
+        """The YouTube-VIS recipe of the paper's code: a flip of both views or none, nothing else.
 
-    def pair(
-        self, sample: Sample, size: tuple[int, int], rng: np.random.Generator
-    ) -> tuple[Sample, Sample]:
-        """Two views of (height, width) pixels that differ like two frames of a video.
-
-        The second is the first moved, zoomed and rotated a little further, in other colours; it is
-        never flipped against the first, because videos are not.
+        Its sizes are :data:`sipvideo.data.stream.VIS_SIZES` and ``VIS_MULTI_SCALE``.
         """
-        first, second = self._motion(sample, size, rng)
-        return self._render(sample, first, size, rng), self._render(sample, second, size, rng)
+        still = cls(zoom=(1, 1), aspect=1, rotation=0, second_zoom=(1, 1), second_shift=0)
+        plain = replace(still, brightness=0, contrast=(1, 1), saturation=(1, 1), hue=0)
+        return replace(plain, min_pixels=1, min_visible=0, copy_paste=0, motion_blur=0)
 
-    def _motion(
-        self, sample: Sample, size: tuple[int, int], rng: np.random.Generator
-    ) -> tuple[Matrix, Matrix]:
-        """The geometry of a pair's two views."""
-        height, width = size
-        first = self._geometry(sample, size, rng)
-        zoom = _log_uniform(rng, self.second_zoom)
-        angle = math.radians(rng.uniform(-self.rotation, self.rotation))
-        dx, dy = rng.uniform(-self.second_shift, self.second_shift, 2) * (width, height)
-        move = _about((width / 2, height / 2), zoom, zoom, angle)
-        return first, _shift(dx, dy) @ move @ first
+    def view(self, sample: Sample, size: Size, rng: np.random.Generator) -> Sample:
+        """One random view of (height, width) pixels."""
+        shown = self._seen(sample, self._geometry(sample, size, self.zoom, rng), size)
+        return self._appearance(shown, rng)
 
     def clip(
-        self,
-        samples: tuple[Sample, Sample],
-        size: tuple[int, int],
-        rng: np.random.Generator,
-        donor: tuple[Sample, Sample] | None = None,
-    ) -> tuple[Sample, Sample]:
-        """Two views of (height, width) pixels of the two samples of a clip."""
-        first, second = self._motion(samples[0], size, rng)
-        return self._render(samples[0], first, size, rng), self._render(
-            samples[1], second, size, rng
-        )
+        self, samples: Clip, size: Size, rng: np.random.Generator, donor: Clip | None = None
+    ) -> Clip:
+        """Two views of (height, width) pixels that differ like two frames of a video.
 
-    def _geometry(self, sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Matrix:
-        """A random [3, 3] matrix from picture to view, in continuous pixel coordinates."""
+        The second is moved, zoomed and rotated a little further than the first, in other colours; it is
+        never flipped against the first, because videos are not.
+
+        Args:
+            samples: two frames of a video, or the same picture twice.
+            size: of the views.
+            rng: where everything random comes from.
+            donor: another clip, some of whose objects are pasted in front, under new ids.
+        """
+        maps = self._motion(samples[0], size, self.zoom, rng)
+        views = [self._seen(s, m, size) for s, m in zip(samples, maps, strict=True)]
+        if donor is not None:
+            maps = self._motion(donor[0], size, self.paste_zoom, rng)
+            free = 1 + max((int(s.object_ids.max()) for s in samples if len(s)), default=0)
+            chosen = self._chosen(donor[0], rng)
+            for k, (sample, matrix) in enumerate(zip(donor, maps, strict=True)):
+                objects = _renumbered(sample, chosen, free)
+                views[k] = self._covered(views[k], self._seen(objects, matrix, size))
+        return self._appearance(views[0], rng), self._appearance(views[1], rng)
+
+    def pair(self, sample: Sample, size: Size, rng: np.random.Generator) -> Clip:
+        """Two views of a still picture."""
+        return self.clip((sample, sample), size, rng)
+
+    def _geometry(
+        self, sample: Sample, size: Size, zooms: Range, rng: np.random.Generator
+    ) -> Matrix:
+        """A random map from picture to view."""
         (height, width), (h, w) = size, sample.image.shape[:2]
-        zoom = min(height / h, width / w) * _log_uniform(rng, self.zoom)
+        zoom = min(height / h, width / w) * _log_uniform(rng, zooms)
         stretch = math.sqrt(_log_uniform(rng, (1 / self.aspect, self.aspect)))
         angle = math.radians(rng.uniform(-self.rotation, self.rotation))
         flip = -1 if rng.random() < self.flip else 1
-        centred = _about((w / 2, h / 2), zoom * stretch * flip, zoom / stretch, angle)
+        centred = about((w / 2, h / 2), zoom * stretch * flip, zoom / stretch, angle)
         # The picture's centre may lie anywhere that leaves no more border than its size asks for.
         shown_w, shown_h = w * zoom * stretch, h * zoom / stretch
         dx = rng.uniform(-0.5, 0.5) * abs(width - shown_w)
         dy = rng.uniform(-0.5, 0.5) * abs(height - shown_h)
-        return _shift(width / 2 - w / 2 + dx, height / 2 - h / 2 + dy) @ centred
+        return shift(width / 2 - w / 2 + dx, height / 2 - h / 2 + dy) @ centred
 
-    def _colours(self, rng: np.random.Generator) -> Matrix:
-        """A random [3, 4] colour matrix: contrast, saturation, hue, brightness."""
-        contrast = rng.uniform(*self.contrast)
-        offset = rng.uniform(-self.brightness, self.brightness) + 128 * (1 - contrast)
-        grey = np.tile(_GREY, (3, 1))
-        matrix = grey + rng.uniform(*self.saturation) * (np.eye(3) - grey)
-        matrix = _rotation_about_grey(math.radians(rng.uniform(-self.hue, self.hue))) @ matrix
-        return np.column_stack((contrast * matrix, np.full(3, offset)))
+    def _motion(
+        self, sample: Sample, size: Size, zooms: Range, rng: np.random.Generator
+    ) -> tuple[Matrix, Matrix]:
+        """The maps to a clip's two views."""
+        height, width = size
+        first = self._geometry(sample, size, zooms, rng)
+        zoom = _log_uniform(rng, self.second_zoom)
+        angle = math.radians(rng.uniform(-self.rotation, self.rotation))
+        dx, dy = rng.uniform(-self.second_shift, self.second_shift, 2) * (width, height)
+        move = about((width / 2, height / 2), zoom, zoom, angle)
+        return first, shift(dx, dy) @ move @ first
 
-    def _render(
-        self, sample: Sample, matrix: Matrix, size: tuple[int, int], rng: np.random.Generator
-    ) -> Sample:
-        return warp(sample, matrix, size, self, self._colours(rng))
+    def _seen(self, sample: Sample, matrix: Matrix, size: Size) -> Sample:
+        """A view with the objects that it shows well enough."""
+        scale = abs(float(np.linalg.det(matrix[:2, :2])))
+        return self._kept(warp(sample, matrix, size, self.fill), scale * sample.masks.areas())
 
+    def _kept(self, view: Sample, areas: NDArray[np.floating[Any]]) -> Sample:
+        """Without objects of which too little is left, compared with ``areas`` [N]."""
+        least = np.maximum(self.min_visible * areas, max(self.min_pixels, 1))
+        return view[view.masks.areas() >= least]
 
-def warp(
-    sample: Sample,
-    matrix: Matrix,
-    size: tuple[int, int],
-    limits: Augmentation,
-    colours: Matrix | None = None,
-) -> Sample:
-    """A picture and its objects under a geometric and a colour matrix.
+    def _chosen(self, donor: Sample, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Ids of the objects to paste, at least one if there is any."""
+        objects = rng.permutation(donor.object_ids[~donor.crowd])
+        most = min(len(objects), self.paste_objects)
+        return objects[: int(rng.integers(1, most + 1))] if most else objects[:0]
 
-    Args:
-        sample: the picture.
-        matrix: float64 [3, 3], affine, from picture to view; a pixel's centre is at
-            (column + 0.5, row + 0.5).
-        size: (height, width) of the view.
-        limits: gives ``fill``, ``min_pixels`` and ``min_visible``.
-        colours: float64 [3, 4], applied to RGB and 1; None keeps the colours.
+    def _covered(self, view: Sample, front: Sample) -> Sample:
+        before = np.concatenate((view.masks.areas(), front.masks.areas())).astype(float)
+        return self._kept(paste(view, front, self.paste_edge), before)
 
-    Returns:
-        The view; objects that are not visible enough are left out, the others keep their order.
-    """
-    height, width = size
-    source = sample.image
-    if colours is not None:
-        source = np.asarray(cv2.transform(source, colours), np.uint8)
-    image = cv2.warpAffine(
-        source,
-        _pixel_centres(matrix),
-        (width, height),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=limits.fill,
-    )
-    crops, origins, kept = [], [], []
-    scale = abs(float(np.linalg.det(matrix[:2, :2])))
-    for k, area in enumerate(sample.masks.areas().tolist()):
-        crop, origin = _warp_crop(sample.masks, k, matrix, size)
-        visible = np.count_nonzero(crop)
-        if visible >= max(limits.min_pixels, limits.min_visible * scale * area, 1):
-            rows, columns = np.flatnonzero(crop.any(1)), np.flatnonzero(crop.any(0))
-            crops.append(crop[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-            origins.append((origin[0] + int(columns[0]), origin[1] + int(rows[0])))
-            kept.append(k)
-    chosen = np.array(kept, np.int64)
-    return Sample(
-        image=np.asarray(image, np.uint8),
-        masks=CompactMasks.from_crops(crops, origins, size),
-        labels=sample.labels[chosen],
-        crowd=sample.crowd[chosen],
-        object_ids=sample.object_ids[chosen],
-        labelled=sample.labelled,
-    )
+    def _appearance(self, view: Sample, rng: np.random.Generator) -> Sample:
+        """The view's picture in other colours, blurred, noisy, compressed."""
+        colours = appearance.colour_matrix(
+            rng.uniform(*self.contrast),
+            rng.uniform(-self.brightness, self.brightness),
+            rng.uniform(*self.saturation),
+            rng.uniform(-self.hue, self.hue),
+        )
+        image = view.image
+        if rng.random() < self.motion_blur:
+            kernel = appearance.streak(rng.uniform(*self.blur_length), rng.uniform(0, math.pi))
+            if len(view) and rng.random() < 0.5:
+                image = appearance.blur_object(view, int(rng.integers(len(view))), kernel)
+            else:
+                image = appearance.blur_all(image, kernel)
+        image = appearance.recolour(image, colours)
+        if self.noise:
+            image = appearance.add_noise(image, rng.uniform(0, self.noise), rng)
+        if rng.random() < self.compression:
+            image = appearance.compress(image, int(rng.integers(*self.quality, endpoint=True)))
+        return replace(view, image=image)
 
 
-def _warp_crop(
-    masks: CompactMasks, k: int, matrix: Matrix, size: tuple[int, int]
-) -> tuple[NDArray[np.bool_], tuple[int, int]]:
-    """Mask k in the view, as a crop and its origin (x0, y0); only the object's part is computed."""
-    x0, y0, x1, y1 = (int(v) for v in masks.windows[k])
-    corners = matrix @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], float)
-    left, top = (max(math.floor(v), 0) for v in corners[:2].min(1))
-    right = min(math.ceil(corners[0].max()), size[1])
-    bottom = min(math.ceil(corners[1].max()), size[0])
-    if left >= right or top >= bottom or x0 >= x1 or y0 >= y1:
-        return np.zeros((0, 0), bool), (0, 0)
-    local = _pixel_centres(_shift(-left, -top) @ matrix @ _shift(x0, y0))
-    crop = masks.crop(k).view(np.uint8) * np.uint8(255)
-    warped = cv2.warpAffine(crop, local, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-    return np.asarray(warped) > 127, (left, top)
+def _renumbered(sample: Sample, chosen: NDArray[np.int64], free: int) -> Sample:
+    """Only the chosen objects, with ids from ``free`` on by their place in ``chosen``."""
+    numbers = {key: free + place for place, key in enumerate(chosen.tolist())}
+    kept = sample[np.isin(sample.object_ids, chosen) & ~sample.crowd]
+    ids = np.array([numbers[k] for k in kept.object_ids.tolist()], np.int64)
+    return replace(kept, object_ids=ids)
 
 
-def _pixel_centres(matrix: Matrix) -> Matrix:
-    """The matrix [3, 3] of continuous coordinates as a matrix [2, 3] of pixel indices."""
-    indices: Matrix = _shift(-0.5, -0.5) @ matrix @ _shift(0.5, 0.5)
-    return indices[:2]
-
-
-def _shift(dx: float, dy: float) -> Matrix:
-    return np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1]], float)
-
-
-def _about(centre: tuple[float, float], sx: float, sy: float, angle: float) -> Matrix:
-    """Scale the axes, then rotate, both about ``centre``."""
-    c, s = math.cos(angle), math.sin(angle)
-    turn = np.array([[c * sx, -s * sy, 0], [s * sx, c * sy, 0], [0, 0, 1]])
-    about: Matrix = _shift(*centre) @ turn @ _shift(-centre[0], -centre[1])
-    return about
-
-
-def _rotation_about_grey(angle: float) -> Matrix:
-    """Rotation of RGB space about the axis (1, 1, 1) (Rodrigues)."""
-    c, s = math.cos(angle), math.sin(angle) / math.sqrt(3)
-    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], float)
-    return c * np.eye(3) + s * cross + (1 - c) / 3 * np.ones((3, 3))
-
-
-def _log_uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
+def _log_uniform(rng: np.random.Generator, bounds: Range) -> float:
     return math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1])))

@@ -59,12 +59,11 @@ def collate(
         target[:, :h, :w] /= transform.std[:, None, None]
         objects = np.flatnonzero(~sample.crowd)
         masks = torch.from_numpy(_dense(sample, objects, (height, width)))
-        crowds = torch.from_numpy(_dense(sample, np.flatnonzero(sample.crowd), (height, width)))
         batch.boxes.append(torch.from_numpy(sample.boxes[objects]))
         batch.labels.append(torch.from_numpy(sample.labels[objects]))
         batch.masks.append(masks)
         batch.object_ids.append(torch.from_numpy(sample.object_ids[objects]))
-        batch.ignored.append(crowds.any(0) & ~masks.any(0))
+        batch.ignored.append(torch.from_numpy(_ignored(sample, (height, width))))
         batch.labelled.append(sample.labelled)
     return batch
 
@@ -75,3 +74,13 @@ def _dense(sample: Sample, rows: NDArray[np.int64], size: tuple[int, int]) -> ND
         x0, y0, x1, y1 = sample.masks.windows[k]
         mask[y0:y1, x0:x1] = sample.masks.crop(k)
     return masks
+
+
+def _ignored(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Where crowds are and no objects, bool [H, W]."""
+    ignored = np.zeros(size, bool)
+    # Crowds come first, so that objects take their pixels back.
+    for k in np.argsort(~sample.crowd, kind="stable").tolist() if sample.crowd.any() else ():
+        x0, y0, x1, y1 = sample.masks.windows[k]
+        ignored[y0:y1, x0:x1][sample.masks.crop(k)] = sample.crowd[k]
+    return ignored

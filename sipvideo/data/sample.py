@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -56,13 +56,12 @@ class Sample:
 
     def __getitem__(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Sample:
         """The same picture with some of its objects only."""
-        return Sample(
-            self.image,
-            self.masks[chosen],
-            self.labels[chosen],
-            self.crowd[chosen],
-            self.object_ids[chosen],
-            self.labelled,
+        return replace(
+            self,
+            masks=self.masks[chosen],
+            labels=self.labels[chosen],
+            crowd=self.crowd[chosen],
+            object_ids=self.object_ids[chosen],
         )
 
     @property
