@@ -58,7 +58,9 @@ class CompactMasks:
             crop = crop[max(0, -y0) : max(0, height - y0), max(0, -x0) : max(0, width - x0)]
             x0, y0 = min(max(x0, 0), width), min(max(y0, 0), height)
             windows[k] = x0, y0, x0 + crop.shape[1], y0 + crop.shape[0]
-            bits.append(np.packbits(np.pad(crop, ((0, 0), (x0 % 8, 0))), axis=1))
+            padded = np.zeros((crop.shape[0], x0 % 8 + crop.shape[1]), bool)
+            padded[:, x0 % 8 :] = crop
+            bits.append(np.packbits(padded, axis=1))
         return cls(windows, tuple(bits), frame_size)
 
     @classmethod
