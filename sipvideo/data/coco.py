@@ -106,6 +106,10 @@ class CocoPictures:
     def __len__(self) -> int:
         return len(self._pictures)
 
+    def name(self, index: int) -> str:
+        """A picture's file name."""
+        return self._pictures[index].file_name
+
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of a picture, without reading it."""
         return self._pictures[index].size

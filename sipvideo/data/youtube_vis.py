@@ -28,12 +28,21 @@ FPS = 6.0
 
 
 class Track(NamedTuple):
-    """One object of a video: annotation id, label, crowd mark, one segmentation or None per frame."""
+    """One object of a video.
+
+    Attributes:
+        id: of the annotation.
+        label: 0..C-1 or UNKNOWN.
+        crowd: whether it stands for several objects.
+        segmentations: polygons, RLE or None per frame.
+        occlusion: OVIS' word per frame, None where the file has none.
+    """
 
     id: int
     label: int
     crowd: bool
     segmentations: list[Any]
+    occlusion: list[str | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +168,8 @@ class YouTubeVis:
                 )
             crowd = bool(annotation.get("iscrowd", 0))
             kept = [_slim(mask, video.size) for mask in masks]
-            video.tracks.append(Track(int(annotation["id"]), label, crowd, kept))
+            number, occlusion = int(annotation["id"]), annotation.get("occlusion")
+            video.tracks.append(Track(number, label, crowd, kept, occlusion))
 
     def _check_files(self) -> None:
         missing = [
@@ -186,6 +196,11 @@ class YouTubeVis:
     def __len__(self) -> int:
         """Number of frames of all videos."""
         return len(self._frames)
+
+    def name(self, index: int) -> str:
+        """A frame's file name."""
+        which, frame = self._frames[index]
+        return self.videos[which].file_names[frame]
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of a frame, without reading it."""

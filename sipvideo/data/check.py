@@ -1,0 +1,309 @@
+"""Looks through an annotated data set for everything that makes a training or a score go wrong.
+
+Unlike the readers it does not stop at the first problem, and believes nothing that the file says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sipvideo.data.coco import CocoPictures
+from sipvideo.data.dataset import open_dataset
+from sipvideo.data.findings import Findings
+from sipvideo.data.instances import AnnotationFile
+from sipvideo.data.mask_check import Json, MaskCheck, files, short, whole
+from sipvideo.data.pictures import find_pictures
+from sipvideo.data.youtube_vis import YouTubeVis
+from sipvideo.errors import DatasetError
+
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Passes items on and shows how far they are; the text says what they are."""
+PICTURE_LIMITS = (32**2, 96**2)
+VIDEO_LIMITS = (128**2, 256**2)
+"""Areas where small ends and large begins: COCO's and YouTube-VIS'."""
+
+
+@dataclass
+class Summary:
+    """What a data set holds.
+
+    Attributes:
+        videos: whether it holds videos.
+        entries: number of pictures or videos.
+        frames: number of pictures of all of them.
+        objects: objects per category name (tracks for videos), crowds not counted.
+        masks: masks per category name, crowds not counted.
+        crowds: number of crowds.
+        sizes: number of small, medium and large objects, by COCO's limits or YouTube-VIS' (mean area of a track).
+        lengths: frames of each video.
+        shapes: how often each picture size (height, width) occurs.
+        splits: how many pictures or videos each value of 'split' has.
+        partly: number of pictures or videos where only some categories were annotated.
+    """
+
+    videos: bool
+    entries: int = 0
+    frames: int = 0
+    objects: Counter[str] = field(default_factory=Counter)
+    masks: Counter[str] = field(default_factory=Counter)
+    crowds: int = 0
+    sizes: list[int] = field(default_factory=lambda: [0, 0, 0])
+    lengths: list[int] = field(default_factory=list)
+    shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    partly: int = 0
+
+
+class DatasetCheck:
+    """Checks one annotation file with its pictures.
+
+    Args:
+        path: of the file.
+        images: as for the readers.
+        split: as for the readers.
+        decode: most pictures to decode, spread evenly; None for all.
+        progress: told what is being done.
+
+    Attributes:
+        findings: what is wrong.
+        summary: what is there.
+        source: the opened data set; None if the reader refuses it.
+
+    Raises:
+        DatasetError: the file is no JSON object, has neither pictures nor videos, or no such split.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        images: str | Path | None = None,
+        split: str | None = None,
+        decode: int | None = None,
+        progress: Progress = lambda items, what: items,
+    ) -> None:
+        self.file = AnnotationFile.load(path)
+        self.findings = Findings()
+        self._progress = progress
+        self.summary = Summary(self.file.of_videos)
+        self.source: CocoPictures | YouTubeVis | None = None
+        kind = "videos" if self.file.of_videos else "images"
+        if not isinstance(self.file.content.get(kind), list):
+            raise DatasetError(
+                f"{self.file.path}: expected a list 'images' (COCO) or 'videos' (YouTube-VIS)"
+            )
+        self._masks = MaskCheck(self.findings, self.file.of_videos)
+        self._kind = "video" if self.file.of_videos else "image"
+        self._names = self._categories()
+        self._entries = self._read_entries(split)
+        self._annotations()
+        self._conclude()
+        self._pictures(images, split, decode)
+        self._open(images, split)
+
+    @property
+    def usable(self) -> bool:
+        """Whether training and evaluation can work with it."""
+        return not self.findings.count("error")
+
+    def _list(self, key: str, what: str) -> list[Json]:
+        """The objects of one of the file's lists; what is no object is a finding."""
+        items = self.file.content.get(key) or []
+        if not isinstance(items, list):
+            self.findings.add(what, f"{key!r} is no list")
+            return []
+        for k, item in enumerate(items):
+            if not isinstance(item, dict):
+                self.findings.add(what, f"{key}[{k}] is no object")
+        return [item for item in items if isinstance(item, dict)]
+
+    def _categories(self) -> dict[int, str]:
+        names: dict[int, str] = {}
+        categories = self._list("categories", "category malformed")
+        for category in categories:
+            key, name = category.get("id"), category.get("name")
+            if not whole(key) or not isinstance(name, str):
+                self.findings.add("category malformed", f"{short(category)}")
+            elif key in names or name in names.values():
+                self.findings.add("category twice", f"{key} {name}")
+            else:
+                names[key] = name
+        if not categories:
+            self.findings.add("no categories", "the list is missing or empty")
+        if names and list(names) != list(range(1, len(names) + 1)):
+            self.findings.add("categories not in order", f"ids {short(list(names))}")
+        return names
+
+    def _read_entries(self, split: str | None) -> dict[int, Json]:
+        everything = self._list(f"{self._kind}s", "entry malformed")
+        chosen = self.file.entries(split) if split is not None else everything
+        self.summary.splits.update(str(e["split"]) for e in everything if "split" in e)
+        entries: dict[int, Json] = {}
+        self._listed: set[Any] = {e.get("id") for e in everything if whole(e.get("id"))}
+        for entry in chosen:
+            key = entry.get("id")
+            where = f"{self._kind} {key}"
+            lacking = [n for n in ("height", "width") if not whole(entry.get(n)) or entry[n] < 1]
+            if not whole(key):
+                self.findings.add("entry malformed", f"{short(entry)}: id")
+                continue
+            if key in entries:
+                self.findings.add("entry twice", where)
+                continue
+            if self.summary.videos:
+                lacking += self._check_video(entry, where)
+            elif not isinstance(entry.get("file_name"), str):
+                lacking.append("file_name")
+            if lacking:
+                self.findings.add("entry malformed", f"{where}: {', '.join(lacking)}")
+                continue
+            entries[key] = entry
+            self._check_labelled(entry, where)
+            self.summary.shapes[entry["height"], entry["width"]] += 1
+        if not chosen:
+            self.findings.add("no entries", "the list is empty")
+        if self.summary.videos and list(entries) != list(range(1, len(entries) + 1)):
+            self.findings.add("ids not in order", f"ids {short(list(entries))}")
+        self.summary.entries = len(entries)
+        self.summary.frames = sum(len(files(entry)) for entry in entries.values())
+        return entries
+
+    def _check_video(self, entry: Json, where: str) -> list[str]:
+        """Fields that a video lacks."""
+        names = entry.get("file_names")
+        if names is None:
+            return [] if whole(entry.get("length")) and entry["length"] > 0 else ["file_names"]
+        if (
+            not isinstance(names, list)
+            or not names
+            or any(not isinstance(n, (str, int)) for n in names)
+        ):
+            return ["file_names"]
+        if entry.get("length", len(names)) != len(names):
+            self.findings.add(
+                "wrong length", f"{where}: {entry['length']}, {len(names)} file names"
+            )
+        if len(names) == 1:
+            self.findings.add("one frame", where)
+        self.summary.lengths.append(len(names))
+        return []
+
+    def _check_labelled(self, entry: Json, where: str) -> None:
+        labelled = entry.get("labelled_categories")
+        known = set(self._names.values())
+        self.summary.partly += labelled is not None
+        for name in labelled if isinstance(labelled, list) else ():
+            if name not in known:
+                self.findings.add("unknown labelled category", f"{where}: {name}")
+
+    def _annotations(self) -> None:
+        annotations = self._list("annotations", "annotation malformed")
+        if not annotations:
+            self.findings.add("no annotations", "the list is missing or empty")
+        seen: set[int] = set()
+        self._annotated: set[int] = set()
+        for place, annotation in enumerate(self._progress(annotations, "annotations")):
+            key = annotation.get("id")
+            where = f"annotation {key}" if key is not None else f"annotations[{place}]"
+            owner = annotation.get(f"{self._kind}_id")
+            if not whole(key):
+                self.findings.add("annotation malformed", f"{where}: id")
+            elif key in seen:
+                self.findings.add("annotation id twice", where)
+            elif key == 0:
+                self.findings.add("annotation id 0", where)
+            seen.add(key if whole(key) else -1)
+            if not whole(owner) or owner not in self._listed:
+                self.findings.add("unknown entry", f"{where}: {self._kind} {owner}")
+            elif owner in self._entries:
+                self._check_annotation(annotation, self._entries[owner], where)
+
+    def _check_annotation(self, annotation: Json, entry: Json, where: str) -> None:
+        where = f"{where} ({self._kind} {entry['id']})"
+        category = annotation.get("category_id", "missing")
+        if category is None:
+            self.findings.add("unknown class", where)
+        elif category not in self._names:
+            self.findings.add("unknown category", f"{where}: category {category}")
+        if "iscrowd" not in annotation:
+            self.findings.add("no iscrowd", where)
+        crowd = bool(annotation.get("iscrowd", 0))
+        areas = self._masks.areas(annotation, entry, where)
+        if areas is None:
+            return
+        name = self._names.get(category) if isinstance(category, int) else None
+        if crowd or name is None:
+            self.summary.crowds += 1
+            return
+        self._annotated.add(entry["id"])
+        self.summary.objects[name] += 1
+        self.summary.masks[name] += len(areas)
+        limits = VIDEO_LIMITS if self.summary.videos else PICTURE_LIMITS
+        mean = sum(areas) / max(len(areas), 1)
+        self.summary.sizes[sum(mean > limit for limit in limits)] += 1
+
+    def _conclude(self) -> None:
+        """Findings about the set as a whole."""
+        if "no annotations" in self.findings:
+            return
+        for name in self._names.values():
+            count = self.summary.objects[name]
+            if not count:
+                self.findings.add("empty category", name)
+            elif count < 10:
+                self.findings.add("rare category", f"{name} ({count})")
+        for key in self._entries:
+            if key not in self._annotated:
+                self.findings.add("nothing annotated", f"{self._kind} {key}")
+        least = 20 if self.summary.videos else 100
+        if len(self._entries) < least:
+            self.findings.add("small set", f"{len(self._entries)} {self._kind}s")
+
+    def _pictures(self, images: str | Path | None, split: str | None, decode: int | None) -> None:
+        """Looks for all pictures and decodes some; frames in video files are left to the reader."""
+        names = [(name, entry) for entry in self._entries.values() for name in files(entry)]
+        if not names:
+            return
+        try:
+            found = find_pictures(self.file.path, images, names[0][0], split)
+        except DatasetError as error:
+            self.findings.add("picture missing", str(error), len(names))
+            return
+        there = [item for item in names if item[0] in found]
+        for name, count in Counter(name for name, _ in there).items():
+            if count > 1:
+                self.findings.add("file twice", f"{name} ({count} times)")
+        movies = self.summary.videos and not there
+        for name, _ in [] if movies else names:
+            if name not in found:
+                self.findings.add("picture missing", f"{found.where / name}")
+        step = 1 if decode is None else max(1, -(-len(there) // max(decode, 1)))
+        for name, entry in self._progress(
+            there[:: step if decode != 0 else len(there) + 1][:decode], "pictures"
+        ):
+            try:
+                shape = found.read(name).shape[:2]
+            except DatasetError as error:
+                self.findings.add("picture damaged", str(error))
+                continue
+            if shape != (entry["height"], entry["width"]):
+                expected = f"expected {entry['width']} x {entry['height']}"
+                self.findings.add(
+                    "picture size", f"{name}: {expected}, got {shape[1]} x {shape[0]}"
+                )
+
+    def _open(self, images: str | Path | None, split: str | None) -> None:
+        """Opens the data set as training and evaluation do; that must not fail where nothing was found."""
+        try:
+            source = open_dataset(self.file.path, images, split, cache_bytes=0)
+            if isinstance(source, YouTubeVis):
+                for video in source.videos:
+                    if video.movie is not None:
+                        next(source.frames(video))
+            self.source = source
+        except DatasetError as error:
+            if self.usable:
+                self.findings.add("refused", str(error))
