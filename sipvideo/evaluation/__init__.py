@@ -1,1 +1,8 @@
 """Scores of results against annotations."""
+
+from sipvideo.evaluation.oviseval import OVISeval
+from sipvideo.evaluation.pictures import PictureScores, evaluate_pictures
+from sipvideo.evaluation.ytvos import YTVOS
+from sipvideo.evaluation.ytvoseval import YTVOSeval
+
+__all__ = ["YTVOS", "OVISeval", "PictureScores", "YTVOSeval", "evaluate_pictures"]

@@ -1,0 +1,248 @@
+"""The YouTube-VIS annotation API: videos, categories and tracks of one file, found by id.
+
+Method and attribute names are the published API's, so that scripts written for it change one import.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from sipvideo.errors import DatasetError
+from sipvideo.evaluation.files import Json, read_annotations, read_results
+from sipvideo.evaluation.tracks import mask_areas, mask_boxes
+
+# The published names are camel case.
+# ruff: noqa: N802, N803, N806
+
+
+class YTVOS:
+    """Annotated or predicted tracks of a set of videos.
+
+    Args:
+        annotation_file: path or content of a file in YouTube-VIS format; None for an empty set. The content is
+            not changed.
+
+    Attributes:
+        dataset: the file's content.
+        anns, cats, vids: annotation, category and video by id.
+        vidToAnns: annotations by video id.
+        catToVids: video ids by category id, one per annotation.
+
+    Raises:
+        DatasetError: the file cannot be read, or lacks something that the format demands.
+    """
+
+    def __init__(self, annotation_file: str | Path | Json | None = None) -> None:
+        self.dataset: Json = {}
+        self.name = "annotations"
+        if annotation_file is not None:
+            self.dataset, self.name = read_annotations(annotation_file)
+        self.createIndex()
+
+    def createIndex(self) -> None:
+        """Builds the look-up tables from ``dataset``."""
+        self.anns: dict[Any, Json] = {}
+        self.vidToAnns: dict[Any, list[Json]] = defaultdict(list)
+        self.catToVids: dict[Any, list[Any]] = defaultdict(list)
+        self.vids = {self._key(v, "id", "video"): v for v in self._entries("videos")}
+        self.cats = {self._key(c, "id", "category"): c for c in self._entries("categories")}
+        for annotation in self._entries("annotations"):
+            self.anns[self._key(annotation, "id", "annotation")] = annotation
+            self.vidToAnns[self._key(annotation, "video_id", "annotation")].append(annotation)
+            self.catToVids[self._key(annotation, "category_id", "annotation")].append(
+                annotation["video_id"]
+            )
+
+    def _entries(self, key: str) -> list[Json]:
+        entries = self.dataset.get(key)
+        if entries is None:
+            entries = []
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise DatasetError(f"{self.name}: {key}: expected a list of objects")
+        return entries
+
+    def _key(self, entry: Json, key: str, what: str) -> Any:
+        value = entry.get(key)
+        if not isinstance(value, int | str):
+            raise DatasetError(
+                f"{self.name}: {what} {entry.get('id')!r}: expected a number as {key}, got {value!r}"
+            )
+        return value
+
+    def getAnnIds(
+        self,
+        vidIds: Any = (),
+        catIds: Any = (),
+        areaRng: Any = (),
+        iscrowd: bool | None = None,
+    ) -> list[Any]:
+        """Ids of the annotations that pass every filter given.
+
+        Args:
+            vidIds: one video id or several.
+            catIds: one category id or several.
+            areaRng: low and high of the mean area in pixels, both exclusive.
+            iscrowd: only crowds, or only what is no crowd.
+        """
+        vidIds, catIds = _several(vidIds), _several(catIds)
+        found = self.dataset.get("annotations") or []
+        if len(vidIds):
+            found = [a for v in vidIds if v in self.vidToAnns for a in self.vidToAnns[v]]
+        if len(catIds):
+            wanted = set(catIds)
+            found = [a for a in found if a["category_id"] in wanted]
+        if len(areaRng):
+            found = [a for a in found if areaRng[0] < average_area(a) < areaRng[1]]
+        if iscrowd is not None:
+            found = [a for a in found if a.get("iscrowd", 0) == iscrowd]
+        return [a["id"] for a in found]
+
+    def getCatIds(self, catNms: Any = (), supNms: Any = (), catIds: Any = ()) -> list[Any]:
+        """Ids of the categories that pass every filter given: names, supercategories, ids."""
+        found = self.dataset.get("categories") or []
+        for key, wanted in (("name", catNms), ("supercategory", supNms), ("id", catIds)):
+            wanted = [wanted] if isinstance(wanted, str) else _several(wanted)
+            if len(wanted):
+                found = [c for c in found if c.get(key) in wanted]
+        return [c["id"] for c in found]
+
+    def getVidIds(self, vidIds: Any = (), catIds: Any = ()) -> list[Any]:
+        """Ids of all videos, or of those among ``vidIds`` that have annotations of every category given."""
+        vidIds, catIds = _several(vidIds), _several(catIds)
+        if not len(vidIds) and not len(catIds):
+            return list(self.vids)
+        ids = set(vidIds)
+        for number, key in enumerate(catIds):
+            with_key = set(self.catToVids.get(key, ()))
+            ids = with_key if number == 0 and not ids else ids & with_key
+        return list(ids)
+
+    def loadAnns(self, ids: Any = ()) -> list[Json]:
+        """Annotations with one id or several."""
+        return [self.anns[key] for key in _several(ids)]
+
+    def loadCats(self, ids: Any = ()) -> list[Json]:
+        """Categories with one id or several."""
+        return [self.cats[key] for key in _several(ids)]
+
+    def loadVids(self, ids: Any = ()) -> list[Json]:
+        """Videos with one id or several."""
+        return [self.vids[key] for key in _several(ids)]
+
+    def loadRes(self, resFile: str | Path | list[Json]) -> YTVOS:
+        """Predicted tracks as a set of their own, numbered 1.. in the file's order.
+
+        Args:
+            resFile: path or content of a result file: a list of ``{"video_id", "category_id", "score"}`` with
+                ``"segmentations"``, one compressed RLE or null per frame, or ``"bboxes"``, one x, y, width, height
+                or null per frame. The content is not changed.
+
+        Returns:
+            The tracks with ``areas``, ``bboxes`` and ``avg_area`` filled in.
+
+        Raises:
+            DatasetError: the file cannot be read, a track is malformed, or its video does not exist.
+        """
+        results, name = read_results(resFile)
+        loaded = YTVOS()
+        loaded.name = name
+        loaded.dataset = {
+            "videos": list(self.dataset.get("videos") or []),
+            "categories": copy.deepcopy(self.dataset.get("categories") or []),
+            "annotations": [self._result(r, n, name) for n, r in enumerate(results, 1)],
+        }
+        loaded.createIndex()
+        return loaded
+
+    def _result(self, result: Json, number: int, name: str) -> Json:
+        where = f"{name}: track {number}"
+        for key in ("video_id", "category_id", "score"):
+            if key not in result:
+                raise DatasetError(f"{where}: key {key!r} is missing")
+        if result["video_id"] not in self.vids:
+            raise DatasetError(f"{where}: there is no video {result['video_id']}")
+        where += f" (video {result['video_id']})"
+        score = result["score"]
+        if isinstance(score, str) or not isinstance(score, int | float | np.number):
+            raise DatasetError(f"{where}: expected a number as score, got {score!r}")
+        if not np.isfinite(score):
+            raise DatasetError(f"{where}: the score {score} is not a finite number")
+        track: Json = {**result, "id": number, "iscrowd": 0}
+        key = "segmentations" if "segmentations" in result else "bboxes"
+        if not isinstance(result.get(key), list):
+            raise DatasetError(
+                f"{where}: expected a list of masks (segmentations) or boxes (bboxes)"
+            )
+        try:
+            if key == "segmentations":
+                track["areas"], track["bboxes"] = _areas_and_boxes(
+                    result[key], result.get("bboxes") or ()
+                )
+            else:
+                track["areas"] = [b[2] * b[3] if b else None for b in result[key]]
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{where}: expected compressed RLEs or nulls: {error}") from error
+        track["avg_area"] = average_area(track)
+        return track
+
+    def annToRLE(self, ann: Json, frameId: int) -> Json:
+        """A track's mask in one frame as compressed RLE; polygons are drawn at the video's size."""
+        segmentation = ann["segmentations"][frameId]
+        try:
+            if isinstance(segmentation, list):
+                video = self.vids[ann["video_id"]]
+                parts = coco_mask.frPyObjects(segmentation, video["height"], video["width"])
+                merged: Json = coco_mask.merge(parts)
+                return merged
+            if isinstance(segmentation["counts"], list):
+                encoded: Json = coco_mask.frPyObjects(segmentation, *segmentation["size"])
+                return encoded
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+            raise DatasetError(
+                f"{self.name}: annotation {ann.get('id')} (video {ann.get('video_id')}): frame {frameId}:"
+                f" malformed segmentation: {type(error).__name__}: {error}"
+            ) from error
+        return segmentation  # type: ignore[no-any-return]
+
+    def annToMask(self, ann: Json, frameId: int) -> NDArray[np.uint8]:
+        """A track's mask in one frame, uint8 [H, W], 0 or 1."""
+        mask: NDArray[np.uint8] = coco_mask.decode(self.annToRLE(ann, frameId))
+        return mask
+
+
+def average_area(annotation: Json) -> float:
+    """Mean of a track's areas in pixels, frames without area left out; 0 when there is none."""
+    areas = [a for a in annotation["areas"] if a]
+    return float(np.array(areas).mean()) if areas else 0.0
+
+
+def _areas_and_boxes(segmentations: list[Any], boxes: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """Area and box of each mask, None where there is none; boxes that exist stay."""
+    present = [t for t, rle in enumerate(segmentations) if rle]
+    rles = [segmentations[t] for t in present]
+    areas: list[Any] = [None] * len(segmentations)
+    if rles:
+        for t, area in zip(present, mask_areas(rles).tolist(), strict=True):
+            areas[t] = area
+    filled = list(boxes)
+    missing = [(t, segmentations[t]) for t in present if t >= len(filled)]
+    begin = len(filled)
+    filled += [None] * (len(segmentations) - begin)
+    if missing:
+        tight = mask_boxes([rle for _, rle in missing]).tolist()
+        for (t, _), box in zip(missing, tight, strict=True):
+            filled[t] = box
+    return areas, filled
+
+
+def _several(value: Any) -> Any:
+    """A list of ids from one id or several."""
+    return value if hasattr(value, "__iter__") and hasattr(value, "__len__") else [value]
