@@ -1,6 +1,6 @@
-"""``sipvideo train``: masks and embeddings for a detector that already works and stays as it is.
+"""``sipvideo train``: fine-tunes the default model on one's own pictures, or follows any other recipe.
 
-This is the recipe of the default model. A run that was stopped goes on where it was.
+A run that was stopped goes on where it was: the same command again.
 """
 
 from __future__ import annotations
@@ -9,122 +9,345 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sipvideo.apps import command
+from sipvideo.errors import CheckpointError, ConfigError
 
-TRAINED = (
-    "head.mask_tower",
-    "head.alignment",
-    "head.coefficients",
-    "head.basis",
-    "head.track_tower",
-    "head.embedding",
-)
-RESULT = "model.safetensors"
+if TYPE_CHECKING:
+    import torch
+
+    from sipvideo.config import Config
+    from sipvideo.data import ClipStream, CocoPictures, YouTubeVis
+    from sipvideo.model.sipmask import SipMask
+    from sipvideo.training import Recipe, Trainer
+    from sipvideo.training.distributed import Objective, Ranks
+
+DEFAULT = "finetune"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="sipvideo train",
-        description="Trains masks and embeddings on still pictures with instance masks; the detector, boxes "
-        "and classes, is not changed. The folder gets model.safetensors, log.csv and last.pt.",
+        description="Trains on pictures or videos with instance masks (COCO or YouTube-VIS json). Without a recipe "
+        "it fine-tunes the default model on the classes of the data. The folder gets model.safetensors for --weights "
+        "of the other commands, curves.png, log.csv, validation.csv, files for TensorBoard, and last.pt: after a stop "
+        "the same command goes on from there.",
+        epilog="example: sipvideo train horses.json --val more-horses.json -o runs/horses. "
+        "Several GPUs: torchrun --nproc-per-node 4 -m sipvideo.apps.main train ...",
     )
-    parser.add_argument("data", nargs="+", metavar="JSON", help="annotation files in COCO's format")
     parser.add_argument(
-        "--images", metavar="DIR", help="default: the folder images beside each file"
+        "items",
+        nargs="*",
+        metavar="RECIPE|JSON",
+        help="a recipe (one that comes with sipvideo, or a YAML file), annotation files",
     )
-    parser.add_argument("--split", metavar="NAME", help="only pictures with this value of 'split'")
+    _add_data_flags(parser)
+    parser.add_argument("--list", action="store_true", help="list the recipes that come along")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="what the training starts from; default: the model that comes with sipvideo, where the recipe says so",
+    )
     parser.add_argument(
         "--detector",
         metavar="FILE",
-        help="NanoDet-m as ncnn .param (its .bin beside it) to start from; default: --weights, "
-        "whose masks are then trained on",
+        help="NanoDet-m as ncnn .param (its .bin beside it) to start from instead",
     )
     parser.add_argument(
-        "--steps", type=command.count, default=12_500, metavar="N", help="default: 12500"
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one value of the recipe, for example optimiser.rate=0.001 or config.input.size=[320,320]; "
+        "may be repeated",
     )
     parser.add_argument(
-        "--pictures", type=command.count, default=1, metavar="N", help="per step; default: 1"
+        "--steps", type=command.count, metavar="N", help="length; default: the recipe's"
     )
+    parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
     parser.add_argument(
-        "--rate",
-        type=float,
-        default=2e-3,
-        metavar="X",
-        help="highest learning rate; default: 0.002",
+        "--device", default="auto", help="cpu, cuda or auto (default): CUDA where there is one"
     )
-    parser.add_argument(
-        "--bfloat16",
-        action="store_true",
-        help="faster on CPUs with native bfloat16; losses stay in float32",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument(
         "--threads", type=command.count, metavar="N", help="of PyTorch; default: as many as cores"
     )
-    command.add_output_flag(parser, "folder of the run", "runs/train")
-    command.add_weights_flag(parser)
-    command.add_config_flags(parser)
+    command.add_output_flag(parser, "folder of the run", "runs/RECIPE")
     args = parser.parse_args(argv)
+    if args.list:
+        return command.guarded(_list)
+    if not args.items and not args.data:
+        parser.error("expected an annotation file")
     return command.guarded(lambda: run(args))
 
 
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="JSON[=WEIGHT]",
+        help="annotation file; with weights, how often each is drawn; may be repeated",
+    )
+    parser.add_argument(
+        "--images", metavar="DIR", help="of their pictures; default: the usual places near the file"
+    )
+    parser.add_argument("--split", metavar="NAME", help="only pictures with this value of 'split'")
+    parser.add_argument(
+        "--val",
+        metavar="JSON",
+        help="validation set: decides which weights are kept; never trained on",
+    )
+    parser.add_argument(
+        "--val-split",
+        metavar="NAME",
+        help="only pictures with this value of 'split'; without --val: of the training file",
+    )
+    parser.add_argument("--val-images", metavar="DIR", help="default: as --images")
+
+
 def run(args: argparse.Namespace) -> int:
-    """Trains to the end and saves the result in the own format, half precision."""
+    """Trains to the end, or to a signal."""
     command.require_opencv()
     import torch
 
-    from sipvideo.build import load_model
-    from sipvideo.config import load_config
-    from sipvideo.data import Augmentation, CocoPictures
-    from sipvideo.errors import CheckpointError, ConfigError
+    from sipvideo.build import choose_device
+    from sipvideo.training.distributed import joined
+
+    recipe, paths, weights = _recipe_and_data(args)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    with (
+        joined(choose_device(args.device)) as (ranks, device),
+        command.Stop() as stop,
+    ):
+        sources, classes = _open(recipe, paths, args)
+        # New parts must begin alike in all processes.
+        torch.manual_seed(recipe.seed)
+        config, model = _model(recipe, classes, args, ranks.first)
+        trainer = _trainer(recipe, (model, config), (sources, weights), args, ranks, device, stop)
+        if ranks.first:
+            _announce(trainer)
+        through = trainer.run()
+        if ranks.first:
+            _conclude(trainer, through)
+    return stop.exit_code(0) if not through else 0
+
+
+def _list() -> int:
+    from sipvideo.training import available_recipes, load_recipe
+
+    for name in available_recipes():
+        recipe = load_recipe(name)
+        length = f"{recipe.schedule.length} {recipe.schedule.unit}"
+        print(f"{name:16} {recipe.model}, {length} of {recipe.stream.pictures} pictures a step")
+    return 0
+
+
+def _recipe_and_data(args: argparse.Namespace) -> tuple[Recipe, list[str], list[float] | None]:
+    """The recipe with its overrides; annotation files and their weights.
+
+    Raises:
+        ConfigError: no data, or a weight that is no number.
+    """
+    from sipvideo.training import available_recipes, load_recipe
+
+    items = list(args.items)
+    first = items[0] if items else ""
+    is_file = first.endswith((".json", ".json.gz"))
+    named = first in available_recipes() or first.endswith((".yaml", ".yml"))
+    # A word without suffix is a recipe, if a misspelt one: so says the error.
+    name = (
+        items.pop(0) if named or (first and not is_file and not Path(first).exists()) else DEFAULT
+    )
+    overrides = list(args.overrides)
+    if args.steps:
+        overrides += ["schedule.unit=steps", f"schedule.length={args.steps}"]
+    if args.seed is not None:
+        overrides.append(f"seed={args.seed}")
+    recipe = load_recipe(name, overrides)
+    args.output = args.output if args.output != "runs/RECIPE" else f"runs/{recipe.name}"
+    paths, weights = list(items), [1.0] * len(items)
+    for text in args.data:
+        path, _, weight = text.rpartition("=")
+        if not path or Path(text).exists():
+            path, weight = text, "1"
+        paths.append(path)
+        try:
+            weights.append(float(weight))
+        except ValueError:
+            raise ConfigError(
+                f"--data {text}: expected JSON=WEIGHT, a number, got {weight!r}"
+            ) from None
+    if not paths:
+        raise ConfigError(f"recipe {recipe.name}: expected an annotation file: --data JSON")
+    return recipe, paths, None if set(weights) == {1.0} else weights
+
+
+def _open(
+    recipe: Recipe, paths: Sequence[str], args: argparse.Namespace
+) -> tuple[list[CocoPictures | YouTubeVis], tuple[str, ...] | None]:
+    """The data sets, and the result's class names; None: those of the recipe's model."""
+    from sipvideo.data import open_dataset
+
+    if recipe.classes == "model":
+        wanted = None if args.weights else recipe.model_config_for().class_names
+        if wanted is None:
+            wanted = _given(recipe, args).class_names
+        return [open_dataset(p, args.images, args.split, wanted) for p in paths], None
+    found = [open_dataset(path, args.images, args.split) for path in paths]
+    classes = tuple(dict.fromkeys(name for source in found for name in source.classes))
+    if any(tuple(source.classes) != classes for source in found):
+        found = [open_dataset(path, args.images, args.split, classes) for path in paths]
+    return list(found), classes
+
+
+def _given(recipe: Recipe, args: argparse.Namespace) -> Config:
+    """The model's configuration: the one inside --weights where the recipe starts from a model, else the recipe's."""
+    from sipvideo.model import checkpoint
+
+    base = None
+    if args.weights and recipe.weights == "package":
+        base = checkpoint.read(args.weights).config
+    return recipe.model_config_for(base=base)
+
+
+def _model(
+    recipe: Recipe, classes: tuple[str, ...] | None, args: argparse.Namespace, say: bool
+) -> tuple[Config, SipMask]:
+    """The network with its starting weights; says what was taken over.
+
+    Raises:
+        CheckpointError: unreadable weights, or none of them fits.
+        ConfigError: the recipe needs weights that were not given.
+    """
+    from sipvideo.build import packaged_weights
     from sipvideo.model import checkpoint
     from sipvideo.model.ncnn import nanodet_state_dict
     from sipvideo.model.sipmask import SipMask
-    from sipvideo.training import MasksOnFrozenDetector, PairStream, Trainer, TrainingConfig
-    from sipvideo.transforms import FrameTransform
+    from sipvideo.training.start import read_backbone, start_from
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
+    base, former = None, None
     if args.detector:
-        config = load_config(args.config or "sipmask_nano", args.overrides)
-        model = SipMask(config)
-        detector = nanodet_state_dict(args.detector, Path(args.detector).with_suffix(".bin"))
-        fit = model.load_state_dict(detector, strict=False)
-        lost = [name for name in fit.missing_keys if not name.startswith(TRAINED)]
-        if lost or fit.unexpected_keys:
-            first = (lost + fit.unexpected_keys)[0]
-            raise CheckpointError(
-                f"{args.detector}: not the detector of configuration {config.name!r} ({first})"
-            )
+        given = nanodet_state_dict(args.detector, Path(args.detector).with_suffix(".bin"))
+        former = recipe.model_config_for().class_names
+    elif recipe.weights == "random":
+        given = {}
+    elif recipe.weights == "backbone" and args.weights:
+        given = read_backbone(args.weights)
+    elif recipe.weights == "package" or args.weights:
+        file = checkpoint.read(args.weights or packaged_weights())
+        given, base = file.tensors, file.config if recipe.weights == "package" else None
+        former = base.class_names if base else None
     else:
-        config, model = load_model(args.config, args.weights, args.overrides)
-    if config.head.alignment == "classes_and_coefficients":
+        raise ConfigError(
+            f"recipe {recipe.name}: starts from weights that do not come with sipvideo: --weights FILE, "
+            "or --set weights=random"
+        )
+    config = recipe.model_config_for(classes, base)
+    model = SipMask(config)
+    start = start_from(model, given, config.class_names, former)
+    if given and not set(given) - set(start.unused):
+        raise CheckpointError(f"{args.weights or args.detector}: no weights of {config.name!r}")
+    if say and given:
+        fresh = f"; new: {_some(start.fresh)}" if start.fresh else ""
+        unused = f"; not used: {_some(start.unused)}" if start.unused else ""
+        print(f"weights: {len(given) - len(start.unused)} tensors taken over{fresh}{unused}")
+    if say and classes is not None and former is not None:
+        learnt = [name for name in classes if name not in start.kept_classes]
+        kept = ", ".join(start.kept_classes) or "none"
+        print(f"classes: known by name: {kept}; new: {', '.join(learnt) or 'none'}")
+    return config, model
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _trainer(
+    recipe: Recipe,
+    model: tuple[SipMask, Config],
+    data: tuple[list[CocoPictures | YouTubeVis], list[float] | None],
+    args: argparse.Namespace,
+    ranks: Ranks,
+    device: torch.device,
+    stop: command.Stop,
+) -> Trainer:
+    from sipvideo.apps.train_validation import Validation
+    from sipvideo.data import open_dataset
+    from sipvideo.training import Surroundings, Trainer
+
+    config = model[1]
+    if recipe.objective == "masks" and config.head.alignment == "classes_and_coefficients":
         raise ConfigError(
             f"config {config.name!r}: its masks share the feature alignment with the classes, so the detector "
             "cannot stay as it is; expected head.alignment coefficients or none"
         )
-    settings = TrainingConfig(
-        steps=args.steps,
-        pictures=args.pictures,
-        learning_rate=args.rate,
-        trained=TRAINED,
-        seed=args.seed,
+    validate = None
+    if args.val or args.val_split:
+        path = args.val or data[0][0].path
+        images = args.val_images or args.images
+        pictures = open_dataset(path, images, args.val_split, config.class_names)
+        threshold = recipe.validation.score_threshold
+        validate = Validation(pictures, config, device, threshold, lambda: stop.asked)
+    around = Surroundings(device=device, ranks=ranks, validate=validate, stopped=lambda: stop.asked)
+    stream = _stream(recipe, config, data, ranks)
+    return Trainer(model, _objective(recipe), stream, recipe, args.output, around)
+
+
+def _stream(
+    recipe: Recipe,
+    config: Config,
+    data: tuple[list[CocoPictures | YouTubeVis], list[float] | None],
+    ranks: Ranks,
+) -> ClipStream:
+    from sipvideo.data import ClipStream, StreamConfig
+    from sipvideo.training.trainer import passes_per_step
+    from sipvideo.transforms import FrameTransform
+
+    section = recipe.stream
+    settings = StreamConfig(
+        pictures=section.pictures // passes_per_step(recipe, ranks.count),
+        sizes=section.sizes,
+        seed=recipe.seed,
+        workers=section.workers,
     )
-    pictures = [
-        CocoPictures(path, args.images, split=args.split, classes=config.class_names)
-        for path in args.data
-    ]
-    stream = PairStream(pictures, Augmentation(), FrameTransform(config.input), settings)
-    print(f"{len(stream)} pictures with objects", flush=True)
-    trainer = Trainer(model, MasksOnFrozenDetector(bfloat16=args.bfloat16), stream, args.output)
-    trainer.run()
-    result = trainer.folder / RESULT
-    checkpoint.save(result, model, config, half=True)
-    print(f"saved {result}")
-    return 0
+    return ClipStream(data[0], recipe.augmentation, FrameTransform(config.input), settings, data[1])
+
+
+def _objective(recipe: Recipe) -> Objective:
+    import dataclasses
+
+    if recipe.objective == "masks":
+        half = recipe.precision == "bfloat16"
+        return dataclasses.replace(recipe.masks, bfloat16=half or recipe.masks.bfloat16)
+    return dataclasses.replace(recipe.whole, precision=recipe.precision)
+
+
+def _announce(trainer: Trainer) -> None:
+    pictures = trainer.recipe.stream.pictures
+    print(f"{len(trainer.stream)} pictures with objects, {pictures} a step, {trainer.steps} steps")
+    if trainer.ended:
+        print(f"{trainer.folder}: the training is complete")
+    elif trainer.step:
+        print(f"going on from step {trainer.step}")
+    sys.stdout.flush()
+
+
+def _conclude(trainer: Trainer, through: bool) -> None:
+    from sipvideo.training.trainer import RESULT
+
+    if not through:
+        print(f"stopped at step {trainer.step}; the same command goes on from there")
+        return
+    if trainer.best_step:
+        print(f"best: step {trainer.best_step} with {trainer.best:.3f} on the validation set")
+    path = trainer.folder / RESULT
+    print(f"saved {path} and {trainer.folder / 'curves.png'}")
+    print(f"try it: sipvideo video CLIP -o results --weights {path}")
 
 
 if __name__ == "__main__":

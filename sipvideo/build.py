@@ -50,10 +50,7 @@ def load_model(
     overrides: Sequence[str] = (),
 ) -> tuple[Config, SipMask]:
     """A network with its weights, as loaded, and its configuration; arguments and errors as :func:`load`."""
-    if weights is None:
-        default = resources.files("sipvideo") / "weights" / DEFAULT_WEIGHTS
-        weights = Path(str(default))
-    file = checkpoint.read(weights)
+    file = checkpoint.read(packaged_weights() if weights is None else weights)
     if config is None:
         config = file.config or recognised(file)
     if not isinstance(config, Config):
@@ -63,6 +60,11 @@ def load_model(
     model = SipMask(config)
     checkpoint.load_weights(model, file)
     return config, model
+
+
+def packaged_weights() -> Path:
+    """The weights of the default model."""
+    return Path(str(resources.files("sipvideo") / "weights" / DEFAULT_WEIGHTS))
 
 
 def recognised(file: checkpoint.Checkpoint) -> Config:

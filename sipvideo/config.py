@@ -5,17 +5,21 @@ What changes a result is configuration; where things are and how they are shown 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sipvideo.classes import CLASS_SETS
 from sipvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable  # importlib.resources.abc only from Python 3.11 on
 
 Side = Annotated[int, Field(ge=1, le=16384)]
 Deviation = Annotated[float, Field(gt=0)]
@@ -25,6 +29,9 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are refused, values cannot be changed afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Section)
 
 
 class InputConfig(Section):
@@ -194,10 +201,18 @@ class Config(Section):
 
 def available() -> list[str]:
     """Names of the configurations that come with the package."""
-    folder = resources.files("sipvideo.configs")
+    return yaml_names(_packaged())
+
+
+def yaml_names(folder: Traversable) -> list[str]:
+    """Names of the YAML files of a folder, without suffix, sorted."""
     return sorted(
         p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
     )
+
+
+def _packaged() -> Traversable:
+    return resources.files("sipvideo.configs")
 
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -211,13 +226,28 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
         ConfigError: unknown name, unreadable file, unknown key (with the nearest known one), wrong value.
     """
     text = str(name_or_path)
-    path = Path(text)
+    return config_from_values(read_yaml("config", text, _packaged()), text, overrides)
+
+
+def read_yaml(what: str, name_or_path: str, folder: Traversable) -> dict[str, Any]:
+    """The plain values of a YAML file.
+
+    Args:
+        what: "config" or another word for it in errors.
+        name_or_path: the name of a file in ``folder``, or (with a suffix) the path of any file.
+        folder: the ones that come with the package.
+
+    Raises:
+        ConfigError: unknown name, unreadable file, not a mapping.
+    """
+    path = Path(name_or_path)
     if not path.suffix:
-        if text not in available():
+        known = yaml_names(folder)
+        if name_or_path not in known:
             raise ConfigError(
-                f"config {text!r}: no such configuration{_nearest(text, available())}"
+                f"{what} {name_or_path!r}: no such configuration{_nearest(name_or_path, known)}"
             )
-        content = (resources.files("sipvideo.configs") / f"{text}.yaml").read_text(encoding="utf-8")
+        content = (folder / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     else:
         try:
             content = path.read_text(encoding="utf-8")
@@ -229,11 +259,27 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
         raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
-    return config_from_values(values, text, overrides)
+    return values
 
 
 def config_from_values(values: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
     """Checks plain values (as in YAML) plus ``section.key=value`` overrides; ``where`` names them in errors."""
+    config = section_from_values(Config, values, where, overrides)
+    if isinstance(config.classes, str) and config.classes not in CLASS_SETS:
+        raise ConfigError(
+            f"{where}: classes: unknown set {config.classes!r}{_nearest(config.classes, CLASS_SETS)}"
+        )
+    return config
+
+
+def section_from_values(
+    kind: type[S], values: dict[str, Any], where: str, overrides: Sequence[str] = ()
+) -> S:
+    """Checks plain values plus overrides as :func:`config_from_values` does, for any outermost section.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong value, malformed override.
+    """
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -244,14 +290,9 @@ def config_from_values(values: dict[str, Any], where: str, overrides: Sequence[s
             raise ConfigError(f"--set {override!r}: the value is not valid YAML") from error
         values = _with_value(values, key.strip().split("."), parsed, override)
     try:
-        config = Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first_problem(error)}") from error
-    if isinstance(config.classes, str) and config.classes not in CLASS_SETS:
-        raise ConfigError(
-            f"{where}: classes: unknown set {config.classes!r}{_nearest(config.classes, CLASS_SETS)}"
-        )
-    return config
+        raise ConfigError(f"{where}: {_first_problem(kind, error)}") from error
 
 
 def _with_value(
@@ -265,15 +306,25 @@ def _with_value(
     return {**values, keys[0]: _with_value(section, keys[1:], value, override)}
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg']}, got {problem['input']!r}"
-    section: type[BaseModel] = Config
+    if problem["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
+        # A whole section as it was written would hide what is wrong with it.
+        got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}{got}".removeprefix(": ")
+    section: Any = kind
     for part in problem["loc"][:-1]:
-        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
-    return f"{where}: unknown key{_nearest(str(problem['loc'][-1]), section.model_fields)}"
+        section = _fields(section)[str(part)]
+    return f"{where}: unknown key{_nearest(str(problem['loc'][-1]), _fields(section))}"
+
+
+def _fields(section: Any) -> dict[str, Any]:
+    """Names and types of a section's keys; plain dataclasses can be sections too."""
+    if dataclasses.is_dataclass(section):
+        return get_type_hints(section)
+    return {name: field.annotation for name, field in section.model_fields.items()}
 
 
 def _nearest(text: str, known: Any) -> str:

@@ -211,8 +211,9 @@ class SipMaskLoss:
             for item, truth in enumerate(truths)
         ]
         mask_loss = torch.stack([one.loss.sum() for one in masks]).sum() / len(masks)
-        if self.config.halve_large_mask_loss and mask_loss.item() > 1:
-            mask_loss = mask_loss / 2
+        if self.config.halve_large_mask_loss:
+            large = losses.sum_over_ranks(mask_loss) / losses.ranks() > 1
+            mask_loss = torch.where(large, mask_loss / 2, mask_loss)
         terms["mask"] = mask_loss * self.config.mask_weight
         if predictions.mask_scoring is not None:
             scoring = self._rescoring_loss(predictions.mask_scoring, masks)
@@ -226,13 +227,10 @@ class SipMaskLoss:
     def _flatten(self, predictions: Predictions, truths: Sequence[GroundTruth]) -> _Flat:
         logits = _in_a_row(predictions.class_logits)
         classes = logits.shape[2]
-        for truth in truths:
-            if (
-                len(truth.labels)
-                and not 0 <= int(truth.labels.min()) <= int(truth.labels.max()) < classes
-            ):
+        for labels in (truth.labels for truth in truths):
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
                 raise DatasetError(
-                    f"labels: expected 0..{classes - 1}, the model's classes, got {truth.labels.tolist()}"
+                    f"labels: expected 0..{classes - 1}, the model's classes, got {labels.tolist()}"
                 )
         sizes = [(level.shape[2], level.shape[3]) for level in predictions.class_logits]
         points = locations(sizes, self.strides, logits.device)
@@ -263,7 +261,7 @@ class SipMaskLoss:
         """Class, box and centerness losses, those of FCOS."""
         config = self.config
         positive = flat.labels >= 0
-        count = int(positive.sum())
+        count = losses.sum_over_ranks(positive.sum())
         target = flat.target_distances[positive]
         central = centerness(target)
         scale = flat.strides.expand_as(positive)[positive].unsqueeze(1)
@@ -283,16 +281,18 @@ class SipMaskLoss:
             classes = losses.quality_focal_loss(
                 flat.class_logits.flatten(0, 1), flat.labels.flatten(), quality.flatten()
             )
-        pictures = len(flat.labels) if config.class_normaliser == "positives_and_pictures" else 0
+        ranks = losses.ranks()
+        pictures = len(flat.labels) * ranks * (config.class_normaliser == "positives_and_pictures")
+        central_sum = losses.nonzero(losses.sum_over_ranks(central.sum()))
         terms = {
-            "class": classes.sum() / max(count + pictures, 1) * config.class_weight,
-            "box": box / losses.nonzero(central.sum()) * config.box_weight,
+            "class": classes.sum() / (count + pictures).clamp(min=1) * ranks * config.class_weight,
+            "box": box / central_sum * ranks * config.box_weight,
         }
         if flat.centerness_logits is not None:
             loss = F.binary_cross_entropy_with_logits(
                 flat.centerness_logits[positive], central, reduction="sum"
             )
-            terms["centerness"] = loss / max(count, 1) * config.centerness_weight
+            terms["centerness"] = loss / count.clamp(min=1) * ranks * config.centerness_weight
         return terms
 
     def _masks(self, flat: _Flat, item: int, basis: Tensor, truth: GroundTruth) -> _Masks:
@@ -357,7 +357,8 @@ class SipMaskLoss:
             score = scores.gather(1, one.labels.unsqueeze(1)).squeeze(1)
             errors.append((weight * (score - overlaps).square()).sum())
             weights.append(weight.sum())
-        return torch.stack(errors).sum() / (0.1 + torch.stack(weights).sum())
+        counted = losses.sum_over_ranks(torch.stack(weights).sum())
+        return torch.stack(errors).sum() / (0.1 + counted) * losses.ranks()
 
     @staticmethod
     def _track_loss(
@@ -369,7 +370,7 @@ class SipMaskLoss:
         """Cross-entropy of each predicted object against the reference picture's, and the accuracy in percent."""
         assert predictions.embeddings is not None
         assert predictions.reference_embeddings is not None
-        total, right, count = predictions.embeddings.sum() * 0, 0, 0
+        total, right, count = predictions.embeddings[..., :0].float().sum(), 0, 0
         for item, (truth, one) in enumerate(zip(truths, masks, strict=True)):
             if truth.reference_boxes is None or truth.reference_index is None or not len(one.boxes):
                 continue

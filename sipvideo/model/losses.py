@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,6 +13,24 @@ from sipvideo.model.mask_crops import CropWindows
 def nonzero(divisor: Tensor) -> Tensor:
     """The divisor with 1 in place of 0."""
     return torch.where(divisor == 0, 1.0, divisor)
+
+
+def ranks() -> int:
+    """Number of processes that train together, each on its part of every batch; 1 outside of such a training."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Sum of a scalar over the processes of :func:`ranks`, without gradient; a normaliser must be that of all.
+
+    A loss divided by ``sum_over_ranks(normaliser) / ranks()`` has, averaged over the processes, the gradient of the
+    whole batch in one process. All processes must call this in the same order.
+    """
+    value = value.detach().float()
+    if ranks() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0, alpha: float = 0.25) -> Tensor:

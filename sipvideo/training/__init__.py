@@ -1,6 +1,16 @@
-"""Training: what is minimised, and the loop that does it."""
+"""Training: recipes, what is minimised, and the loop that does it."""
 
 from sipvideo.training.objectives import MasksOnFrozenDetector
-from sipvideo.training.trainer import PairStream, Trainer, TrainingConfig
+from sipvideo.training.recipe import Recipe, available_recipes, load_recipe
+from sipvideo.training.trainer import Surroundings, Trainer
+from sipvideo.training.whole import WholeModel
 
-__all__ = ["MasksOnFrozenDetector", "PairStream", "Trainer", "TrainingConfig"]
+__all__ = [
+    "MasksOnFrozenDetector",
+    "Recipe",
+    "Surroundings",
+    "Trainer",
+    "WholeModel",
+    "available_recipes",
+    "load_recipe",
+]

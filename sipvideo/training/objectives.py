@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from sipvideo.data import Batch
 from sipvideo.model.head import EMBEDDING_STRIDE, HeadOutputs
-from sipvideo.model.losses import embeddings_at
+from sipvideo.model.losses import embeddings_at, ranks, sum_over_ranks
 from sipvideo.model.mask_crops import CropWindows, mask_logits
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.targets import boxes_at, locations
@@ -74,7 +74,8 @@ class MasksOnFrozenDetector:
             outputs = _single(model(batch.images))
         losses = [self._masks(model, outputs, batch, item) for item in range(len(batch.boxes))]
         per_mask = torch.cat(losses)
-        terms = {"mask": per_mask.sum() / max(len(per_mask), 1)}
+        count = sum_over_ranks(torch.tensor(len(per_mask), device=per_mask.device))
+        terms = {"mask": per_mask.sum() / count.clamp(min=1) * ranks()}
         if outputs.embedding_features:
             maps = model.head.embedding_map(outputs.embedding_features)
             terms["track"] = self.track * self._track(maps, batch)

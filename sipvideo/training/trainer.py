@@ -1,287 +1,350 @@
-"""The training loop: batches in, weights, checkpoints and a log out.
+"""The training loop: batches in, weights, checkpoints and logs out.
 
-Everything random in step k is drawn from generators seeded with (seed, k), and the data order is a function of the
+Everything random in a step is drawn from generators seeded with (seed, step), and the data order is a function of the
 seed, so a run that was killed goes on from its last checkpoint exactly as if nothing had happened.
 """
 
 from __future__ import annotations
 
-import csv
+import copy
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from sipvideo.data import Augmentation, Batch, CocoPictures, Sample, collate
-from sipvideo.errors import CheckpointError, DatasetError, SipVideoError
+from sipvideo.config import Config
+from sipvideo.data import Batch, ClipStream
+from sipvideo.errors import ConfigError, SinkError, SipVideoError
+from sipvideo.model import checkpoint
 from sipvideo.model.sipmask import SipMask
-from sipvideo.transforms import FrameTransform
+from sipvideo.training.curves import draw_curves
+from sipvideo.training.distributed import Objective, Ranks, losses_of
+from sipvideo.training.logs import Logs, Progress
+from sipvideo.training.optimiser import (
+    Schedule,
+    WeightMean,
+    build_optimiser,
+    clip,
+    freeze,
+    set_training,
+)
+from sipvideo.training.recipe import Recipe
+from sipvideo.training.state import copy as copy_file
+from sipvideo.training.state import read_state, write_state
 
-Objective = Callable[[SipMask, Batch], dict[str, Tensor]]
+Validate = Callable[[SipMask], "dict[str, float] | None"]
+"""A model (its own copy) to figures, the one that decides which weights are best first; None: it was stopped."""
+
+RESULT = "model.safetensors"
+BEST = "best.safetensors"
+
+
+def passes_per_step(recipe: Recipe, processes: int) -> int:
+    """How often each process goes through the network before the weights change.
+
+    Raises:
+        ConfigError: the pictures of a step cannot be shared evenly.
+    """
+    pictures, at_once = recipe.stream.pictures, recipe.stream.at_once
+    passes = math.ceil(pictures / (processes * at_once))
+    while passes < pictures and pictures % (processes * passes):
+        passes += 1
+    if pictures % (processes * passes):
+        raise ConfigError(
+            f"stream.pictures: {pictures} per step cannot be shared evenly by {processes} processes"
+        )
+    return passes
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """How long and how fast a model learns.
+class Surroundings:
+    """What a run needs to know that does not change its result.
 
     Attributes:
-        steps: number of optimiser steps.
-        pictures: pictures per step; each gives two views.
-        sizes: smallest and largest long side of a view, pixels; drawn per step in multiples of 32.
-        learning_rate: after the warm-up; falls to 0 along half a cosine.
-        warm_up: steps during which the learning rate rises linearly.
-        weight_decay: of AdamW, on weights only, not on biases and norms.
-        clip: largest norm of the gradient.
-        trained: parameters whose names start with one of these are trained, all others stay; empty: all are.
-        seed: of everything random.
+        device: where the network is.
+        ranks: this process among those that train together.
         save_seconds: time between two checkpoints.
+        validate: segments the validation set.
+        stopped: whether the run should end after this step.
+        report: takes lines of progress; None: standard error.
     """
 
-    steps: int = 10_000
-    pictures: int = 2
-    sizes: tuple[int, int] = (352, 480)
-    learning_rate: float = 2e-3
-    warm_up: int = 200
-    weight_decay: float = 1e-2
-    clip: float = 5.0
-    trained: tuple[str, ...] = ()
-    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    ranks: Ranks = field(default_factory=Ranks)
     save_seconds: float = 120.0
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, 0-based."""
-        rising = min(1.0, (step + 1) / max(self.warm_up, 1))
-        return self.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-
-class PairStream:
-    """Step number to batch: random pictures, two views of each.
-
-    Args:
-        sources: data sets with the same classes; their pictures are mixed.
-        augmentation: how views are made.
-        transform: normalisation and padding.
-        config: sizes, pictures per step, seed.
-
-    Raises:
-        DatasetError: no picture shows an object.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[CocoPictures],
-        augmentation: Augmentation,
-        transform: FrameTransform,
-        config: TrainingConfig,
-    ) -> None:
-        self.augmentation = augmentation
-        self.transform = transform
-        self.config = config
-        self._pictures = [
-            (source, index)
-            for source in sources
-            for index in range(len(source))
-            if source.count(index)
-        ]
-        if not self._pictures:
-            raise DatasetError("training: no picture shows an object of the model's classes")
-
-    def __len__(self) -> int:
-        """Number of pictures with objects."""
-        return len(self._pictures)
-
-    def batch(self, step: int) -> Batch:
-        """The views of a step; 2k and 2k + 1 show the same picture."""
-        rng = np.random.default_rng((self.config.seed, 1, step))
-        low, high = (side // 32 for side in self.config.sizes)
-        long_side = int(rng.integers(low, high + 1)) * 32
-        views: list[Sample] = []
-        for position in range(step * self.config.pictures, (step + 1) * self.config.pictures):
-            epoch, place = divmod(position, len(self))
-            order = np.random.default_rng((self.config.seed, 0, epoch)).permutation(len(self))
-            source, index = self._pictures[order[place]]
-            height, width = source.size(index)
-            ratio = long_side / max(height, width)
-            size = (round(height * ratio), round(width * ratio))
-            views.extend(self.augmentation.pair(source[index], size, rng))
-        return collate(views, self.transform)
-
-    def batches(self, first: int, stop: int) -> Generator[Batch, None, None]:
-        """Batches of steps ``first`` to ``stop - 1``; the next one is made while the current one is used."""
-        with ThreadPoolExecutor(1) as worker:
-            coming = worker.submit(self.batch, first)
-            for step in range(first, stop):
-                batch = coming.result()
-                if step + 1 < stop:
-                    coming = worker.submit(self.batch, step + 1)
-                yield batch
+    validate: Validate | None = None
+    stopped: Callable[[], bool] = lambda: False
+    report: Callable[[str], None] | None = None
 
 
 class Trainer:
-    """Trains one model in one folder: ``last.pt`` (to go on from) and ``log.csv``.
+    """Trains one model in one folder.
+
+    The folder gets ``last.pt`` (to go on from), ``log.csv``, ``validation.csv``, ``tensorboard/``, ``best.safetensors``
+    where there is a validation set, and at the end ``model.safetensors`` and ``curves.png``.
 
     Args:
-        model: the network with its starting weights.
+        model: the network with its starting weights, and its configuration.
         objective: batch to named losses; their sum is minimised.
-        stream: gives the batches.
+        stream: gives the batches, ``recipe.stream.pictures / passes_per_step`` pictures each.
+        recipe: how it is trained.
         folder: made if it is not there. If it holds a checkpoint, the run goes on from it.
-        report: takes a line of progress about every ten seconds.
+        around: what does not change the result.
+
+    Attributes:
+        step: steps that are done.
+        steps: length of the whole training.
+        epoch: steps in which as many pictures are shown as there are.
+        passes: how often a process goes through the network per step.
+        best: highest validation figure so far.
+        best_step: its step, 0 for none.
 
     Raises:
         CheckpointError: the folder's checkpoint is damaged or belongs to other settings.
+        ConfigError: the recipe does not fit the model or the number of processes.
+        SinkError: the folder cannot be made.
     """
 
     def __init__(
         self,
-        model: SipMask,
+        model: tuple[SipMask, Config],
         objective: Objective,
-        stream: PairStream,
+        stream: ClipStream,
+        recipe: Recipe,
         folder: str | Path,
-        report: Callable[[str], None] = print,
+        around: Surroundings | None = None,
     ) -> None:
-        # The depthwise convolutions of CPUs are faster on this layout.
-        self.model = model.train().to(memory_format=torch.channels_last)
-        self.objective = objective
-        self.stream = stream
-        self.config = stream.config
-        self.folder = Path(folder)
-        self.report = report
+        self.around = around or Surroundings()
+        self.recipe, self.stream, self.folder = recipe, stream, Path(folder)
+        self.config = model[1]
+        # Depthwise convolutions of CPUs, and half precision on GPUs, are faster on this layout.
+        self.model = model[0].to(self.around.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        freeze(self.model, recipe.freeze)
+        set_training(self.model, recipe.freeze)
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._optimiser = build_optimiser(self.model, recipe.optimiser)
+        self._mean = WeightMean(self.model, recipe.ema) if recipe.ema else None
+        half = recipe.precision == "half"
+        if half and self.around.device.type != "cuda":
+            raise ConfigError("precision: half needs CUDA; expected bfloat16 or single on CPUs")
+        self._scaler = torch.amp.GradScaler(self.around.device.type, enabled=half)
+        self._losses = losses_of(self.model, objective, self.around.ranks)
+        self.passes = passes_per_step(recipe, self.around.ranks.count)
+        self.epoch = math.ceil(len(stream) / recipe.stream.pictures)
+        self._schedule = Schedule(recipe.schedule, self.epoch)
+        self.steps = self._schedule.steps
         self.step = 0
-        names = self.config.trained
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(not names or name.startswith(names))
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in self._parameters if p.ndim > 1]},
-            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self._optimizer = torch.optim.AdamW(
-            groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.checkpoint.exists():
-            self._restore()
+        self._validated, self.best, self.best_step = 0, -math.inf, 0
+        self._progress = Progress(self.around.report)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"{folder}: cannot make the folder: {error.strerror}") from error
+        self._restore()
 
     @property
     def checkpoint(self) -> Path:
         """The file that the run goes on from."""
         return self.folder / "last.pt"
 
-    def run(self, stop: int | None = None) -> None:
-        """Trains to step ``stop`` (default: to the end) and writes a checkpoint there.
+    @property
+    def ended(self) -> bool:
+        """Whether the training is complete."""
+        return self.step == self.steps and not self._due()
+
+    def run(self, stop: int | None = None) -> bool:
+        """Trains to step ``stop`` (default: to the end), writes a checkpoint there, and the result at the end.
+
+        Returns:
+            Whether it came to ``stop``; False: it was stopped and can go on.
 
         Raises:
             DatasetError: a picture cannot be read.
-            SipVideoError: the loss is not finite.
+            SinkError: something cannot be written.
+            SipVideoError: the loss is not finite; the last checkpoint stays.
         """
-        stop = self.config.steps if stop is None else min(stop, self.config.steps)
-        started, first = time.monotonic(), self.step
-        saved = reported = started
-        means: dict[str, float] = {}
-        with (
-            closing(self.stream.batches(first, stop)) as batches,
-            open(self.folder / "log.csv", "a", newline="", encoding="utf-8") as file,
-        ):
-            log = csv.writer(file)
-            for batch in batches:
-                values = self._train(batch)
-                now = time.monotonic()
-                if file.tell() == 0:
-                    log.writerow(["step", *values])
-                log.writerow([self.step, *(f"{v:.6g}" for v in values.values())])
-                for name, value in values.items():
-                    means[name] = 0.98 * means.get(name, value) + 0.02 * value
-                if now - reported > 10 or self.step == stop:
-                    reported = now
-                    pace = (now - started) / (self.step - first)
-                    self.report(self._progress(means, pace, stop))
-                if now - saved > self.config.save_seconds and self.step < stop:
-                    file.flush()
-                    self._save()
-                    saved = now
-        if self.step > first:
-            self._save()
+        stop = self.steps if stop is None else min(stop, self.steps)
+        first = self.around.ranks.first
+        try:
+            logs = Logs(self.folder, self.step, self._progress.say) if first else None
+            try:
+                through = self._loop(stop, logs)
+            finally:
+                if logs is not None:
+                    logs.close()
+            if self.ended and first:
+                self._finish()
+        except OSError as error:
+            raise SinkError(f"{self.folder}: cannot write: {error.strerror or error}") from error
+        return through
 
-    def _train(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step: learning rate, losses and gradient norm."""
-        rate = self.config.rate(self.step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-        terms = self.objective(self.model, batch)
-        total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            raise SipVideoError(
-                f"training: the loss of step {self.step} is not finite; lower the learning rate"
+    def _loop(self, stop: int, logs: Logs | None) -> bool:
+        """The steps up to ``stop``; False if it was stopped before."""
+        ranks = self.around.ranks
+        started, saved = self.step, time.monotonic()
+        if not self._validation(logs):
+            return False
+        with closing(
+            self.stream.batches(
+                self.step * self.passes, stop * self.passes, ranks.rank, ranks.count
             )
-        self._optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip)
-        self._optimizer.step()
+        ) as batches:
+            while self.step < stop:
+                values, stopped = self._train(batches)
+                if logs is not None:
+                    logs.training(self.step, values)
+                    self._progress.step(self.step, stop, self.recipe.stream.pictures, values)
+                overdue = time.monotonic() - saved > self.around.save_seconds
+                if stopped or overdue or self._due() or self.step == stop:
+                    self._save(logs)
+                    saved = time.monotonic()
+                if (stopped and self.step < stop) or not self._validation(logs):
+                    return False
+        if self.step == started and not self.checkpoint.exists():
+            self._save(logs)
+        return True
+
+    def _train(self, batches: Iterator[Batch]) -> tuple[dict[str, float], bool]:
+        """One step of the optimiser: figures to log, and whether any process was told to stop."""
+        share = self._schedule(self.step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.recipe.optimiser.rate * group["factor"] * share
+        self._optimiser.zero_grad()
+        sums: dict[str, Tensor] = {}
+        for number in range(self.passes):
+            torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * self.passes + number)
+            last = number == self.passes - 1
+            alone = isinstance(self._losses, DistributedDataParallel) and not last
+            with self._losses.no_sync() if alone else nullcontext():  # type: ignore[operator]
+                terms = self._losses(_to(next(batches), self.around.device))
+                total = torch.stack(list(terms.values())).sum()
+                self._expect_finite(total, terms)
+                self._scaler.scale(total / self.passes).backward()  # type: ignore[no-untyped-call]
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.detach() / self.passes
+        norm = self._change()
         self.step += 1
-        return {
-            "rate": rate,
-            **{n: float(v.detach()) for n, v in terms.items()},
-            "gradient": float(norm),
-        }
+        if self._mean is not None:
+            self._mean.update(self.step)
+        asked = torch.tensor(float(self.around.stopped()), device=self.around.device)
+        *means, stopped = self.around.ranks.mean([*sums.values(), asked])
+        rate = self.recipe.optimiser.rate * share
+        values = {"rate": rate, **dict(zip(sums, means, strict=True)), "gradient": norm}
+        return values, stopped > 0
 
-    def _progress(self, means: dict[str, float], pace: float, stop: int) -> str:
-        terms = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
-        left = int(pace * (stop - self.step))
-        clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-        return f"step {self.step}/{stop}  {terms}  {pace:.3f} s/step  {clock} left"
+    def _change(self) -> float:
+        """Changes the weights along the gradient; gives its norm."""
+        self._scaler.unscale_(self._optimiser)
+        norm = clip(self._parameters, self.recipe.optimiser.clip)
+        if not math.isfinite(norm) and not self._scaler.is_enabled():
+            raise self._not_finite("the gradient")
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        return norm
 
-    def _save(self) -> None:
+    def _expect_finite(self, total: Tensor, terms: dict[str, Tensor]) -> None:
+        if not torch.isfinite(total):
+            wrong = ", ".join(n for n, value in terms.items() if not torch.isfinite(value))
+            raise self._not_finite(f"the loss ({wrong})")
+
+    def _not_finite(self, what: str) -> SipVideoError:
+        kept = f"; {self.checkpoint} is the last good state" if self.checkpoint.exists() else ""
+        return SipVideoError(
+            f"training: {what} of step {self.step} is not finite; lower optimiser.rate{kept}"
+        )
+
+    def _due(self) -> bool:
+        """Whether the present weights should be validated and have not been."""
+        if self.around.validate is None or self._validated == self.step or not self.step:
+            return False
+        rule = self.recipe.validation
+        every = rule.every * (self.epoch if rule.unit == "epochs" else 1)
+        return self.step % every == 0 or self.step == self.steps
+
+    def _validation(self, logs: Logs | None) -> bool:
+        """Validates if it is time to; False if that was stopped."""
+        if not self._due():
+            return True
+        figures: dict[str, float] | None = {}
+        began = time.monotonic()
+        if logs is not None and self.around.validate is not None:
+            figures = self.around.validate(self.averaged())
+            if figures:
+                logs.validation(self.step, figures)
+                self._keep_best(next(iter(figures.values())))
+                shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+                best = "" if self.best_step == self.step else f"  (best: step {self.best_step})"
+                self._progress.say(f"step {self.step}  validation: {shown}{best}")
+        if self.around.ranks.shared(figures) is None:
+            return False
+        self._validated = self.step
+        self._progress.pause(time.monotonic() - began)
+        self._save(logs)
+        return True
+
+    def _keep_best(self, figure: float) -> None:
+        if figure > self.best:
+            self.best, self.best_step = figure, self.step
+            checkpoint.save(self.folder / BEST, self.averaged(), self.config, half=True)
+
+    def averaged(self) -> SipMask:
+        """A copy of the model as it is validated and saved: with the mean weights, if there is a mean."""
+        return self._mean.copy_of(self.model) if self._mean else copy.deepcopy(self.model)
+
+    def _finish(self) -> None:
+        """Writes the result and the curves."""
+        if self.best_step and (self.folder / BEST).exists():
+            copy_file(self.folder / BEST, self.folder / RESULT)
+        else:
+            checkpoint.save(self.folder / RESULT, self.averaged(), self.config, half=True)
+        draw_curves(self.folder)
+
+    def _save(self, logs: Logs | None) -> None:
+        if logs is None:
+            return
+        logs.flush()
         content = {
+            "settings": self.recipe.settled(),
             "step": self.step,
-            "config": _plain(self.config),
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "mean": self._mean.state_dict() if self._mean else {},
+            "validation": [self._validated, self.best, self.best_step],
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(content, partial)
-        partial.replace(self.checkpoint)
+        write_state(self.checkpoint, content)
 
     def _restore(self) -> None:
-        path = self.checkpoint
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            step, config = content["step"], content["config"]
-            same = config == _plain(self.config)
-            if same:
-                self.model.load_state_dict(content["model"])
-                self._optimizer.load_state_dict(content["optimizer"])
-        except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{path}: cannot go on from it: {reason}") from error
-        if not same:
-            names = sorted(k for k, v in _plain(self.config).items() if config.get(k) != v)
-            raise CheckpointError(
-                f"{path}: belongs to a run with other settings ({', '.join(names)});"
-                " use another folder"
-            )
-        self.step = step
-        _keep_rows(self.folder / "log.csv", step)
+        content: dict[str, Any] | None = None
+        if self.around.ranks.first and self.checkpoint.exists():
+            content = read_state(self.checkpoint, self.recipe.settled())
+        content = self.around.ranks.shared(content)
+        if content is None:
+            return
+        self.model.load_state_dict(content["model"])
+        self._optimiser.load_state_dict(content["optimiser"])
+        self._scaler.load_state_dict(content["scaler"])
+        if self._mean is not None:
+            self._mean.load_state_dict(content["mean"])
+        self.step = content["step"]
+        self._validated, self.best, self.best_step = content["validation"]
 
 
-def _plain(config: TrainingConfig) -> dict[str, Any]:
-    """The settings that a resumed run must share, as lists and numbers."""
-    values = asdict(config)
-    del values["save_seconds"]
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+def _to(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
+    if device.type == "cpu":
+        return batch
 
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(one) for one in value]
+        return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
 
-def _keep_rows(path: Path, step: int) -> None:
-    """Removes the log's rows after ``step``: they will be written again."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(lines[: step + 1]), encoding="utf-8")
+    return replace(batch, **{f.name: moved(getattr(batch, f.name)) for f in fields(batch)})

@@ -1,0 +1,81 @@
+"""Objective "whole": the losses of the paper on every branch of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sipvideo.data import Batch
+from sipvideo.model.criterion import JITTER, LossConfig, Predictions, SipMaskLoss
+from sipvideo.model.losses import ranks
+from sipvideo.model.sipmask import SipMask
+from sipvideo.model.targets import GroundTruth
+
+PRECISIONS = {"bfloat16": torch.bfloat16, "half": torch.float16}
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """Class, box, centerness, mask, track and re-scoring losses (section 3 of the paper), where the model has them.
+
+    Attributes:
+        losses: their rules and weights.
+        views: "references": odd views are the reference pictures of the even ones; "first": odd views are not used;
+            "all": every view is a picture, there is no track loss.
+        closed_boxes: x1, y1 of the boxes that are learnt are the last pixel inside, as published.
+        precision: of the network's layers.
+    """
+
+    losses: LossConfig = field(default_factory=LossConfig)
+    views: Literal["references", "first", "all"] = "references"
+    closed_boxes: bool = True
+    precision: Literal["single", "bfloat16", "half"] = "single"
+
+    def __call__(self, model: SipMask, batch: Batch) -> dict[str, Tensor]:
+        """Losses by name.
+
+        Args:
+            model: the network.
+            batch: views; 2k and 2k + 1 are a pair.
+        """
+        every = 1 if self.views == "all" else 2
+        references = batch.images[1::2] if self.views == "references" else None
+        dtype = PRECISIONS.get(self.precision)
+        with torch.autocast(batch.images.device.type, dtype, enabled=dtype is not None):
+            predictions = Predictions.of(model, batch.images[::every], references)
+        truths = [self._truth(batch, item) for item in range(0, len(batch.boxes), every)]
+        criterion = SipMaskLoss(
+            model.neck.strides, model.head.basis_stride, model.head.config.sub_regions, self.losses
+        )
+        return criterion(predictions, truths, self._jitters(truths)).terms
+
+    def _truth(self, batch: Batch, item: int) -> GroundTruth:
+        boxes, index = None, None
+        if self.views == "references":
+            boxes = self._boxes(batch.boxes[item + 1])
+            same = batch.object_ids[item].unsqueeze(1) == batch.object_ids[item + 1]
+            # A column of its own for "not there" comes first.
+            index = torch.cat((~same.any(1, keepdim=True), same), 1).int().argmax(1)
+        return GroundTruth(
+            self._boxes(batch.boxes[item]), batch.labels[item], batch.masks[item], boxes, index
+        )
+
+    def _boxes(self, boxes: Tensor) -> Tensor:
+        return boxes - boxes.new_tensor([0, 0, 1, 1]) if self.closed_boxes else boxes
+
+    def _jitters(self, truths: list[GroundTruth]) -> list[Tensor] | None:
+        """Shifts of the reference boxes, drawn per picture of the whole batch: processes do not change them."""
+        if self.views != "references":
+            return None
+        rank = torch.distributed.get_rank() if ranks() > 1 else 0
+        seed = torch.initial_seed() + rank * len(truths)
+        jitters = []
+        for item, truth in enumerate(truths):
+            assert truth.reference_boxes is not None
+            generator = torch.Generator().manual_seed((seed + item) % 2**63)
+            jitter = torch.empty(truth.reference_boxes.shape)
+            jitters.append(jitter.uniform_(-JITTER, JITTER, generator=generator))
+        return jitters
