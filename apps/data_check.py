@@ -173,15 +173,15 @@ def sheet(source: CocoPictures | YouTubeVis) -> NDArray[np.uint8]:
     """Samples with masks, names and ids, uint8 [H, W, 3], RGB: pictures spread evenly, or a row of frames per video."""
     import numpy as np
 
-    chosen = _samples(source)
-    tiles = [_tile(source, index) for index in chosen]
-    rows = -(-len(tiles) // COLUMNS)
-    tiles += [np.full((*TILE, 3), 24, np.uint8)] * (rows * COLUMNS - len(tiles))
+    empty = np.full((*TILE, 3), 24, np.uint8)
+    tiles = [empty if k is None else _tile(source, k) for k in _samples(source)]
+    rows = max(1, -(-len(tiles) // COLUMNS))
+    tiles += [empty] * (rows * COLUMNS - len(tiles))
     return np.vstack([np.hstack(tiles[r * COLUMNS : (r + 1) * COLUMNS]) for r in range(rows)])
 
 
-def _samples(source: CocoPictures | YouTubeVis) -> list[int]:
-    """Which pictures the sheet shows: with objects as far as there are any."""
+def _samples(source: CocoPictures | YouTubeVis) -> Sequence[int | None]:
+    """Which pictures the sheet shows, with objects as far as there are any; None leaves a place empty."""
     import numpy as np
 
     from sipvideo.data.youtube_vis import YouTubeVis
@@ -192,11 +192,11 @@ def _samples(source: CocoPictures | YouTubeVis) -> list[int]:
             COLUMNS * ROWS,
         )
     ends = np.cumsum([video.length for video in source.videos]).tolist()
-    chosen = []
+    chosen: list[int | None] = []
     for k in _spread(range(len(ends)), ROWS):
         frames = range(ends[k] - source.videos[k].length, ends[k])
         shown = _spread([f for f in frames if source.count(f)] or frames, COLUMNS)
-        chosen += shown + shown[-1:] * (COLUMNS - len(shown))
+        chosen += shown + [None] * (COLUMNS - len(shown))
     return chosen
 
 
@@ -226,7 +226,7 @@ def _tile(source: CocoPictures | YouTubeVis, index: int) -> NDArray[np.uint8]:
     ids = np.where(sample.crowd, -1, sample.object_ids)
     result = FrameResult(Frame(sample.image, 0, 0.0), detections, ids, 0.0)
     names = source.classes
-    style = Style(scores=False, text_scale=max(1.0, 0.6 / ratio))
+    style = Style(scores=False, text_scale=1.0 / ratio)
     drawn = draw(result, names, style)
     h, w = round(sample.image.shape[0] * ratio), round(sample.image.shape[1] * ratio)
     tile = np.full((*TILE, 3), 24, np.uint8)

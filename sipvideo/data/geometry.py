@@ -55,7 +55,8 @@ def warp(
         _pixel_centres(matrix),
         (size[1], size[0]),
         flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
+        # Interpolation at the rim of a picture that fills the view must not mix in the fill.
+        borderMode=cv2.BORDER_REPLICATE if _fills(sample, matrix, size) else cv2.BORDER_CONSTANT,
         borderValue=fill,
     )
     crops = [tight(*_warp_mask(sample.masks, k, matrix, size)) for k in range(len(sample))]
@@ -67,6 +68,16 @@ def warp(
         object_ids=sample.object_ids,
         labelled=sample.labelled,
     )
+
+
+def _fills(sample: Sample, matrix: Matrix, size: tuple[int, int]) -> bool:
+    """Whether the picture covers the whole view."""
+    height, width = size
+    corners = np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]], float)
+    x, y, _ = np.linalg.solve(matrix, corners)
+    h, w = sample.image.shape[:2]
+    slack = 0.5  # the view's size was rounded to whole pixels
+    return bool(min(x.min(), y.min()) >= -slack and x.max() <= w + slack and y.max() <= h + slack)
 
 
 def tight(crop: NDArray[np.bool_], origin: tuple[int, int]) -> Crop:

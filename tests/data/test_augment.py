@@ -115,6 +115,15 @@ def test_only_objects_that_are_hardly_visible_are_left_out(
     assert views[1].object_ids.tolist() == expected
 
 
+def test_a_picture_that_fills_the_view_fills_it_to_the_rim() -> None:
+    sample = replace(ellipses(4, 0), image=np.full((90, 120, 3), 200, np.uint8))
+    for factor in (0.5, 1.5, 3.0):
+        size = round(90 * factor), round(120 * factor)
+        assert (warp(sample, np.diag([factor, factor, 1]), size).image == 200).all()
+    smaller = warp(sample, np.diag([0.5, 0.5, 1]), (90, 120), fill=(1, 2, 3))
+    assert (smaller.image[46:] == (1, 2, 3)).all()
+
+
 def test_zooming_keeps_areas_in_proportion() -> None:
     sample = ellipses(4, 4)
     view = warp(sample, np.diag([3.0, 2.0, 1.0]), (180, 360))
