@@ -137,7 +137,7 @@ PLACES = {
     "room": Place(
         classes=_listed(
             """person,person,person,person,cat,dog,bird,chair,chair,couch,bed,dining table,tv,potted plant,refrigerator,
-            oven,toilet,suitcase,backpack,teddy bear,sports ball"""
+            oven,toilet,suitcase,backpack,teddy bear,sports ball,skateboard"""
         ),
         near=1.8,
         far=7.0,

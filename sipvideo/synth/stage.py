@@ -94,6 +94,7 @@ class Stage:
         self._root = core.NodePath("root")
         self._shades = self._root.attach_new_node("shades")
         self._actors: list[tuple[Any, Any]] = []
+        self._order = itertools.count()
         self._lens = core.PerspectiveLens()
         self._lens.set_aspect_ratio(size[1] / size[0])
         self._lens.set_fov(field_of_view)
@@ -231,6 +232,8 @@ class Stage:
             geometry = core.GeomNode("surface")
             geometry.add_geom(self._triangles(surface))
             part = node.attach_new_node(geometry)
+            # A fixed order, so that surfaces at the same distance come out the same every time.
+            part.set_bin("fixed", next(self._order))
             if not plain:
                 part.set_color((*surface.colour.tolist(), 1))
             texture = surface.texture

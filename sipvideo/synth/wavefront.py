@@ -152,7 +152,11 @@ def _texture(data: bytes | None) -> NDArray[np.uint8] | None:
 
 def _numbers(lines: list[str], count: int) -> NDArray[np.float32]:
     """The first ``count`` numbers of every line, float32 [N, count]."""
-    rows = np.array([line.split()[:count] for line in lines], np.float32).reshape(-1, count)
+    if not lines:
+        return np.zeros((0, count), np.float32)
+    rows = np.array([line.split()[:count] for line in lines], np.float32)
+    if rows.shape != (len(lines), count):
+        raise ValueError(f"expected {count} numbers for each vertex")
     if not np.isfinite(rows).all():
         raise ValueError("a coordinate is not finite")
     return rows
@@ -212,11 +216,15 @@ def _smooth(
     points: NDArray[np.float32], triangles: NDArray[np.int64], positions: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Normals [F, 3, 3]: the mean of the faces around a corner, the face's own at creases."""
-    flat = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
+    face = _units(np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]))
     mean = np.zeros_like(positions)
     for corner in range(3):
-        np.add.at(mean, triangles[:, corner, 0], flat)
-    face = np.repeat(_units(flat)[:, None], 3, 1)
+        ahead = _units(points[:, (corner + 1) % 3] - points[:, corner])
+        back = _units(points[:, (corner + 2) % 3] - points[:, corner])
+        # Weighted by the angle at the corner, so that it does not matter how a face is cut into triangles.
+        angle = np.arccos(np.clip((ahead * back).sum(1, keepdims=True), -1, 1))
+        np.add.at(mean, triangles[:, corner, 0], angle * face)
+    face = np.repeat(face[:, None], 3, 1)
     around = _units(mean)[triangles[:, :, 0]]
     smooth = (face * around).sum(2, keepdims=True) > CREASE
     return np.where(smooth, around, face)

@@ -1,0 +1,154 @@
+"""The masks of 3D scenes are exactly the visible pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sipvideo.synth import ModelLibrary, Recipe, ScenesFilm
+from sipvideo.synth.stage import Stage
+from sipvideo.synth.wavefront import Surface, read_model
+from tests.synth import catalogue
+
+pytest.importorskip("panda3d.core", reason="panda3d, which renders scenes, is not installed")
+
+SIZE = (72, 128)
+
+
+def _box(
+    colour: tuple[float, float, float], texture: NDArray[np.uint8] | None = None
+) -> list[Surface]:
+    """A cube of 2 metres around the origin."""
+    both = read_model(catalogue.members().get, "scopia/bus/box.obj")
+    vertices = [s.vertices[:, [0, 2, 1, 3, 5, 4, 6, 7]] for s in both]
+    return [
+        Surface(v, s.triangles, np.array(colour, np.float32), texture)
+        for v, s in zip(vertices, both, strict=True)
+    ]
+
+
+def _stage(boxes: int) -> Stage:
+    """Boxes one behind the other, number 0 nearest."""
+    stage = Stage(SIZE)
+    for k in range(boxes):
+        stage.add_actor(_box((1.0, 0.2 + 0.2 * k, 0.5)))
+        stage.place(k, (0.8 * k, 6 + 3 * k, 0.3 * k), 20 * k)
+    stage.light((0.3, 0.5, -1), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    stage.aim((0, 0, 2), (0.5, 8, 0.8))
+    return stage
+
+
+def test_everything_that_is_not_background_belongs_to_an_actor() -> None:
+    stage = _stage(3)
+    owners, picture = stage.owners(), stage.picture()
+    stage.close()
+    assert set(np.unique(owners)) == {-1, 0, 1, 2}
+    np.testing.assert_array_equal(owners >= 0, picture.any(2))
+
+
+def test_an_actor_owns_what_it_covers_alone_minus_what_nearer_ones_cover() -> None:
+    stage = _stage(4)
+    owners = stage.owners()
+    nearer = np.zeros(SIZE, bool)
+    for k in range(4):
+        alone = stage.alone(k)
+        np.testing.assert_array_equal(owners == k, alone & ~nearer)
+        nearer |= alone
+    np.testing.assert_array_equal(stage.owners(), owners)
+    stage.close()
+
+
+def test_scenery_hides_but_owns_nothing() -> None:
+    stage = _stage(2)
+    before = stage.owners()
+    node = stage.add_scenery(_box((0, 1, 0)))
+    stage.place(node, (-0.7, 4, 0.2))
+    after, picture = stage.owners(), stage.picture()
+    stage.close()
+    green = (picture[..., 1] > 0) & (picture[..., 0] == 0)
+    assert green.any()
+    np.testing.assert_array_equal(after, np.where(green, -1, before))
+
+
+def test_holes_in_a_texture_are_seen_through() -> None:
+    texture = np.full((64, 64, 4), 255, np.uint8)
+    texture[:, 24:40, 3] = 0
+    stage = Stage(SIZE)
+    stage.add_actor(_box((1, 1, 1), texture))
+    stage.add_actor(_box((1, 1, 1)))
+    stage.place(0, (0, 5, 0))
+    stage.place(1, (0, 9, 0))
+    stage.light((0, 1, -1), (0, 0, 0), (1, 1, 1))
+    stage.aim((0, 0, 1), (0, 5, 1))
+    owners, alone, picture = stage.owners(), stage.alone(0), stage.picture()
+    stage.close()
+    assert owners[36, 64] == 1
+    assert not alone[36, 64]
+    np.testing.assert_array_equal(owners >= 0, picture.any(2))
+
+
+def test_numbers_of_many_actors_are_read_back() -> None:
+    stage = Stage(SIZE)
+    surfaces = _box((1, 1, 1))
+    count = 300
+    for k in range(count):
+        stage.add_actor(surfaces)
+        stage.place(k, ((k % 20 - 9.5) * 3, 100, (k // 20 - 7) * 3))
+    stage.aim((0, 0, 1), (0, 100, 1))
+    owners = stage.owners()
+    stage.close()
+    assert set(np.unique(owners)) == set(range(-1, count))
+
+
+def test_a_stage_with_nobody_is_empty() -> None:
+    stage = Stage(SIZE)
+    stage.aim((0, 0, 1), (0, 5, 1))
+    assert (stage.owners() == -1).all()
+    assert not stage.picture().any()
+    assert not stage.shadows().any()
+    stage.close()
+
+
+def _film(folder: Path, seed: int = 0, **changes: Any) -> ScenesFilm:
+    library = ModelLibrary(catalogue.boxes(folder))
+    return ScenesFilm(Recipe(**{"frames": 4, "size": SIZE, **changes}), (seed,), library)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_film_comes_out_the_same_every_time(seed: int, tmp_path: Path) -> None:
+    first, second = (list(_film(tmp_path, seed).shots()) for _ in range(2))
+    assert len(first) == 4
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.owners, b.owners)
+        np.testing.assert_array_equal(a.hidden, b.hidden)
+    assert any((shot.owners >= 0).any() for shot in first)
+
+
+def test_hidden_is_the_share_that_is_missing(tmp_path: Path) -> None:
+    film = _film(tmp_path, 1, objects=5, occlusion=1.0)
+    shots = list(film.shots())
+    assert all(((shot.hidden >= 0) & (shot.hidden <= 1)).all() for shot in shots)
+    assert max(float(shot.hidden.max()) for shot in shots) > 0.05
+
+
+def test_objects_never_walk_through_each_other(tmp_path: Path) -> None:
+    for seed in range(4):
+        film = _film(tmp_path, seed, objects=8, frames=24)
+        seconds = film._seconds
+        discs = [actor.discs(seconds) for actor in film._actors]
+        for k, (a, a_radius) in enumerate(discs):
+            for b, b_radius in discs[:k]:
+                apart = np.linalg.norm(a[:, :, None] - b[:, None], axis=3)
+                assert apart.min() >= a_radius + b_radius
+
+
+def test_a_film_without_objects_shows_the_place(tmp_path: Path) -> None:
+    (shot,) = _film(tmp_path, objects=0, frames=1).shots()
+    assert (shot.owners == -1).all()
+    assert shot.hidden.shape == (0,)
+    assert shot.image.std() > 1
