@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sipvideo.errors import DatasetError
 from sipvideo.synth import sets
 from sipvideo.synth.cast import MODELS, PACE, PLACES, RESTING, Place
 from sipvideo.synth.film import FPS, Course, Recipe, Shot, unfitness
-from sipvideo.synth.models import ModelLibrary
+from sipvideo.synth.models import INSTALL, ModelLibrary
 from sipvideo.synth.stage import Stage, renderer
 
 FIELD_OF_VIEW = 55.0
@@ -119,6 +120,11 @@ def _units(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
+def _models(class_name: str, library: ModelLibrary) -> list[str]:
+    """The models of a class that the library has."""
+    return [model for model in MODELS[class_name].split() if model in library]
+
+
 class ScenesFilm:
     """A film of a 3D scene: a street, a room or a table top.
 
@@ -128,7 +134,7 @@ class ScenesFilm:
         library: the models.
 
     Raises:
-        SipVideoError: a model cannot be read.
+        DatasetError: the library has none of the models of :mod:`sipvideo.synth.cast`.
     """
 
     def __init__(self, recipe: Recipe, seed: tuple[int, ...], library: ModelLibrary) -> None:
@@ -137,8 +143,16 @@ class ScenesFilm:
         self._recipe = recipe
         self._library = library
         self._seconds = recipe.seconds(rng)
-        self._place_name = str(rng.choice(list(PLACES)))
+        met = {
+            name: [c for c in sorted(place.classes) if _models(c, library)]
+            for name, place in PLACES.items()
+        }
+        places = [name for name, classes in met.items() if classes]
+        if not places:
+            raise DatasetError("none of the models is of a known class. " + INSTALL)
+        self._place_name = str(rng.choice(places))
         self._place = PLACES[self._place_name]
+        self._classes = met[self._place_name]
         self._camera = _Camera(rng, self._place, recipe)
         self._actors: list[_Actor] = []
         boxes: list[NDArray[np.float64]] = []
@@ -156,7 +170,7 @@ class ScenesFilm:
         renderer()
 
     def shots(self) -> Iterator[Shot]:
-        """The frames in order."""
+        """The frames in order. Raises DatasetError: a model is damaged; SipVideoError: there is no renderer."""
         rng = np.random.default_rng((*self._seed, 1))
         stage = Stage(self._recipe.size, FIELD_OF_VIEW)
         try:
@@ -216,19 +230,9 @@ class ScenesFilm:
         self, rng: np.random.Generator, placed: list[NDArray[np.float64]]
     ) -> tuple[_Actor, NDArray[np.float64]] | None:
         """A new actor and its boxes [T, 4] on the picture; None where there is no room for one."""
-        known = [
-            (name, model)
-            for name in self._place.classes
-            for model in [m for m in MODELS[name].split() if m in self._library]
-        ]
-        if not known:
-            return None
-        class_name = str(rng.choice(sorted(self._place.classes)))
-        models = [model for name, model in known if name == class_name]
-        if not models:
-            class_name, model = known[int(rng.integers(len(known)))]
-        else:
-            model = models[int(rng.integers(len(models)))]
+        class_name = str(rng.choice(self._classes))
+        models = _models(class_name, self._library)
+        model = models[int(rng.integers(len(models)))]
         best: tuple[_Actor, NDArray[np.float64]] | None = None
         unfit = np.inf
         for _ in range(TRIES):

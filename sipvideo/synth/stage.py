@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -75,22 +74,9 @@ class Stage:
         self.size = size
         self._look, self._flat, self._shade = (core.BitMask32.bit(k) for k in range(3))
         self._engine = core.GraphicsEngine.get_global_ptr()
-        wanted = core.FrameBufferProperties()
-        wanted.set_rgba_bits(8, 8, 8, 8)
-        wanted.set_depth_bits(24)
-        self._buffer = self._engine.make_output(
-            pipe,
-            f"stage{next(_numbers)}",
-            0,
-            wanted,
-            core.WindowProperties.size(size[1], size[0]),
-            core.GraphicsPipe.BF_refuse_window,
-        )
-        if self._buffer is None:
-            raise SipVideoError(f"panda3d cannot render pictures of {size[1]}x{size[0]}")
+        self._buffer = self._make_buffer(pipe)
         self._texture = core.Texture()
         self._buffer.add_render_texture(self._texture, core.GraphicsOutput.RTM_copy_ram)
-        self._buffer.set_clear_color((0, 0, 0, 0))
         self._root = core.NodePath("root")
         self._shades = self._root.attach_new_node("shades")
         self._actors: list[tuple[Any, Any]] = []
@@ -99,15 +85,28 @@ class Stage:
         self._lens.set_aspect_ratio(size[1] / size[0])
         self._lens.set_fov(field_of_view)
         self._lens.set_near_far(NEAR, FAR)
-        self._focal = size[1] / 2 / math.tan(math.radians(field_of_view / 2))
         self._camera = self._root.attach_new_node(core.Camera("camera", self._lens))
-        region = self._buffer.make_display_region()
-        region.set_camera(self._camera)
+        self._buffer.make_display_region().set_camera(self._camera)
         self._sun = self._root.attach_new_node(core.DirectionalLight("sun"))
         self._sky = self._root.attach_new_node(core.AmbientLight("sky"))
         self._root.set_light(self._sun)
         self._root.set_light(self._sky)
         self._root.set_two_sided(True)
+
+    def _make_buffer(self, pipe: Any) -> Any:
+        core = self._core
+        height, width = self.size
+        wanted = core.FrameBufferProperties()
+        wanted.set_rgba_bits(8, 8, 8, 8)
+        wanted.set_depth_bits(24)
+        size = core.WindowProperties.size(width, height)
+        name = f"stage{next(_numbers)}"
+        hidden = core.GraphicsPipe.BF_refuse_window
+        buffer = self._engine.make_output(pipe, name, 0, wanted, size, hidden)
+        if buffer is None:
+            raise SipVideoError(f"panda3d cannot render pictures of {width}x{height}")
+        buffer.set_clear_color((0, 0, 0, 0))
+        return buffer
 
     def close(self) -> None:
         """Frees the renderer's memory."""
@@ -184,7 +183,6 @@ class Stage:
 
     def picture(self, shift: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.uint8]:
         """The picture, uint8 [H, W, 3], RGB; moved by ``shift`` pixels (x, y), for smooth edges."""
-        # A film of width 1: see the lens' aspect ratio.
         film = self._lens.get_film_size()
         self._lens.set_film_offset(
             shift[0] / self.size[1] * film[0], -shift[1] / self.size[0] * film[1]

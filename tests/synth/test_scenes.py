@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sipvideo.errors import DatasetError
 from sipvideo.synth import ModelLibrary, Recipe, ScenesFilm
 from sipvideo.synth.stage import Stage
 from sipvideo.synth.wavefront import Surface, read_model
@@ -145,6 +146,29 @@ def test_objects_never_walk_through_each_other(tmp_path: Path) -> None:
             for b, b_radius in discs[:k]:
                 apart = np.linalg.norm(a[:, :, None] - b[:, None], axis=3)
                 assert apart.min() >= a_radius + b_radius
+
+
+def test_the_planned_boxes_hold_what_is_seen(tmp_path: Path) -> None:
+    for seed in range(4):
+        film = _film(tmp_path, seed, objects=4, size=(144, 256))
+        planned = [film._camera.boxes(actor, film._seconds) for actor in film._actors]
+        for t, shot in enumerate(film.shots()):
+            for k, boxes in enumerate(planned):
+                rows, columns = np.nonzero(shot.owners == k)
+                if not len(rows):
+                    continue
+                x0, y0, x1, y1 = boxes[t]
+                assert x0 - 2 <= columns.min()
+                assert columns.max() <= x1 + 2
+                assert y0 - 2 <= rows.min()
+                assert rows.max() <= y1 + 2
+
+
+def test_models_that_nobody_knows_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "own.sh3f"
+    path.write_bytes(catalogue.packed(catalogue.members({"me/statue": (50, 50, 100)})))
+    with pytest.raises(DatasetError, match="none of the models is of a known class"):
+        ScenesFilm(Recipe(), (0,), ModelLibrary(path))
 
 
 def test_a_film_without_objects_shows_the_place(tmp_path: Path) -> None:
