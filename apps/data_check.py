@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sipvideo.data.check import DatasetCheck, Summary
     from sipvideo.data.coco import CocoPictures
+    from sipvideo.data.sample import Sample
     from sipvideo.data.youtube_vis import YouTubeVis
 
 TILE = (240, 320)
@@ -206,44 +207,46 @@ def _spread(items: Sequence[int], most: int) -> list[int]:
 
 
 def _tile(source: CocoPictures | YouTubeVis, index: int) -> NDArray[np.uint8]:
-    """One sample, drawn as results are; crowds and objects of unknown class are grey."""
+    """One sample with its name; what cannot be read stays dark."""
     import cv2
     import numpy as np
 
-    from sipvideo.draw import FONT, STROKE, Style, draw
+    from sipvideo.draw import FONT, STROKE
+    from sipvideo.errors import DatasetError
+
+    tile = np.full((*TILE, 3), 24, np.uint8)
+    try:
+        sample = source[index]
+        height, width = sample.image.shape[:2]
+        ratio = min(TILE[0] / height, TILE[1] / width)
+        h, w = max(1, round(height * ratio)), max(1, round(width * ratio))
+        drawn = _drawn(sample, source.classes, ratio)
+        tile[:h, :w] = cv2.resize(drawn, (w, h), interpolation=cv2.INTER_AREA)
+        name = source.name(index)
+    except DatasetError:
+        name = f"cannot be read: {source.name(index)}"
+    name = name.encode("ascii", "replace").decode("ascii")[-46:]
+    for colour, stroke in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        stroke = max(stroke, stroke * STROKE // 13)
+        cv2.putText(tile, name, (4, TILE[0] - 5), FONT, 0.35, colour, stroke, cv2.LINE_AA)
+    return tile
+
+
+def _drawn(sample: Sample, names: Sequence[str], ratio: float) -> NDArray[np.uint8]:
+    """A sample as results are drawn; grey: crowds, objects of unknown class, and ids that come again."""
+    import numpy as np
+
+    from sipvideo.draw import Style, draw
     from sipvideo.structures import Detections, Frame, FrameResult
 
-    sample = source[index]
-    ratio = min(TILE[0] / sample.image.shape[0], TILE[1] / sample.image.shape[1])
     n = len(sample)
-    detections = Detections(
-        sample.boxes,
-        np.ones(n, np.float32),
-        sample.labels,
-        sample.masks,
-        np.zeros((n, 0), np.float32),
-    )
-    ids = np.where(sample.crowd, -1, sample.object_ids)
-    result = FrameResult(Frame(sample.image, 0, 0.0), detections, ids, 0.0)
-    names = source.classes
-    style = Style(scores=False, text_scale=1.0 / ratio)
-    drawn = draw(result, names, style)
-    h, w = round(sample.image.shape[0] * ratio), round(sample.image.shape[1] * ratio)
-    tile = np.full((*TILE, 3), 24, np.uint8)
-    tile[:h, :w] = cv2.resize(drawn, (w, h), interpolation=cv2.INTER_AREA)
-    name = source.name(index).encode("ascii", "replace").decode("ascii")[-46:]
-    for colour, stroke in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(
-            tile,
-            name,
-            (4, TILE[0] - 5),
-            FONT,
-            0.35,
-            colour,
-            max(stroke, stroke * STROKE // 13),
-            cv2.LINE_AA,
-        )
-    return tile
+    embeddings = np.zeros((n, 0), np.float32)
+    scores = np.ones(n, np.float32)
+    objects = Detections(sample.boxes, scores, sample.labels, sample.masks, embeddings)
+    first = np.isin(np.arange(n), np.unique(sample.object_ids, return_index=True)[1])
+    ids = np.where(sample.crowd | ~first, -1, sample.object_ids)
+    result = FrameResult(Frame(sample.image, 0, 0.0), objects, ids, 0.0)
+    return draw(result, names, Style(scores=False, text_scale=1.0 / ratio))
 
 
 def _save(path: Path, picture: NDArray[np.uint8]) -> None:

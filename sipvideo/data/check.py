@@ -139,7 +139,8 @@ class DatasetCheck:
 
     def _read_entries(self, split: str | None) -> dict[int, Json]:
         everything = self._list(f"{self._kind}s", "entry malformed")
-        chosen = self.file.entries(split) if split is not None else everything
+        whole_file = AnnotationFile(self.file.path, {f"{self._kind}s": everything})
+        chosen = whole_file.entries(split) if split is not None else everything
         self.summary.splits.update(str(e["split"]) for e in everything if "split" in e)
         entries: dict[int, Json] = {}
         self._listed: set[Any] = {e.get("id") for e in everything if whole(e.get("id"))}
@@ -298,7 +299,7 @@ class DatasetCheck:
     def _open(self, images: str | Path | None, split: str | None) -> None:
         """Opens the data set as training and evaluation do; that must not fail where nothing was found."""
         try:
-            source = open_dataset(self.file.path, images, split, cache_bytes=0)
+            source = open_dataset(self.file, images, split, cache_bytes=0)
             if isinstance(source, YouTubeVis):
                 for video in source.videos:
                     if video.movie is not None:

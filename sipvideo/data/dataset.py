@@ -11,7 +11,7 @@ from sipvideo.data.youtube_vis import YouTubeVis
 
 
 def open_dataset(
-    path: str | Path,
+    path: str | Path | AnnotationFile,
     images: str | Path | None = None,
     split: str | None = None,
     classes: Sequence[str] | None = None,
@@ -21,7 +21,7 @@ def open_dataset(
     """Opens an annotation file, still pictures or videos, whichever it holds.
 
     Args:
-        path: json file in COCO's, YouTube-VIS' or OVIS' layout.
+        path: json file in COCO's, YouTube-VIS' or OVIS' layout, or such a file that was parsed already.
         images: folder, tar or zip file of the pictures; by default the usual places near the file.
         split: keep only pictures or videos with this value of ``split``.
         classes: names in label order; by default the file's categories.
