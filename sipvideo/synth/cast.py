@@ -19,7 +19,6 @@ MODELS: dict[str, str] = {
     "motorcycle": "scopia/yamaha-yzr-r6 scopia/scooter2 katorlegaz/scooter",
     "bus": "scopia/bus scopia/cityBus",
     "truck": "scopia/truck blendswap-cc-by/dafTruck",
-    "boat": "blendswap-cc-by/rowboat",
     "fire hydrant": "katorlegaz/fire-hydrant",
     "bench": """blendswap-cc-0/bench katorlegaz/concrete-bench katorlegaz/painted-bench
         scopia/wood_bank""",
@@ -124,8 +123,8 @@ def _listed(names: str) -> tuple[str, ...]:
 PLACES = {
     "street": Place(
         classes=_listed(
-            """person,person,person,person,bicycle,car,car,car,motorcycle,bus,truck,fire hydrant,bench,
-            dog,dog,horse,horse,suitcase,umbrella,boat"""
+            """person,person,person,person,person,person,bicycle,bicycle,car,car,car,car,car,motorcycle,
+            motorcycle,bus,truck,fire hydrant,bench,dog,dog,horse,suitcase,umbrella"""
         ),
         near=3.0,
         far=32.0,
@@ -136,8 +135,9 @@ PLACES = {
     ),
     "room": Place(
         classes=_listed(
-            """person,person,person,person,cat,dog,bird,chair,chair,couch,bed,dining table,tv,potted plant,refrigerator,
-            oven,toilet,suitcase,backpack,teddy bear,sports ball,skateboard"""
+            """person,person,person,person,person,person,cat,cat,dog,dog,bird,chair,chair,chair,couch,couch,
+            bed,dining table,tv,potted plant,refrigerator,oven,toilet,suitcase,backpack,teddy bear,
+            sports ball,skateboard"""
         ),
         near=1.8,
         far=7.0,

@@ -294,4 +294,4 @@ class ScenesFilm:
         beyond = np.clip(boxes[:, 3] - height, 0, None) + np.clip(-boxes[:, 1], 0, None)
         cut = float(np.median(beyond)) / max(tall, 1)
         out = max(0.0, math.log(low / max(tall, 1))) + max(0.0, math.log(max(tall, 1) / high))
-        return 2 * (out + cut + max(0.0, wide / width - 0.7))
+        return 2 * (out + 2 * cut + max(0.0, wide / width - 0.7))

@@ -63,6 +63,17 @@ def test_an_actor_owns_what_it_covers_alone_minus_what_nearer_ones_cover() -> No
     stage.close()
 
 
+def test_a_picture_without_an_actor_differs_only_in_its_mask() -> None:
+    stage = _stage(3)
+    owners, picture = stage.owners(), stage.picture()
+    for k in range(3):
+        stage.place(k, (0, -50, 0))
+        changed = (stage.picture() != picture).any(2)
+        np.testing.assert_array_equal(changed, owners == k)
+        stage.place(k, (0.8 * k, 6 + 3 * k, 0.3 * k), 20 * k)
+    stage.close()
+
+
 def test_scenery_hides_but_owns_nothing() -> None:
     stage = _stage(2)
     before = stage.owners()
