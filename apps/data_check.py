@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     def progress(items: Iterable[Any], what: str) -> Iterable[Any]:
         # On a terminal only (None), and for what takes longer than a second.
         hidden = True if args.quiet else None
-        return tqdm(items, desc=what, disable=hidden, leave=False, delay=1)
+        bar: Iterable[Any] = tqdm(items, desc=what, disable=hidden, leave=False, delay=1)
+        return bar
 
     check = DatasetCheck(args.file, args.images, args.split, args.decode, progress)
     if args.json:

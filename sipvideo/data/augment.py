@@ -117,10 +117,6 @@ class Augmentation:
                 views[k] = self._covered(views[k], self._seen(objects, matrix, size))
         return self._appearance(views[0], rng), self._appearance(views[1], rng)
 
-    def pair(self, sample: Sample, size: Size, rng: np.random.Generator) -> Clip:
-        """Two views of a still picture."""
-        return self.clip((sample, sample), size, rng)
-
     def _geometry(
         self, sample: Sample, size: Size, zooms: Range, rng: np.random.Generator
     ) -> Matrix:

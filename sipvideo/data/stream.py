@@ -64,9 +64,9 @@ class StreamConfig:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("pictures", "workers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        for name, least in (("pictures", 1), ("workers", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}: expected {least} or more, got {getattr(self, name)}")
         for low, high in self._pairs():
             if not 0 < low <= high:
                 raise ConfigError(
@@ -134,7 +134,7 @@ class ClipStream:
         sets = [[(s, k) for k in range(len(s)) if s.count(k)] for s in sources]
         if weights is None:
             sets = [[clip for clips in sets for clip in clips]]
-        elif len(weights) != len(sources) or min(weights) < 0 or not sum(weights) > 0:
+        elif len(weights) != len(sources) or not sum(weights) > 0 or min(weights) < 0:
             raise ConfigError(
                 f"weights: expected {len(sources)} numbers of 0 or more, got {list(weights)}"
             )
@@ -143,7 +143,7 @@ class ClipStream:
             which = "no clip" if weights is None else "no clip of one of the weighted data sets"
             raise DatasetError(f"training: {which} shows an object of the model's classes")
         self._sets = sets
-        self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
         self._drawn = np.zeros((1, len(sets)), np.int64)
 
     def __len__(self) -> int:
@@ -222,16 +222,12 @@ class ClipStream:
         which, number = self._draw(position)
         clips = self._sets[which]
         epoch, place = divmod(number, len(clips))
-        key = (which, epoch)
-        order = self._orders.get(key)
-        if order is None:
+        kept = self._orders.get(which)
+        if kept is None or kept[0] != epoch:
             seed = (0, epoch) if len(self._sets) == 1 else (0, which, epoch)
-            order = self._rng(*seed).permutation(len(clips))
-            recent = [
-                (k, v) for k, v in list(self._orders.items()) if k[0] != which or k[1] == epoch - 1
-            ]
-            self._orders = {**dict(recent), key: order}
-        return clips[int(order[place])]
+            kept = epoch, self._rng(*seed).permutation(len(clips))
+            self._orders[which] = kept
+        return clips[int(kept[1][place])]
 
     def _draw(self, position: int) -> tuple[int, int]:
         """Which set a position takes its clip from, and how many were taken from that set before."""

@@ -142,7 +142,7 @@ def test_pairs_share_identities_and_keep_the_flip() -> None:
     both_seen = 0
     for seed in range(20):
         sample = ellipses(seed, 4)
-        key, reference = GEOMETRY_ONLY.pair(sample, (96, 128), rng)
+        key, reference = GEOMETRY_ONLY.clip((sample, sample), (96, 128), rng)
         for view in (key, reference):
             expected = sample.labels[view.object_ids - 100]
             np.testing.assert_array_equal(view.labels, expected)

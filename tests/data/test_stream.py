@@ -202,6 +202,12 @@ def test_impossible_sizes_are_config_errors(sizes: Any) -> None:
         StreamConfig(sizes=sizes)
 
 
+@pytest.mark.parametrize("values", [{"pictures": 0}, {"workers": 0}, {"seed": -1}])
+def test_numbers_that_are_too_small_are_config_errors(values: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(values))}: expected"):
+        StreamConfig(**values)  # type: ignore[arg-type]
+
+
 def test_sets_without_objects_or_with_other_classes_are_refused(
     pictures: CocoPictures, videos: YouTubeVis
 ) -> None:
@@ -214,6 +220,8 @@ def test_sets_without_objects_or_with_other_classes_are_refused(
         stream(pictures, weights=(1, 2))
     with pytest.raises(DatasetError, match="no clip"):
         stream(birds, weights=(1,))
+    with pytest.raises(ConfigError, match="weights"):
+        stream(weights=())
     with pytest.raises(DatasetError, match="no clip"):
         stream()
 
