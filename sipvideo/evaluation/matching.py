@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sipvideo.evaluation.files import Json
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -94,3 +96,29 @@ def precision_at(
     at = at.reshape(t, len(recall_points))
     last = recall[:, -1] if n else np.zeros(t)
     return np.take_along_axis(precision, at, 1), at, last
+
+
+def curve(
+    records: list[Json], limit: int, recall_points: Any
+) -> tuple[Floats, Floats, Floats] | None:
+    """Precision and recall of one class over videos.
+
+    Args:
+        records: dicts with ``dtScores`` [D], ``dtMatches`` and ``dtIgnore`` [T, D] and ``gtIgnore`` [G].
+        limit: predictions that count in each record, the best first.
+        recall_points: float64 [R], ascending.
+
+    Returns:
+        Precision [T, R], score at each point [T, R] and last recall [T]; None where nothing is annotated.
+    """
+    objects = sum(int((e["gtIgnore"] == 0).sum()) for e in records)
+    if not objects:
+        return None
+    scores = np.concatenate([e["dtScores"][:limit] for e in records])
+    order = np.argsort(-scores, kind="stable")
+    matched = np.concatenate([e["dtMatches"][:, :limit] for e in records], 1)[:, order] != 0
+    counts = ~np.concatenate([e["dtIgnore"][:, :limit] for e in records], 1)[:, order]
+    precision, at, recall = precision_at(
+        matched & counts, ~matched & counts, objects, np.asarray(recall_points)
+    )
+    return precision, np.append(scores[order], 0.0)[at], recall

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sipvideo.evaluation.cells import Params, VideoCells
 from sipvideo.evaluation.files import Json
-from sipvideo.evaluation.matching import precision_at
+from sipvideo.evaluation.matching import curve
 from sipvideo.evaluation.strict import check_strictly
 from sipvideo.evaluation.ytvos import YTVOS
 
@@ -136,9 +136,9 @@ class YTVOSeval:
                 begin = (at_category * count + at_subset) * len(done.vidIds)
                 records = [e for e in (self.evalVids[begin + v] for v in videos) if e is not None]
                 for m, limit in enumerate(limits):
-                    curve = _curve(records, limit, p.recThrs)
-                    if curve is not None:
-                        precision[:, :, k, s, m], scores[:, :, k, s, m], recall[:, k, s, m] = curve
+                    found = curve(records, limit, p.recThrs)
+                    if found is not None:
+                        precision[:, :, k, s, m], scores[:, :, k, s, m], recall[:, k, s, m] = found
         self.eval = {
             "params": p,
             "date": datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S"),
@@ -217,20 +217,3 @@ def _shared_subsets(p: Params, done: Params) -> Iterator[tuple[int, int]]:
     for a, at_area in enumerate(areas):
         for o, at_degree in enumerate(degrees):
             yield a * len(p.occRng) + o, at_area * len(done.occRng) + at_degree
-
-
-def _curve(
-    records: list[Json], limit: int, recall_points: Any
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
-    """Precision [T, R], scores [T, R] and recall [T] over videos; None where nothing is annotated."""
-    objects = sum(int((e["gtIgnore"] == 0).sum()) for e in records)
-    if not objects:
-        return None
-    scores = np.concatenate([e["dtScores"][:limit] for e in records])
-    order = np.argsort(-scores, kind="stable")
-    matched = np.concatenate([e["dtMatches"][:, :limit] for e in records], 1)[:, order] != 0
-    counts = ~np.concatenate([e["dtIgnore"][:, :limit] for e in records], 1)[:, order]
-    precision, at, recall = precision_at(
-        matched & counts, ~matched & counts, objects, np.asarray(recall_points)
-    )
-    return precision, np.append(scores[order], 0.0)[at], recall
