@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,9 +120,10 @@ class Validation:
             truth = YTVOS(self.data.path)
             evaluation = YTVOSeval(truth, truth.loadRes(str(path)), "segm")
         evaluation.params.vidIds = [video.id for video in self.data.videos]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
         return {"mask_ap": float(evaluation.stats[0]), "mask_ap50": float(evaluation.stats[1])}
 
 

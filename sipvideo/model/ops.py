@@ -86,7 +86,8 @@ def deformable_conv(feature: Tensor, offsets: Tensor, weight: Tensor, groups: in
         float [B, O, H, W], equal to ``torchvision.ops.deform_conv2d(padding=1)`` up to rounding.
     """
     if feature.is_cuda or torch.is_grad_enabled():
-        result: Tensor = deform_conv2d(feature, offsets, weight, padding=1)
+        # In half precision there is no such operation on CPUs.
+        result: Tensor = deform_conv2d(feature.float(), offsets.float(), weight.float(), padding=1)
         return result
     height, width = feature.shape[2:]
     cells = torch.arange(height * width, device=feature.device)
