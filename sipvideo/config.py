@@ -92,16 +92,25 @@ class HeadConfig(Section):
     """distribution: expectation over ``distance_bins`` per side (generalised focal loss), in strides."""
     distance_bins: int = 8
     centerness: bool = True
-    alignment: Literal["classes_and_coefficients", "coefficients", "none"] = (
+    alignment: Literal["classes_and_coefficients", "coefficients", "box_grid", "none"] = (
         "classes_and_coefficients"
     )
-    """What reads the feature aligned to the predicted box (section 3.2 of the paper)."""
+    """What reads the feature aligned to the predicted box (section 3.2 of the paper). box_grid: the coefficients,
+    from a grid of taps over the box that see the basis masks too."""
     alignment_groups: int = 4
+    grid_side: int = Field(default=7, ge=1)
+    """box_grid: taps per side of the box."""
+    grid_hidden: int = Field(default=512, ge=1)
+    """box_grid: width of its hidden layer."""
     sub_regions: int = Field(default=2, ge=1)
     """Each box is split into sub_regions x sub_regions parts with coefficients of their own (section 3.1)."""
     bases: int = 32
     basis_channels: int = 512
     basis_source: Literal["box_tower", "pyramid"] = "box_tower"
+    basis_units: int = Field(default=1, ge=0)
+    """Basis source pyramid: units before the upsampling."""
+    mask_pyramid: bool = False
+    """Masks have a pyramid of their own, from the detector's levels and the trunk; needs basis source pyramid."""
     basis_upsample: Literal[1, 2, 4, 8] = 4
     """Factor from stride 8 to the basis masks; 4 gives half the input's resolution. The pyramid's is always 2."""
     embedding: int = 512
@@ -181,6 +190,10 @@ class Config(Section):
             raise ValueError("input.pad_multiple: neck pan needs a multiple of 32")
         if self.head.basis_source == "pyramid" and self.head.basis_upsample != 2:
             raise ValueError("head.basis_upsample: basis_source pyramid gives 2")
+        if self.head.mask_pyramid and (
+            self.head.basis_source != "pyramid" or self.neck.name != "pan"
+        ):
+            raise ValueError("head.mask_pyramid: needs basis_source pyramid and neck pan")
         basis = min(self.input.size) * self.head.basis_upsample // 8
         if self.head.rescoring and self.input.resize == "stretch" and basis < 127:
             raise ValueError(

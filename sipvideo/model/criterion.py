@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -78,7 +79,8 @@ class Predictions:
         class_logits: float [B, C, h, w].
         centerness_logits: float [B, 1, h, w]; empty for models without centerness.
         box_distances: float [B, 4, h, w], left, top, right, bottom in input pixels.
-        coefficients: float [B, k * k * K, h, w]; block row * k + column belongs to that sub-region.
+        coefficients: float [B, k * k * K, h, w], block row * k + column belongs to that sub-region; or a function
+            that gives them, float [N, k * k * K], only at locations int64 [N] of picture number int.
         basis_masks: float [B, K, Hm, Wm].
         embeddings: float [B, E, H / 8, W / 8], or None without tracking branch.
         reference_embeddings: the same of the reference pictures, or None: no track loss.
@@ -88,7 +90,7 @@ class Predictions:
     class_logits: Sequence[Tensor]
     centerness_logits: Sequence[Tensor]
     box_distances: Sequence[Tensor]
-    coefficients: Sequence[Tensor]
+    coefficients: Sequence[Tensor] | Callable[[int, Tensor], Tensor]
     basis_masks: Tensor
     embeddings: Tensor | None = None
     reference_embeddings: Tensor | None = None
@@ -108,7 +110,11 @@ class Predictions:
             outputs.class_logits,
             outputs.centerness_logits,
             outputs.box_distances,
-            head.coefficient_maps(outputs),
+            (
+                partial(head.coefficients_in_row, outputs)
+                if head.config.alignment == "box_grid"
+                else head.coefficient_maps(outputs)
+            ),
             outputs.basis_masks,
             embeddings,
             reference_embeddings,
@@ -144,7 +150,7 @@ class _Flat:
     class_logits: Tensor  # [B, P, C]
     centerness_logits: Tensor | None  # [B, P]
     distances: Tensor  # [B, P, 4]
-    coefficients: Tensor  # [B, P, k * k * K]
+    coefficients: Callable[[int, Tensor], Tensor]  # picture, locations [N] -> [N, k * k * K]
     labels: Tensor  # [B, P], -1 for background
     objects: Tensor  # [B, P], -1 for background
     target_distances: Tensor  # [B, P, 4]
@@ -239,6 +245,13 @@ class SipMaskLoss:
             for truth in truths
         ]
         per_level = zip(points, self.strides, strict=True)
+        coefficients = predictions.coefficients
+        if not callable(coefficients):
+            maps = _in_a_row(coefficients)
+
+            def coefficients(item: int, at: Tensor) -> Tensor:
+                return maps[item, at]
+
         return _Flat(
             points=torch.cat(points),
             strides=torch.cat(
@@ -251,7 +264,7 @@ class SipMaskLoss:
                 else None
             ),
             distances=_in_a_row(predictions.box_distances),
-            coefficients=_in_a_row(predictions.coefficients),
+            coefficients=coefficients,
             labels=torch.stack([one.labels for one in assigned]),
             objects=torch.stack([one.objects for one in assigned]),
             target_distances=torch.stack([one.distances for one in assigned]),
@@ -301,7 +314,7 @@ class SipMaskLoss:
         in_basis = boxes / self.basis_stride
         size = (basis.shape[1], basis.shape[2])
         windows = CropWindows.of(in_basis, size, self.sub_regions)
-        probabilities = mask_logits(basis, flat.coefficients[item, at], windows).sigmoid()
+        probabilities = mask_logits(basis, flat.coefficients(item, at), windows).sigmoid()
         annotated = losses.mask_targets(truth.masks.to(basis.device), self.basis_stride, size)
         objects = flat.objects[item, at]
         targets = windows.cut(annotated, objects)

@@ -15,7 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sipvideo.config import HeadConfig
-from sipvideo.model.ops import conv_at, deformable_conv, sample, tap_matrix, tap_positions
+from sipvideo.model.alignment import BoxGrid, FeatureAlignment
+from sipvideo.model.basis import BasisBranch, MaskPyramid, PyramidSum
+from sipvideo.model.ops import conv_at
+from sipvideo.model.units import ConvUnit, SeparableUnit
 
 EMBEDDING_STRIDE = 8
 
@@ -39,145 +42,6 @@ class HeadOutputs:
     coefficient_features: list[Tensor]
     basis_masks: Tensor
     embedding_features: list[Tensor]
-
-
-class ConvUnit(nn.Module):
-    """3x3 convolution, optional GroupNorm(32), ReLU."""
-
-    def __init__(self, channels: int, norm: bool, bias: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
-        self.norm = nn.GroupNorm(32, channels) if norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape."""
-        return torch.relu_(self.norm(self.conv(x)))
-
-
-class SeparableUnit(nn.Module):
-    """3x3 depthwise and 1x1 pointwise convolution with biases, LeakyReLU(0.1) after each."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.pointwise = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape."""
-        return F.leaky_relu(self.pointwise(F.leaky_relu(self.depthwise(x), 0.1)), 0.1)
-
-
-class FeatureAlignment(nn.Module):
-    """Deformable 3x3 convolution whose offsets come from the predicted box (section 3.2).
-
-    Args:
-        channels: of the feature.
-        groups: deformable groups.
-        norm: GroupNorm after the convolution.
-        bias: bias of the convolution.
-    """
-
-    def __init__(self, channels: int, groups: int, norm: bool, bias: bool) -> None:
-        super().__init__()
-        self.groups = groups
-        self.offset = nn.Conv2d(4, groups * 18, 1, bias=False)
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
-        # The published models without norms still carry this one's parameters, unused.
-        self.norm = nn.Identity() if bias and not norm else nn.GroupNorm(32, channels)
-        self.use_norm = norm
-
-    def forward(self, feature: Tensor, distances: Tensor) -> Tensor:
-        """Feature float [B, C, h, w] and box distances [B, 4, h, w] in strides to float [B, C, h, w].
-
-        No gradient flows into the distances.
-        """
-        x = deformable_conv(feature, self.offset(distances.detach()), self.conv.weight, self.groups)
-        if self.conv.bias is not None:
-            x = x + self.conv.bias.view(1, -1, 1, 1)
-        return torch.relu(self.norm(x) if self.use_norm else x)
-
-    def at(self, feature: Tensor, distances: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """The same only at the cells (rows, columns) int64 [P] of one map [C, h, w]: float [P, C]."""
-        assert not self.use_norm, "a norm needs the whole map"
-        offsets = F.linear(distances[:, rows, columns].detach().t(), self.offset.weight.flatten(1))
-        taps = sample(feature, *tap_positions(rows, columns, offsets))
-        x = taps @ tap_matrix(self.conv.weight, self.groups)
-        return torch.relu(x if self.conv.bias is None else x + self.conv.bias)
-
-
-class PyramidSum(nn.Module):
-    """1x1 convolution of the concatenation of three levels brought to the finest one's size.
-
-    A 1x1 convolution commutes with bilinear upsampling, so each level is convolved at its own resolution
-    and only the results are upsampled and added.
-
-    Args:
-        channels: of each level.
-        out_channels: of the sum.
-    """
-
-    levels = 3
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(self.levels * channels, out_channels, 1)
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Levels at strides 8, 16, 32 to float [B, out_channels, h, w] at stride 8."""
-        size = features[0].shape[-2:]
-        parts = self.conv.weight.chunk(self.levels, dim=1)
-        total = F.conv2d(features[0], parts[0], self.conv.bias)
-        for feature, weight in zip(features[1:], parts[1:], strict=True):
-            small = F.conv2d(feature, weight)
-            total = total + F.interpolate(small, size=size, mode="bilinear", align_corners=False)
-        return total
-
-    def at(self, features: Sequence[Tensor], rows: Tensor, columns: Tensor) -> Tensor:
-        """The same only at stride-8 cells (rows, columns) int64 [P] of maps [C, h, w]: float [P, O]."""
-        height, width = features[0].shape[-2:]
-        samples = []
-        for feature in features:
-            h, w = feature.shape[-2:]
-            # Bilinear upsampling repeats the border, so positions are kept inside the map.
-            y = ((rows + 0.5) * (h / height) - 0.5).clamp(0, h - 1)
-            x = ((columns + 0.5) * (w / width) - 0.5).clamp(0, w - 1)
-            samples.append(sample(feature, y.view(-1, 1, 1), x.view(-1, 1, 1)))
-        return F.linear(torch.cat(samples, 1), self.conv.weight.flatten(1), self.conv.bias)
-
-
-class BasisBranch(nn.Module):
-    """Basis masks from three levels (section 3.1), optionally refined by the stem's finer feature.
-
-    Args:
-        config: head configuration.
-        channels: of the input levels.
-        stem_channels: of the stride-4 stem feature, used when ``basis_source`` is "pyramid".
-    """
-
-    def __init__(self, config: HeadConfig, channels: int, stem_channels: int) -> None:
-        super().__init__()
-        self.upsample = config.basis_upsample
-        self.lateral = PyramidSum(channels, config.basis_channels)
-        self.refined = config.basis_source == "pyramid"
-        if self.refined:
-            self.before = SeparableUnit(config.basis_channels)
-            self.stem = nn.Conv2d(stem_channels, config.basis_channels, 1)
-            self.after = nn.Sequential(
-                SeparableUnit(config.basis_channels), SeparableUnit(config.basis_channels)
-            )
-            self.output = nn.Conv2d(config.basis_channels, config.bases, 1)
-        else:
-            self.output = nn.Conv2d(config.basis_channels, config.bases, 3, padding=1)
-
-    def forward(self, features: Sequence[Tensor], stem: Tensor) -> Tensor:
-        """Three levels [B, channels, h, w] and the stem feature to float [B, bases, h * up, w * up]."""
-        x = self.lateral(features)
-        if self.refined:
-            x = self.before(F.leaky_relu(x, 0.1))
-            x = F.interpolate(x, size=stem.shape[-2:], mode="bilinear", align_corners=False)
-            return torch.relu(self.output(self.after(x + self.stem(stem))))
-        x = torch.relu(self.output(torch.relu_(x)))
-        return F.interpolate(x, scale_factor=self.upsample, mode="bilinear", align_corners=False)
 
 
 class MaskScoring(nn.Module):
@@ -208,7 +72,7 @@ class SipMaskHead(nn.Module):
         channels: of every pyramid level.
         num_classes: number of classes C.
         strides: of the levels.
-        stem_channels: of the backbone's stride-4 map.
+        trunk_channels: of the backbone's maps at strides 4, 8, 16, 32.
     """
 
     def __init__(
@@ -217,7 +81,7 @@ class SipMaskHead(nn.Module):
         channels: int,
         num_classes: int,
         strides: Sequence[int],
-        stem_channels: int,
+        trunk_channels: Sequence[int],
     ) -> None:
         super().__init__()
         self.config = config
@@ -245,15 +109,23 @@ class SipMaskHead(nn.Module):
         self.centerness = predictor(1) if config.centerness else None
         if bins == 1:
             self.scales = nn.Parameter(torch.ones(len(strides)))
-        if config.alignment != "none":
+        if config.mask_pyramid:
+            self.mask_pyramid = MaskPyramid(channels, trunk_channels[1:])
+        if config.alignment in ("coefficients", "classes_and_coefficients"):
             self.alignment = FeatureAlignment(
                 channels, config.alignment_groups, config.norm == "group", bool(config.tower_bias)
             )
-        # After an alignment of its own, that already looks around, a 1x1 convolution is enough.
-        size = 1 if config.alignment == "coefficients" else kernel
-        count = config.bases * config.sub_regions**2
-        self.coefficients = nn.Conv2d(channels, count, size, padding=size // 2)
-        self.basis = BasisBranch(config, channels, stem_channels)
+        self.coefficient_count = count = config.bases * config.sub_regions**2
+        self.coefficients: BoxGrid | nn.Conv2d
+        if config.alignment == "box_grid":
+            self.coefficients = BoxGrid(
+                channels, config.bases, count, config.grid_side, config.grid_hidden
+            )
+        else:
+            # After an alignment of its own, that already looks around, a 1x1 convolution is enough.
+            size = 1 if config.alignment == "coefficients" else kernel
+            self.coefficients = nn.Conv2d(channels, count, size, padding=size // 2)
+        self.basis = BasisBranch(config, channels, trunk_channels[0])
         if config.embedding:
             self.track_tower = tower(config.track_units)
             self.embedding = PyramidSum(channels, config.embedding)
@@ -283,17 +155,20 @@ class SipMaskHead(nn.Module):
                     nn.init.zeros_(module.bias)
         if self.config.unit == "separable":
             # Masks and embeddings begin near "undecided", whatever the towers say.
-            begin_small = [self.coefficients.weight, self.basis.output.weight]
+            grid = self.config.alignment == "box_grid"
+            coefficients = "coefficients.output.weight" if grid else "coefficients.weight"
+            begin_small = [self.get_parameter(coefficients), self.basis.output.weight]
             begin_small += [self.embedding.conv.weight] if self.config.embedding else []
             for weight in begin_small:
-                weight.data *= 0.3
+                weight.data.mul_(0.3)
         for conv in self.class_logits:
             nn.init.constant_(conv.bias, -4.595)  # type: ignore[arg-type]
-        if self.config.alignment != "none":
+        if self.config.alignment in ("coefficients", "classes_and_coefficients"):
             nn.init.zeros_(self.alignment.offset.weight)
 
-    def forward(self, pyramid: Sequence[Tensor], stem: Tensor) -> HeadOutputs:
-        """Pyramid levels float [B, channels, h, w] and the backbone's stride-4 map to raw outputs."""
+    def forward(self, pyramid: Sequence[Tensor], trunk: Sequence[Tensor]) -> HeadOutputs:
+        """Pyramid levels float [B, channels, h, w] and the backbone's maps from stride 4 on to raw outputs."""
+        mask_levels = self.mask_levels(pyramid, trunk)
         classes, centerness, distances, coefficient_features, sources = [], [], [], [], []
         for level, feature in enumerate(pyramid):
             which = 0 if self.config.levels_share_towers else level
@@ -309,10 +184,11 @@ class SipMaskHead(nn.Module):
                 centerness.append(self.centerness[which](box_feature))
             distances.append(in_strides * self.strides[level])
             coefficient_features.append(
-                self.mask_tower(feature) if self.config.mask_units else class_feature
+                self.mask_tower(mask_levels[level]) if self.config.mask_units else class_feature
             )
-            sources.append(box_feature if self.config.basis_source == "box_tower" else feature)
-        basis = self.basis(sources[: PyramidSum.levels], stem)
+            own = self.config.basis_source == "pyramid"
+            sources.append(mask_levels[level] if own else box_feature)
+        basis = self.basis(sources[: PyramidSum.levels], trunk[0])
         return HeadOutputs(
             classes,
             centerness,
@@ -321,6 +197,10 @@ class SipMaskHead(nn.Module):
             basis,
             self.track_features(pyramid),
         )
+
+    def mask_levels(self, pyramid: Sequence[Tensor], trunk: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What basis masks and the mask tower read: a pyramid of their own, or the detector's."""
+        return self.mask_pyramid(pyramid, trunk[1:]) if self.config.mask_pyramid else pyramid
 
     @property
     def basis_stride(self) -> int:
@@ -344,7 +224,10 @@ class SipMaskHead(nn.Module):
         return torch.relu(scaled) if self.config.box_distances == "relu" else scaled
 
     def coefficient_maps(self, outputs: HeadOutputs) -> list[Tensor]:
-        """Coefficients at every cell: float [B, sub_regions^2 * bases, h, w] per level. For training."""
+        """Coefficients at every cell: float [B, sub_regions^2 * bases, h, w] per level. For training.
+
+        A box grid is too dear for every cell; see :meth:`coefficients_in_row`.
+        """
         maps = []
         for level, feature in enumerate(outputs.coefficient_features):
             if self.config.alignment == "coefficients":
@@ -359,11 +242,35 @@ class SipMaskHead(nn.Module):
     ) -> Tensor:
         """Coefficients only at cells (rows, columns) int64 [P] of one level: float [P, k * k * bases]."""
         feature = outputs.coefficient_features[level][item]
+        stride = self.strides[level]
+        if isinstance(self.coefficients, BoxGrid):
+            sides = outputs.box_distances[level][item][:, rows, columns].t()
+            points = torch.stack((columns, rows), 1) * stride + stride // 2
+            boxes = torch.cat((points - sides[:, :2], points + sides[:, 2:]), 1)
+            found: Tensor = self.coefficients(
+                feature, stride, outputs.basis_masks[item], self.basis_stride, boxes
+            )
+            return found
         if self.config.alignment != "coefficients":
             return conv_at(feature, self.coefficients, rows, columns)
-        distances = outputs.box_distances[level][item] / self.strides[level]
+        distances = outputs.box_distances[level][item] / stride
         aligned = self.alignment.at(feature, distances, rows, columns)
         return F.linear(aligned, self.coefficients.weight.flatten(1), self.coefficients.bias)
+
+    def coefficients_in_row(self, outputs: HeadOutputs, item: int, at: Tensor) -> Tensor:
+        """Coefficients at locations int64 [P] counted through all levels, row by row: float [P, k * k * bases]."""
+        found = at.new_zeros(len(at), self.coefficient_count).to(outputs.basis_masks)
+        start = 0
+        for level, logits in enumerate(outputs.class_logits):
+            height, width = logits.shape[-2:]
+            here = torch.nonzero((at >= start) & (at < start + height * width)).squeeze(1)
+            if len(here):
+                cells = at[here] - start
+                rows, columns = cells.div(width, rounding_mode="floor"), cells % width
+                values = self.coefficients_at(outputs, item, level, rows, columns)
+                found = found.index_copy(0, here, values)
+            start += height * width
+        return found
 
     def embedding_map(self, features: Sequence[Tensor]) -> Tensor:
         """Track-tower features to the whole tracking map, float [B, E, H / 8, W / 8]. For training."""

@@ -14,7 +14,9 @@ from torchvision.ops import deform_conv2d
 
 from sipvideo.config import Config
 from sipvideo.masks import CompactMasks
-from sipvideo.model.head import FeatureAlignment, PyramidSum, SipMaskHead
+from sipvideo.model.alignment import BoxGrid, FeatureAlignment
+from sipvideo.model.basis import PyramidSum
+from sipvideo.model.head import SipMaskHead
 from sipvideo.model.sipmask import SipMask
 from sipvideo.structures import Detections, Frame
 from sipvideo.transforms import FrameTransform, Geometry
@@ -35,12 +37,47 @@ def concatenated(branch: PyramidSum, features: list[Tensor]) -> Tensor:
     return result
 
 
+def boxes_of_cells(distances: Tensor, stride: int) -> Tensor:
+    """The box that every cell of a map [1, 4, h, w] predicts, row by row: float [h * w, 4]; input pixels."""
+    height, width = distances.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    points = torch.stack((x, y), -1).view(-1, 2) * stride + stride // 2
+    left_top, right_bottom = distances[0].flatten(1).t().chunk(2, 1)
+    return torch.cat((points - left_top, points + right_bottom), 1)
+
+
+def grid_coefficients(grid: BoxGrid, maps: list[tuple[Tensor, int]], boxes: Tensor) -> Tensor:
+    """Coefficients float [N, k * k * K] of boxes [N, 4] from maps [C, h, w] with their strides."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    share = ((torch.arange(grid.side) + 0.5) / grid.side - 0.5) * (1 + 2 * grid.margin) + 0.5
+    where = torch.stack(torch.meshgrid(share, share, indexing="xy"), -1)
+    taps = boxes[:, None, None, :2] + where * sides[:, None, None]
+    seen = []
+    for feature, stride in maps:
+        height, width = feature.shape[-2:]
+        places = taps / stride / torch.tensor([width, height]) * 2 - 1
+        one = feature[None].expand(len(boxes), -1, -1, -1)
+        seen.append(F.grid_sample(one, places, align_corners=False).permute(0, 2, 3, 1))
+    reduced = F.leaky_relu(grid.reduce(torch.cat(seen, -1)), 0.1).flatten(1)
+    joined = torch.cat((reduced, sides.clamp(min=1).log() - 4), 1)
+    return grid.output(F.leaky_relu(grid.hidden(joined), 0.1))  # type: ignore[no-any-return]
+
+
 def coefficient_maps(
-    head: SipMaskHead, features: list[Tensor], distances: list[Tensor]
+    head: SipMaskHead, features: list[Tensor], distances: list[Tensor], basis: Tensor
 ) -> list[Tensor]:
-    """Coefficients at every cell; features and distances (input pixels) per level."""
+    """Coefficients at every cell; features and distances (input pixels) per level, basis [1, K, H, W]."""
     maps = []
     for feature, distance, stride in zip(features, distances, head.strides, strict=True):
+        if isinstance(head.coefficients, BoxGrid):
+            seen = [(feature[0], stride), (basis[0], head.basis_stride)]
+            boxes = boxes_of_cells(distance, stride)
+            # A thousand boxes at a time keep memory in bounds.
+            found = [
+                grid_coefficients(head.coefficients, seen, b) for b in torch.split(boxes, 1000)
+            ]
+            maps.append(torch.cat(found).t().reshape(1, -1, *feature.shape[-2:]))
+            continue
         if head.config.alignment == "coefficients":
             feature = aligned(head.alignment, feature, distance / stride)
         maps.append(head.coefficients(feature))
@@ -150,7 +187,8 @@ class PlainSegmenter:
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor, Tensor]:
         """All maps of one input [1, 3, H, W]: scores, distances and coefficients per level, basis, embeddings."""
         head = self.model.head
-        pyramid, stem = self.model.pyramid(images)
+        pyramid, trunk = self.model.pyramid(images)
+        mask_levels = head.mask_levels(pyramid, trunk)
         scores, distances, features, sources = [], [], [], []
         for level, feature in enumerate(pyramid):
             which = 0 if head.config.levels_share_towers else level
@@ -164,10 +202,13 @@ class PlainSegmenter:
                 score = score * head.centerness[which](boxes).sigmoid()
             scores.append(score)
             distances.append(in_strides * head.strides[level])
-            features.append(head.mask_tower(feature) if head.config.mask_units else classes)
-            sources.append(boxes if head.config.basis_source == "box_tower" else feature)
-        maps = coefficient_maps(head, features, distances)
-        basis = self._basis(sources[: PyramidSum.levels], stem)
+            features.append(
+                head.mask_tower(mask_levels[level]) if head.config.mask_units else classes
+            )
+            own = head.config.basis_source == "pyramid"
+            sources.append(mask_levels[level] if own else boxes)
+        basis = self._basis(sources[: PyramidSum.levels], trunk[0])
+        maps = coefficient_maps(head, features, distances, basis)
         embeddings = images.new_zeros(1, 0, *pyramid[0].shape[-2:])
         if head.config.embedding:
             embeddings = concatenated(head.embedding, head.track_features(pyramid))

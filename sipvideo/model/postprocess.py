@@ -194,8 +194,7 @@ class Postprocess:
     ) -> Tensor:
         """Coefficients only of the survivors: float [n, k * k * bases]."""
         head = self.head
-        size = head.config.bases * head.config.sub_regions**2
-        result = outputs.basis_masks.new_zeros(len(index), size)
+        result = outputs.basis_masks.new_zeros(len(index), head.coefficient_count)
         levels = candidates.level[index]
         for level in sorted(set(levels.tolist())):
             here = torch.nonzero(levels == level).squeeze(1)

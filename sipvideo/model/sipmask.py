@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from sipvideo.config import Config
+from sipvideo.model.alignment import FeatureAlignment
 from sipvideo.model.fpn import FPN
-from sipvideo.model.head import FeatureAlignment, HeadOutputs, SipMaskHead
+from sipvideo.model.head import HeadOutputs, SipMaskHead
 from sipvideo.model.pan import PAN
 from sipvideo.model.resnet import ResNet
 from sipvideo.model.shufflenet import ShuffleNetV2
@@ -37,7 +38,7 @@ class SipMask(nn.Module):
             config.neck.channels,
             len(config.class_names),
             self.neck.strides,
-            self.backbone.out_channels[0],
+            self.backbone.out_channels,
         )
 
     def for_inference(self) -> SipMask:
@@ -58,10 +59,10 @@ class SipMask(nn.Module):
                     setattr(parent, name, WinogradConv(child))
         return self
 
-    def pyramid(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Images float [B, 3, H, W] to pyramid levels and the backbone's stride-4 map."""
-        stem, *features = self.backbone(images)
-        return self.neck(features), stem
+    def pyramid(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Images float [B, 3, H, W] to pyramid levels and the backbone's maps at strides 4, 8, 16, 32."""
+        trunk = self.backbone(images)
+        return self.neck(trunk[1:]), trunk
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Images float [B, 3, H, W] (normalised, sides multiples of 32) to raw outputs."""

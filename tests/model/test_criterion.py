@@ -332,6 +332,15 @@ def test_mask_and_track_losses_of_a_batch_are_the_mean_of_its_pictures() -> None
         torch.testing.assert_close(values.terms[name], mean)
 
 
+def test_coefficients_may_be_read_only_where_masks_are_learnt() -> None:
+    inputs = predictions([TWO])
+    assert not callable(inputs.coefficients)
+    rows = torch.cat([level.flatten(2).transpose(1, 2) for level in inputs.coefficients], 1)
+    lazy = dataclasses.replace(inputs, coefficients=lambda item, at: rows[item, at])
+    ours, expected = (criterion()(one, [TWO], jitters([TWO])) for one in (lazy, inputs))
+    assert ours.terms == expected.terms
+
+
 def test_perfect_predictions_have_almost_no_loss() -> None:
     inputs = predictions([THREE], noise=0.0)
     certain_of_classes(inputs, THREE, 20.0)

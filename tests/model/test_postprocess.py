@@ -49,7 +49,7 @@ def outputs(head: SipMaskHead, seed: int = 0) -> HeadOutputs:
 
 def setup(config: Config, seed: int = 0) -> tuple[Postprocess, HeadOutputs, Geometry]:
     torch.manual_seed(seed)
-    head = SipMaskHead(config.head, 8, CLASSES, (8, 16, 32, 64, 128), 8)
+    head = SipMaskHead(config.head, 8, CLASSES, (8, 16, 32, 64, 128), (8, 8))
     geometry = FrameTransform(config.input).geometry((128, 192))
     return Postprocess(config.postprocess, head), outputs(head, seed), geometry
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from sipvideo.config import Config, PostprocessConfig, config_from_values
 from sipvideo.model import plain
+from sipvideo.model.alignment import BoxGrid
 from sipvideo.model.assembly import assemble, to_frame
-from sipvideo.model.head import PyramidSum
+from sipvideo.model.basis import PyramidSum
 from sipvideo.model.mask_crops import part_edges
 from sipvideo.model.ops import conv_at, deformable_conv
 from sipvideo.model.postprocess import Postprocess, _classwise_nms, _fast_nms
@@ -231,6 +232,9 @@ def test_classwise_suppression_equals_the_definition(pixel: float) -> None:
             "basis_upsample": 2,
             "mask_units": 1,
         },
+        {"unit": "separable", "tower_bias": True, "box_units": 0, "centerness": False}
+        | {"basis_source": "pyramid", "basis_upsample": 2, "basis_units": 2, "mask_units": 1}
+        | {"mask_pyramid": True, "alignment": "box_grid", "grid_side": 5, "grid_hidden": 16},
     ],
 )
 def test_the_whole_chain_equals_the_plain_form(head: dict[str, object]) -> None:
@@ -281,3 +285,27 @@ def test_the_post_processing_reads_only_documented_outputs() -> None:
         outputs = segmenter.network(torch.from_numpy(image)[None])
         again = Postprocess(config.postprocess, segmenter.model.head)(outputs, geometry)
     assert len(again) == len(segmenter(picture()))
+
+
+@pytest.mark.parametrize("alignment", ["coefficients", "none"])
+def test_coefficients_in_a_row_of_cells_equal_the_maps(alignment: str) -> None:
+    head = lively(small_config(alignment=alignment, mask_units=1)).head
+    pyramid = [torch.randn(2, 32, size, size + 2) for size in (8, 4, 2)]
+    outputs = head(pyramid, [torch.zeros(2, 24, 16, 20)])
+    maps = [level.flatten(2).transpose(1, 2) for level in head.coefficient_maps(outputs)]
+    at = torch.tensor([103, 0, 79, 80, 81, 111])
+    for item in range(2):
+        found = head.coefficients_in_row(outputs, item, at)
+        torch.testing.assert_close(found, torch.cat(maps, 1)[item, at], **CLOSE)
+
+
+def test_a_grid_reads_the_basis_under_its_taps() -> None:
+    """A basis mask that is a ramp in x gives back the taps' columns."""
+    grid = BoxGrid(channels=1, bases=1, coefficients=1, side=3, hidden=4)
+    seen = []
+    grid.reduce.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    ramp = (torch.arange(40.0) + 0.5).expand(1, 30, 40) * 4
+    boxes = torch.tensor([[20.0, 30.0, 80.0, 60.0]])
+    grid(torch.zeros(1, 15, 20), 8, ramp, 4, boxes)
+    expected = 50 + torch.tensor([-1.0, 0.0, 1.0]) * 60 / 3 * 1.2
+    torch.testing.assert_close(seen[0][0, :, 1].view(3, 3), expected.expand(3, 3))

@@ -1,0 +1,33 @@
+"""The convolution units that towers and branches are made of."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvUnit(nn.Module):
+    """3x3 convolution, optional GroupNorm(32), ReLU."""
+
+    def __init__(self, channels: int, norm: bool, bias: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
+        self.norm = nn.GroupNorm(32, channels) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape."""
+        return torch.relu_(self.norm(self.conv(x)))
+
+
+class SeparableUnit(nn.Module):
+    """3x3 depthwise and 1x1 pointwise convolution with biases, LeakyReLU(0.1) after each."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.pointwise = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape."""
+        return F.leaky_relu(self.pointwise(F.leaky_relu(self.depthwise(x), 0.1)), 0.1)
