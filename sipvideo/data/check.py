@@ -169,14 +169,20 @@ class DatasetCheck:
         if self.summary.videos and list(entries) != list(range(1, len(entries) + 1)):
             self.findings.add("ids not in order", f"ids {short(list(entries))}")
         self.summary.entries = len(entries)
-        self.summary.frames = sum(len(files(entry)) for entry in entries.values())
+        self.summary.frames = sum(
+            len(files(entry, self.summary.videos)) for entry in entries.values()
+        )
         return entries
 
     def _check_video(self, entry: Json, where: str) -> list[str]:
         """Fields that a video lacks."""
         names = entry.get("file_names")
         if names is None:
-            return [] if whole(entry.get("length")) and entry["length"] > 0 else ["file_names"]
+            length = entry.get("length")
+            if not whole(length) or not 0 < length < 10**7:
+                return ["file_names"]
+            self.summary.lengths.append(length)
+            return []
         if (
             not isinstance(names, list)
             or not names
@@ -227,7 +233,7 @@ class DatasetCheck:
         category = annotation.get("category_id", "missing")
         if category is None:
             self.findings.add("unknown class", where)
-        elif category not in self._names:
+        elif not whole(category) or category not in self._names:
             self.findings.add("unknown category", f"{where}: category {category}")
         if "iscrowd" not in annotation:
             self.findings.add("no iscrowd", where)
@@ -235,7 +241,7 @@ class DatasetCheck:
         areas = self._masks.areas(annotation, entry, where)
         if areas is None:
             return
-        name = self._names.get(category) if isinstance(category, int) else None
+        name = self._names.get(category) if whole(category) else None
         if crowd or name is None:
             self.summary.crowds += 1
             return
@@ -265,7 +271,11 @@ class DatasetCheck:
 
     def _pictures(self, images: str | Path | None, split: str | None, decode: int | None) -> None:
         """Looks for all pictures and decodes some; frames in video files are left to the reader."""
-        names = [(name, entry) for entry in self._entries.values() for name in files(entry)]
+        names = [
+            (name, entry)
+            for entry in self._entries.values()
+            for name in files(entry, self.summary.videos)
+        ]
         if not names:
             return
         try:

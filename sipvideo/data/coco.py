@@ -14,6 +14,7 @@ from sipvideo.data.instances import (
     Labels,
     SampleCache,
     make_sample,
+    whole_number,
 )
 from sipvideo.data.pictures import find_pictures
 from sipvideo.data.sample import Sample
@@ -63,7 +64,7 @@ class CocoPictures:
         self._cache = SampleCache(cache_bytes)
         try:
             self._read(file, split, classes)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
             raise DatasetError(f"{self.path}: not a COCO instance file: {what}") from error
         example = self._pictures[0].file_name if self._pictures else ""
@@ -87,7 +88,7 @@ class CocoPictures:
             if label is not None:
                 instances[annotation["image_id"]].append(
                     Instance(
-                        int(annotation["id"]),
+                        whole_number(annotation["id"]),
                         label,
                         bool(annotation.get("iscrowd", 0)),
                         annotation["segmentation"],
@@ -96,9 +97,9 @@ class CocoPictures:
         self._pictures = [
             _Picture(
                 str(entry["file_name"]),
-                (int(entry["height"]), int(entry["width"])),
+                (whole_number(entry["height"]), whole_number(entry["width"])),
                 labels.labelled(entry),
-                instances[int(entry["id"])],
+                instances[whole_number(entry["id"])],
             )
             for entry in file.entries(split)
         ]

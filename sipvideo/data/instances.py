@@ -88,7 +88,7 @@ class Labels:
     """
 
     def __init__(self, categories: Sequence[Mapping[str, Any]], classes: Sequence[str] | None):
-        names = {int(c["id"]): str(c["name"]) for c in categories}
+        names = {whole_number(c["id"]): str(c["name"]) for c in categories}
         self.names = tuple(classes) if classes is not None else tuple(names.values())
         self._label_of = {name: label for label, name in enumerate(self.names)}
         self._label_of_id = {key: self._label_of.get(name) for key, name in names.items()}
@@ -114,6 +114,18 @@ class Labels:
         if names is None:
             return None
         return frozenset(self._label_of[n] for n in names if n in self._label_of)
+
+
+def whole_number(value: Any, below: int = 2**62) -> int:
+    """An id or a size as int.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is none, or ``below`` or more.
+    """
+    number = int(value)
+    if abs(number) >= below:
+        raise ValueError(f"expected a number below {below:.0e}, got {value}")
+    return number
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class MaskCheck:
             if "area" not in annotation:
                 self._findings.add("no area", where)
             return self._check_mask(annotation, entry, where)
-        masks, count = annotation.get("segmentations"), len(files(entry))
+        masks, count = annotation.get("segmentations"), len(files(entry, self._videos))
         if not isinstance(masks, list):
             self._findings.add("annotation malformed", f"{where}: segmentations")
             return None
@@ -104,17 +104,17 @@ class MaskCheck:
             self._findings.add("box differs", f"{where}: {short(box)}, mask {short(tight)}")
 
 
-def files(entry: Json) -> list[str]:
+def files(entry: Json, videos: bool) -> list[str]:
     """The names of a picture or of a video's frames."""
-    if "file_name" in entry and "file_names" not in entry and "length" not in entry:
-        return [str(entry["file_name"])]
     names = entry.get("file_names")
+    if not videos:
+        return [str(entry["file_name"])]
     return [str(n) for n in (range(entry["length"]) if names is None else names)]
 
 
 def whole(value: Any) -> TypeGuard[int]:
     """Whether it is a whole number."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**62
 
 
 def short(value: Any) -> str:

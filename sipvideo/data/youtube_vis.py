@@ -17,6 +17,7 @@ from sipvideo.data.instances import (
     SampleCache,
     make_sample,
     to_rle,
+    whole_number,
 )
 from sipvideo.data.pictures import VIDEO_SUFFIXES, Picture, PictureFiles, VideoFiles, find_pictures
 from sipvideo.data.sample import Sample
@@ -128,7 +129,7 @@ class YouTubeVis:
             self._files = _find(self.path, images, split, entries)
             self.videos = tuple(self._video(entry, labels) for entry in entries)
             self._add_tracks(file.content.get("annotations") or [], labels, file.entries(None))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
             raise DatasetError(f"{self.path}: not a YouTube-VIS file: {what}") from error
         self._frames = [(v, k) for v, video in enumerate(self.videos) for k in range(video.length)]
@@ -138,20 +139,28 @@ class YouTubeVis:
         self._check_files()
 
     def _video(self, entry: dict[str, Any], labels: Labels) -> Video:
-        size = int(entry["height"]), int(entry["width"])
+        size = whole_number(entry["height"]), whole_number(entry["width"])
         names = entry.get("file_names")
-        names = [str(k) for k in range(int(entry["length"]))] if names is None else names
+        names = (
+            [str(k) for k in range(whole_number(entry["length"], 10**7))]
+            if names is None
+            else names
+        )
         names = [str(name) for name in names]
         movie = None
         if names and names[0] not in self._files:
             movie = _movie(self._files.where, entry, names[0])
         fps = float(entry.get("fps") or FPS)
-        return Video(int(entry["id"]), size, tuple(names), fps, labels.labelled(entry), [], movie)
+        if not 0 < fps < float("inf"):
+            raise ValueError(f"video {entry['id']}: expected fps above 0, got {entry['fps']}")
+        return Video(
+            whole_number(entry["id"]), size, tuple(names), fps, labels.labelled(entry), [], movie
+        )
 
     def _add_tracks(
         self, annotations: list[dict[str, Any]], labels: Labels, entries: list[dict[str, Any]]
     ) -> None:
-        known = {int(entry["id"]) for entry in entries}
+        known = {whole_number(entry["id"]) for entry in entries}
         video_of = {video.id: video for video in self.videos}
         for annotation in annotations:
             where = f"{self.path}: annotation {annotation.get('id')}"
@@ -168,7 +177,7 @@ class YouTubeVis:
                 )
             crowd = bool(annotation.get("iscrowd", 0))
             kept = [_slim(mask, video.size) for mask in masks]
-            number, occlusion = int(annotation["id"]), annotation.get("occlusion")
+            number, occlusion = whole_number(annotation["id"]), annotation.get("occlusion")
             video.tracks.append(Track(number, label, crowd, kept, occlusion))
 
     def _check_files(self) -> None:

@@ -6,12 +6,15 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from sipvideo.data import open_dataset
 from sipvideo.data.check import DatasetCheck
 from sipvideo.data.findings import RULES, Findings
 from sipvideo.errors import DatasetError
@@ -163,6 +166,7 @@ def test_frames_of_video_files_are_checked_by_opening_them(tmp_path: Path) -> No
     check = DatasetCheck(path, tmp_path)
     assert check.usable
     assert keys(check) == {"no annotations"}
+    assert check.summary.lengths == [3]
     video["height"] = 95
     check = DatasetCheck(write_json(tmp_path, values), tmp_path)
     assert not check.usable
@@ -223,3 +227,83 @@ def test_findings_count_all_keep_few_and_put_errors_first() -> None:
 
 def examples_of(findings: Findings) -> list[tuple[int, list[str]]]:
     return [(finding.count, finding.examples) for _, finding in findings]
+
+
+WEIRD: tuple[Any, ...] = (
+    None,
+    -1,
+    0,
+    1e999,
+    3.5,
+    True,
+    "",
+    "x",
+    [],
+    [[]],
+    {},
+    [None],
+    {"a": 1},
+    10**30,
+)
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value inside a JSON value."""
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value)
+    found = []
+    for key, inner in items:
+        found.append((*path, key))
+        if isinstance(inner, (dict, list)):
+            found += spots(inner, (*path, key))
+    return found
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), still=st.booleans())
+def test_whatever_stands_in_a_file_nothing_but_dataset_errors_comes_out(
+    folder: Path, data: st.DataObject, still: bool
+) -> None:
+    values = content((2,))
+    if still:
+        values = {
+            "images": values["videos"],
+            "annotations": values["annotations"],
+            "categories": values["categories"],
+        }
+        values["images"][0].update(file_name="clip0/00000.png")
+        for one in values["annotations"]:
+            one.update(
+                image_id=5, segmentation=one["segmentations"][1], bbox=one["bboxes"][1], area=9
+            )
+    for _ in range(data.draw(st.integers(1, 2))):
+        *path, last = data.draw(st.sampled_from(spots(values)))
+        owner: Any = values
+        for key in path:
+            owner = owner[key]
+        owner[last] = data.draw(st.sampled_from(WEIRD))
+    path = write_json(folder, values)
+    check, refused = outcome(lambda: DatasetCheck(path))
+    assert "\n" not in refused
+    _, refused = outcome(lambda: read_all(path))
+    assert "\n" not in refused
+    # What is refused was found.
+    assert not refused or check is None or not check.usable, refused
+
+
+T = TypeVar("T")
+
+
+def outcome(action: Callable[[], T]) -> tuple[T | None, str]:
+    """What an action gives, or the message of its DatasetError."""
+    try:
+        return action(), ""
+    except DatasetError as error:
+        return None, str(error)
+
+
+def read_all(path: Path) -> None:
+    source = open_dataset(path, cache_bytes=0)
+    for k in range(len(source)):
+        source[k]
