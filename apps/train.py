@@ -6,6 +6,7 @@ A run that was stopped goes on where it was: the same command again.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from sipvideo.training.distributed import Objective, Ranks
 
 DEFAULT = "finetune"
+
+if "WORLD_SIZE" in os.environ:
+    # Hints on speed that every process would print once. Must be set before PyTorch loads.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -75,8 +75,8 @@ def _columns(path: Path) -> dict[str, Series]:
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over a window of a fortieth of the run, narrower at both ends."""
-    half = max(1, len(values) // 80)
+    """Mean over a window of a tenth of the run, narrower at both ends."""
+    half = max(1, len(values) // 20)
     total = np.concatenate(([0.0], values.cumsum()))
     places = np.arange(len(values))
     reach = np.minimum(np.minimum(places, len(values) - 1 - places), half)

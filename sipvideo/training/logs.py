@@ -63,9 +63,11 @@ class Logs:
         self._board = _board(folder / "tensorboard", step, report)
 
     def training(self, step: int, values: dict[str, float]) -> None:
-        """Figures of a step."""
+        """Figures of a step; the board gets every tenth after the first ten."""
         self._training.write(step, values)
-        self._to_board("train", step, values)
+        # A figure on the board costs as much as a small layer.
+        if step <= 10 or step % 10 == 0:
+            self._to_board("train", step, values)
 
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Figures of a validation."""
