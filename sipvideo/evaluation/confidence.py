@@ -82,14 +82,15 @@ class VideoMatches:
     recall_points: Floats
 
     @classmethod
-    def of(cls, evaluation: YTVOSeval, limit: int | None = None) -> VideoMatches:
-        """From an evaluation, for all areas and the best ``limit`` tracks of each video and category."""
+    def of(cls, evaluation: YTVOSeval) -> VideoMatches:
+        """From an evaluation, for all areas and the largest number of tracks of each video and category."""
         p = evaluation.params
         count = len(p.areaRng) * len(p.occRng) * len(p.vidIds)
-        limit = p.maxDets[-1] if limit is None else limit
         classes = [
-            _class_matches(evaluation.evalVids[begin : begin + len(p.vidIds)], limit, p.iouThrs)
-            for begin in range(0, len(evaluation.evalVids), count)
+            _class_matches(
+                evaluation.evalVids[begin : begin + len(p.vidIds)], p.maxDets[-1], p.iouThrs
+            )
+            for begin in range(0, len(evaluation.evalVids), max(1, count))
         ]
         return cls(
             tuple(p.vidIds), np.asarray(p.iouThrs), tuple(classes), np.asarray(p.recThrs, float)

@@ -87,12 +87,12 @@ class Mistakes:
 
 @dataclass(frozen=True)
 class _Prediction:
-    """A prediction that counts: right, or with its kind of mistake and the object that it should have been."""
+    """A prediction that counts: right, or with its kind of mistake; the object that it found or should have found."""
 
     score: float
     category: Any
     kind: Kind | None
-    target: tuple[Any, int] | None
+    targets: tuple[tuple[Any, int], ...]
 
 
 def find_mistakes(truth: YTVOS, found: YTVOS, params: Params) -> Mistakes:
@@ -124,9 +124,9 @@ def find_mistakes(truth: YTVOS, found: YTVOS, params: Params) -> Mistakes:
         empty += int((~scene.cells.predictions.present.any(1)).sum())
         on_crowds += scene.on_crowds
     with_truth = set(objects.values())
-    hit = {p.target for p in predictions if p.kind is None}
-    near = {p.target for p in predictions if p.kind not in (None, "duplicate", "background")}
-    missed = {key for key in objects if key not in hit and key not in near}
+    hit = {key for p in predictions if p.kind is None for key in p.targets}
+    near = {key for p in predictions for key in p.targets}
+    missed = objects.keys() - near
     classes: dict[Any, Counter[Kind]] = defaultdict(Counter)
     for p in predictions:
         if p.kind is not None:
@@ -158,9 +158,11 @@ def _mended(
     for p in sorted(predictions, key=lambda p: -p.score):
         if p.kind != kind:
             result.append(p)
-        elif p.target is not None and p.target not in taken:
-            taken.add(p.target)
-            result.append(replace(p, kind=None, category=objects[p.target]))
+            continue
+        free = next((key for key in p.targets if key not in taken), None)
+        if free is not None:
+            taken.add(free)
+            result.append(replace(p, kind=None, category=objects[free]))
     return result
 
 
@@ -203,14 +205,15 @@ class _Scene:
             places = np.flatnonzero(same)
             for row, hit in zip(rows, matched.tolist(), strict=True):
                 kind: Kind | None = None
-                target: int | None = int(places[hit]) if hit >= 0 else None
-                if target is None:
-                    kind, target = evidence.kind(row, same & ~crowd, ~same & ~crowd)
-                elif crowd[target]:
+                if hit < 0:
+                    kind, targets = evidence.kind(row, same & ~crowd, ~same & ~crowd)
+                elif crowd[places[hit]]:
                     self.on_crowds += 1
                     continue
-                key = None if target is None else (self.video, target)
-                self.result.append(_Prediction(float(found[row]["score"]), category, kind, key))
+                else:
+                    targets = [int(places[hit])]
+                keys = tuple((self.video, n) for n in targets)
+                self.result.append(_Prediction(float(found[row]["score"]), category, kind, keys))
 
     def _matched(self, iou: NDArray[np.float64], crowd: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The object that each prediction matches, -1 for none."""
@@ -248,17 +251,16 @@ class _Evidence:
 
     def kind(
         self, row: int, same: NDArray[np.bool_], other: NDArray[np.bool_]
-    ) -> tuple[Kind, int | None]:
-        """The mistake of an unmatched prediction, and the object that it should have been.
+    ) -> tuple[Kind, list[int]]:
+        """The mistake of an unmatched prediction, and the objects that it should have been, likeliest first.
 
         Args:
             row: the prediction.
             same: bool [G], objects of its class.
             other: bool [G], objects of other classes.
         """
-        iou = self.iou[row]
-        best, value = _best(iou, same)
-        wrong, wrong_value = _best(iou, other)
+        best, value = _best(self.iou[row], same)
+        wrong, wrong_value = _best(self.iou[row], other)
         lasting, lasting_value = _best(self.lasting[row], same)
         followed = self.followed[row] * same
         if value >= FOUND:
@@ -266,18 +268,20 @@ class _Evidence:
         if wrong_value >= FOUND:
             return "class", wrong
         if (followed >= NEAR).sum() > 1:
-            return "identity_switch", int(np.argmax(followed))
+            order = np.argsort(-followed, kind="stable")
+            return "identity_switch", order[followed[order] >= NEAR].tolist()
         if lasting_value >= FOUND:
             return "fragmentation", lasting
         if value >= NEAR:
             return "localisation", best
         if wrong_value >= NEAR:
-            return "class_and_localisation", None
-        return "background", None
+            return "class_and_localisation", []
+        return "background", []
 
 
-def _best(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> tuple[int | None, float]:
+def _best(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> tuple[list[int], float]:
+    """The place of the largest chosen value, and that value."""
     if not chosen.any():
-        return None, 0.0
+        return [], 0.0
     best = int(np.argmax(np.where(chosen, values, -1.0)))
-    return best, float(values[best])
+    return [best], float(values[best])

@@ -176,10 +176,11 @@ def compare(a: Report, b: Report, resamples: int = 1000) -> dict[str, Difference
 
 def _classes(evaluation: YTVOSeval) -> tuple[ClassFigures, ...]:
     truth, found = evaluation.cocoGt, evaluation.cocoDt
-    shape = evaluation.eval["precision"].shape
-    # All areas, all degrees of occlusion, most tracks.
-    precision = evaluation.eval["precision"].reshape(*shape[:3], -1, shape[-1])[:, :, :, 0, -1]
-    recall = evaluation.eval["recall"].reshape(shape[0], shape[2], -1, shape[-1])[:, :, 0, -1]
+    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+    # All areas, with OVIS all degrees of occlusion, and most tracks.
+    everything = ((0,) * (precision.ndim - 4)) + (-1,)
+    precision = precision[(slice(None), slice(None), slice(None), *everything)]
+    recall = recall[(slice(None), slice(None), *everything)]
     return tuple(
         ClassFigures(
             key,

@@ -205,7 +205,7 @@ class YTVOS:
             if isinstance(segmentation["counts"], list):
                 encoded: Json = coco_mask.frPyObjects(segmentation, *segmentation["size"])
                 return encoded
-        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        except Exception as error:  # pycocotools raises that very class
             raise DatasetError(
                 f"{self.name}: annotation {ann.get('id')} (video {ann.get('video_id')}): frame {frameId}:"
                 f" malformed segmentation: {type(error).__name__}: {error}"
