@@ -10,7 +10,7 @@ from importlib import metadata
 
 COMMANDS = {
     "video": "segment and track videos and picture sequences, save the results",
-    "train": "train masks and embeddings on pictures of your own",
+    "train": "fine-tune on pictures or videos of your own, or follow a recipe",
     "data": "check annotated data, render videos with exact masks",
     "weights": "show what a weights file holds",
     "config": "list the configurations, show one in full",
