@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from sipvideo import __version__
 from sipvideo.apps import command
 from sipvideo.apps.inputs import Input, find_inputs
+from sipvideo.apps.progress import Progress
 from sipvideo.apps.results import FILES, SUMMARY, Results
 from sipvideo.errors import SinkError, SipVideoError, SourceError
 
@@ -224,7 +225,7 @@ def _process(
         with open_source(outcome.input, fps=args.fps) as source:
             names = segmenter.class_names
             results = Results(source, names, folder, args.save, stdout=args.stdout)
-            with results, Progress(source, args.quiet) as progress:
+            with results, Progress(Path(source.name).name, _length(source), args.quiet) as progress:
                 try:
                     for result in stop.until(segmenter.run(source)):
                         results.write(result)
@@ -249,45 +250,11 @@ def _process(
             outcome.save(folder)
 
 
-class Progress:
-    """Frames done, speed and time left on stderr: a bar on a terminal, else a line every few seconds."""
-
-    EVERY = 5.0
-
-    def __init__(self, source: Source, quiet: bool) -> None:
-        from tqdm import tqdm
-
-        total = source.frame_count
-        if total is None and source.duration and source.fps:
-            total = round(source.duration * source.fps)
-        self.name, self.total, self.frames = Path(source.name).name, total, 0
-        self.started = self.said = time.perf_counter()
-        self.speaks = not quiet and not sys.stderr.isatty()
-        show = not quiet and not self.speaks
-        self.bar = tqdm(desc=self.name, total=total, unit=" frames", disable=not show, leave=False)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.close()
-
-    def advance(self) -> None:
-        """One more frame is done."""
-        self.frames += 1
-        self.bar.update()
-        now = time.perf_counter()
-        if self.speaks and now - self.said >= self.EVERY:
-            self.said = now
-            print(self.line(now - self.started), file=sys.stderr, flush=True)
-
-    def line(self, seconds: float) -> str:
-        """For instance ``street.mp4: 120 of 300 frames, 24.1 per second, 8 s left``."""
-        fps = self.frames / seconds
-        if self.total is None:
-            return f"{self.name}: {self.frames} frames, {fps:.1f} per second"
-        left = max(self.total - self.frames, 0) / fps
-        return f"{self.name}: {self.frames} of {self.total} frames, {fps:.1f} per second, {left:.0f} s left"
+def _length(source: Source) -> int | None:
+    """Number of frames as far as it is known or can be reckoned."""
+    if source.frame_count is None and source.duration and source.fps:
+        return round(source.duration * source.fps)
+    return source.frame_count
 
 
 def _table(rows: Sequence[tuple[Outcome, Path | None]]) -> str:
