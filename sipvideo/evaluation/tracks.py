@@ -80,18 +80,16 @@ class MaskTracks:
         """
         lengths = np.array([len(track) for track in tracks], np.int64)
         shape = len(tracks), int(lengths.max(initial=0))
-        place, rles = [], []
-        for n, track in enumerate(tracks):
-            for t, rle in enumerate(track):
-                if rle:
-                    place.append(n * shape[1] + t)
-                    rles.append(rle)
+        place = [
+            n * shape[1] + t for n, track in enumerate(tracks) for t, rle in enumerate(track) if rle
+        ]
+        rles = [rle for track in tracks for rle in track if rle]
         at = np.array(place, np.int64)
 
         def where(k: int) -> str:
             return f"{names[place[k] // shape[1]]}: frame {place[k] % shape[1]}"
 
-        counts = [_counts(rle, k, where) for k, rle in enumerate(rles)]
+        counts = _counts(rles, where)
         sizes = np.array([rle["size"] for rle in rles], np.int64).reshape(-1, 2)
         first, skip, totals = _runs(counts, where)
         pixels = sizes.prod(1)
@@ -177,18 +175,22 @@ def mask_boxes(rles: list[Json]) -> Floats:
     return np.concatenate([np.zeros((0, 4)), *parts])
 
 
-def _counts(rle: Json, k: int, where: Callable[[int], str]) -> bytes:
-    try:
-        counts = rle["counts"]
-        if len(rle["size"]) != 2:
-            raise ValueError(f"expected size = height, width, got {rle['size']}")
-        if isinstance(counts, str):
-            counts = counts.encode("ascii")
-        if not isinstance(counts, bytes) or not counts:
-            raise ValueError("expected a compressed RLE")
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise DatasetError(f"{where(k)}: malformed mask: {what}") from error
+def _counts(rles: list[Json], where: Callable[[int], str]) -> list[bytes]:
+    """The compressed runs of each mask."""
+    counts = []
+    for k, rle in enumerate(rles):
+        try:
+            text = rle["counts"]
+            if type(text) is str:
+                text = text.encode("ascii")
+            if not isinstance(text, bytes) or not text:
+                raise ValueError("expected a compressed RLE")
+            if len(rle["size"]) != 2:
+                raise ValueError(f"expected size = height, width, got {rle['size']}")
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise DatasetError(f"{where(k)}: malformed mask: {what}") from error
+        counts.append(text)
     return counts
 
 
