@@ -65,65 +65,67 @@ class VideoCells:
             del tracks[p.maxDets[-1] :]
 
     def read(self, truth: YTVOS, found: YTVOS) -> None:
-        """Reads the masks or boxes of all tracks."""
-        self.objects, self.areas = self._read(truth, self.truth, "annotation")
-        self.predictions, found_areas = self._read(found, self.found, "track")
-        self.areas |= found_areas
+        """Reads the masks or boxes of all tracks, and decides which count in each subset."""
+        p = self.p
+        objects = [track for group in self.truth.values() for track in group]
+        predictions = [track for group in self.found.values() for track in group]
+        self.objects = read_tracks(truth, objects, p.iouType, "annotation")
+        self.predictions = read_tracks(found, predictions, p.iouType, "track")
         keys = list(dict.fromkeys((*self.truth, *self.found)))
         groups = _groups(self.found, keys), _groups(self.truth, keys)
         self.iou = track_iou(self.predictions, self.objects, groups)
-
-    def _read(
-        self, source: YTVOS, tracks: dict[Any, list[Json]], what: str
-    ) -> tuple[Tracks, dict[int, float]]:
-        flat = [track for group in tracks.values() for track in group]
-        read = read_tracks(source, flat, self.p.iouType, what)
-        areas = {}
-        for n, track in enumerate(flat):
-            if track.get("areas") is None:
-                own = read.areas[n][read.areas[n] > 0]
-                areas[id(track)] = float(own.mean()) if own.size else 0.0
-            else:
-                areas[id(track)] = average_area(track)
-        return read, areas
+        area, found_area = _areas(objects, self.objects), _areas(predictions, self.predictions)
+        hidden = np.array([occlusion(g) for g in objects])
+        self.subsets = [(a, o) for a in p.areaRng for o in p.occRng]
+        self.crowd = np.array([bool(g.get("iscrowd", 0)) for g in objects], bool)
+        self.ignore = np.array(
+            [self.crowd | _out(area, a) | _out(hidden, o) for a, o in self.subsets]
+        )
+        self.outside = np.array([_out(found_area, a) for a, _ in self.subsets])
 
     def evaluate(self, category: Any) -> tuple[Any, list[Json | None]]:
         """IoU of one category's tracks, and a record of their matches for each subset."""
-        p = self.p
         objects, predictions = self.truth.get(category, []), self.found.get(category, [])
-        subsets = [(a, o) for a in p.areaRng for o in p.occRng]
         if not objects and not predictions:
-            return [], [None] * len(subsets)
+            return [], [None] * len(self.subsets)
         rows, columns = _rows(self.found, category), _rows(self.truth, category)
-        iou = self.iou[rows, columns]
-        crowd = np.array([bool(g.get("iscrowd", 0)) for g in objects], bool)
-        area = np.array([self.areas[id(g)] for g in objects])
-        found_area = np.array([self.areas[id(d)] for d in predictions])
-        hidden = np.array([occlusion(g) for g in objects])
-        ignore = np.array([crowd | _out(area, a) | _out(hidden, o) for a, o in subsets])
-        outside = np.array([_out(found_area, a) for a, _ in subsets])
+        iou, ignore = self.iou[rows, columns], self.ignore[:, columns]
+        flags = self.crowd[columns], ignore, self.outside[:, rows]
         prediction_ids, ids = [d["id"] for d in predictions], [g["id"] for g in objects]
-        thresholds = np.asarray(p.iouThrs, float)
-        matches = match(iou, thresholds, prediction_ids, ids, (crowd, ignore, outside))
+        thresholds = np.asarray(self.p.iouThrs, float)
+        matches = match(iou, thresholds, prediction_ids, ids, flags)
+        scores = [d["score"] for d in predictions]
         records: list[Json | None] = []
-        for s, (area_range, _) in enumerate(subsets):
+        for s, (area_range, _) in enumerate(self.subsets):
             order = np.argsort(ignore[s], kind="stable")
             records.append(
                 {
                     "video_id": self.video,
                     "category_id": category,
                     "aRng": area_range,
-                    "maxDet": p.maxDets[-1],
+                    "maxDet": self.p.maxDets[-1],
                     "dtIds": prediction_ids,
                     "gtIds": [ids[k] for k in order.tolist()],
                     "dtMatches": matches.predictions[s],
                     "gtMatches": matches.objects[s][:, order],
-                    "dtScores": [d["score"] for d in predictions],
+                    "dtScores": scores,
                     "gtIgnore": ignore[s][order].astype(np.int64),
                     "dtIgnore": matches.ignored[s],
                 }
             )
         return iou, records
+
+
+def _areas(tracks: list[Json], read: Tracks) -> NDArray[np.float64]:
+    """Mean area of each track: that of its file, or its own where the file has none."""
+    own = read.areas.sum(1) / np.maximum(1, (read.areas > 0).sum(1))
+    given = [track.get("areas") is not None for track in tracks]
+    return np.array(
+        [
+            average_area(t) if has else own[n]
+            for n, (t, has) in enumerate(zip(tracks, given, strict=True))
+        ]
+    )
 
 
 def read_tracks(source: YTVOS, tracks: list[Json], kind: str, what: str) -> Tracks:

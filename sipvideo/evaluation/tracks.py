@@ -93,9 +93,9 @@ class MaskTracks:
         sizes = np.array([rle["size"] for rle in rles], np.int64).reshape(-1, 2)
         first, skip, totals = _runs(counts, where)
         pixels = sizes.prod(1)
-        for k in np.flatnonzero((totals != pixels) | (pixels >= LARGEST) | (pixels <= 0))[
-            :1
-        ].tolist():
+        wrong = (totals != pixels) | (pixels >= LARGEST) | (pixels <= 0)
+        if wrong.any():
+            k = int(np.argmax(wrong))
             raise DatasetError(
                 f"{where(k)}: damaged mask: its runs cover {totals[k]} pixels,"
                 f" its frame of {sizes[k, 0]} x {sizes[k, 1]} has {pixels[k]}"
@@ -206,27 +206,31 @@ def _runs(texts: list[bytes], where: Callable[[int], str]) -> tuple[Ints, Ints, 
     if not texts:
         return (np.zeros(0, np.int64),) * 3
     digits = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(48)
-    stops = np.cumsum([len(text) for text in texts])
-    begins = np.concatenate(([0], stops[:-1]))
-    ends = np.flatnonzero(digits < 32)
-    longer = np.diff(ends, prepend=-1) - 1
-    if digits.max() >= 64 or longer.max(initial=0) > 5 or (digits[stops - 1] >= 32).any():
+    lengths = np.array([len(text) for text in texts])
+    stops = np.cumsum(lengths)
+    begins = stops - lengths
+    last = digits < 32
+    low = np.flatnonzero(~last)
+    # The run that each lower digit belongs to, and its place in it: most runs have one digit, their last.
+    run = low - np.arange(len(low))
+    highest = np.append(run[1:] != run[:-1], [True][: len(run)])
+    count = np.diff(np.flatnonzero(highest), prepend=-1)
+    place = np.arange(len(low)) - np.repeat(np.cumsum(count) - count, count)
+    if digits.max() >= 64 or place.max(initial=0) > 4 or not last[stops - 1].all():
         k = next(k for k, text in enumerate(texts) if DAMAGE.search(text))
         raise DatasetError(f"{where(k)}: malformed mask: its counts are no compressed RLE")
-    values: NDArray[np.int32] = SIGNED[digits[ends]] << (5 * longer).astype(np.int32)
-    for k in range(1, int(longer.max()) + 1):
-        of = np.flatnonzero(longer >= k)
-        low = digits[ends[of] - k].astype(np.int32) & 31
-        values[of] += low << (5 * (longer[of] - k)).astype(np.int32)
-    offsets = np.searchsorted(ends, begins)
-    after = np.append(offsets[1:], len(ends))
+    values = SIGNED.take(digits.take(np.flatnonzero(last)))
+    values[run[highest]] <<= (5 * (place[highest] + 1)).astype(np.int32)
+    np.add.at(values, run, (digits[low].astype(np.int32) & 31) << (5 * place).astype(np.int32))
+    offsets = begins - np.searchsorted(low, begins)
+    number = np.diff(offsets, append=len(values))
     first = values[offsets]
     # A difference counts in its own run and in every second one after it; the first run stands alone.
-    behind = np.repeat(after, after - offsets) - np.arange(len(ends))
-    values *= ((behind + 1) >> 1).astype(np.int32)
+    times = (np.arange(number.max(), 0, -1, dtype=np.int32) + 1) >> 1
+    values *= np.concatenate([times[len(times) - n :] for n in number.tolist()])
     values[offsets] = first
-    totals = np.add.reduceat(values, offsets, dtype=np.int64)
-    return first.astype(np.int64), ends[offsets] - begins + 1, totals
+    digits_of_first = np.searchsorted(run, offsets, "right") - np.searchsorted(run, offsets) + 1
+    return first.astype(np.int64), digits_of_first, np.add.reduceat(values, offsets)
 
 
 def _six_digits(values: Ints) -> list[bytes]:

@@ -221,7 +221,9 @@ class YTVOS:
 def average_area(annotation: Json) -> float:
     """Mean of a track's areas in pixels, frames without area left out; 0 when there is none."""
     areas = [a for a in annotation["areas"] if a]
-    return float(np.array(areas).mean()) if areas else 0.0
+    total = sum(areas)
+    # Whole numbers add up exactly; others as published, since the order of summing may show in the last bit.
+    return total / len(areas) if type(total) is int and areas else float(np.mean(areas or [0.0]))
 
 
 def _areas_and_boxes(segmentations: list[Any], boxes: Iterable[Any]) -> tuple[list[Any], list[Any]]:

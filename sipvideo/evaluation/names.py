@@ -1,0 +1,45 @@
+"""Names of the figures for people."""
+
+from __future__ import annotations
+
+TITLES = {
+    "ap": "AP (IoU 0.50:0.95)",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_small": "AP small",
+    "ap_medium": "AP medium",
+    "ap_large": "AP large",
+    "ap_occlusion_light": "AP lightly occluded",
+    "ap_occlusion_medium": "AP moderately occluded",
+    "ap_occlusion_heavy": "AP heavily occluded",
+    "ar_1": "AR@1",
+    "ar_10": "AR@10",
+    "ar_100": "AR@100",
+    "ar_small": "AR small",
+    "ar_medium": "AR medium",
+    "ar_large": "AR large",
+    "ar_occlusion_light": "AR lightly occluded",
+    "ar_occlusion_medium": "AR moderately occluded",
+    "ar_occlusion_heavy": "AR heavily occluded",
+}
+"""Of :class:`~sipvideo.evaluation.report.Report` and :class:`~sipvideo.evaluation.pictures.PictureScores`."""
+
+TRACKING_TITLES = {
+    "hota": "HOTA",
+    "det_a": "DetA",
+    "ass_a": "AssA",
+    "loc_a": "LocA",
+    "idf1": "IDF1",
+    "mota": "MOTA (MOTSA)",
+    "smota": "sMOTA (sMOTSA)",
+    "id_switches": "identity switches",
+    "fragmentations": "fragmentations",
+}
+"""Of :class:`~sipvideo.evaluation.tracking.TrackingScores`."""
+
+
+def number(value: float) -> str:
+    """A figure with three decimals, a count as it is; ``-`` where nothing is annotated (-1)."""
+    if isinstance(value, int):
+        return str(value)
+    return "-" if value == -1 else f"{value:.3f}"
