@@ -60,9 +60,9 @@ class VideoCells:
         self.p, self.video = p, video
         self.truth, self.found = _by_category(truth, p), _by_category(found, p)
         for tracks in self.found.values():
-            # Ties keep the file's order.
-            tracks.sort(key=lambda track: -track["score"])
-            del tracks[p.maxDets[-1] :]
+            # Ties keep the file's order; a score that is no number comes last.
+            order = np.argsort([-track["score"] for track in tracks], kind="stable")
+            tracks[:] = [tracks[k] for k in order[: p.maxDets[-1]].tolist()]
 
     def read(self, truth: YTVOS, found: YTVOS) -> None:
         """Reads the masks or boxes of all tracks, and decides which count in each subset."""
@@ -75,7 +75,8 @@ class VideoCells:
         groups = _groups(self.found, keys), _groups(self.truth, keys)
         self.iou = track_iou(self.predictions, self.objects, groups)
         area, found_area = _areas(objects, self.objects), _areas(predictions, self.predictions)
-        hidden = np.array([occlusion(g) for g in objects])
+        divided = len(p.occRng) > 1
+        hidden = np.array([occlusion(g) if divided else 0.0 for g in objects])
         self.subsets = [(a, o) for a in p.areaRng for o in p.occRng]
         self.crowd = np.array([bool(g.get("iscrowd", 0)) for g in objects], bool)
         self.ignore = np.array(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from sipvideo.errors import DatasetError
@@ -19,7 +20,7 @@ def check_strictly(truth: YTVOS, found: YTVOS, kind: str) -> None:
 
     Raises:
         DatasetError: an annotation id that is 0 or not unique, a track of an unknown video or category, a list that
-            does not have one entry per frame, or a mask of another size than its video.
+            does not have one entry per frame, a mask of another size than its video, or a score that is no number.
     """
     seen = set()
     for annotation in truth.dataset.get("annotations") or []:
@@ -34,6 +35,8 @@ def check_strictly(truth: YTVOS, found: YTVOS, kind: str) -> None:
     for source, what in ((truth, "annotation"), (found, "track")):
         for track in source.dataset.get("annotations") or []:
             where = f"{source.name}: {what} {track['id']} (video {track['video_id']})"
+            if what == "track" and not math.isfinite(track["score"]):
+                raise DatasetError(f"{where}: the score {track['score']} is not a finite number")
             _check_track(truth, track, where, "segmentations" if kind == "segm" else "bboxes")
 
 

@@ -173,8 +173,6 @@ class YTVOS:
         score = result["score"]
         if isinstance(score, str) or not isinstance(score, int | float | np.number):
             raise DatasetError(f"{where}: expected a number as score, got {score!r}")
-        if not np.isfinite(score):
-            raise DatasetError(f"{where}: the score {score} is not a finite number")
         track: Json = {**result, "id": number, "iscrowd": 0}
         key = "segmentations" if "segmentations" in result else "bboxes"
         if not isinstance(result.get(key), list):

@@ -68,7 +68,6 @@ def test_results_get_numbers_areas_and_boxes(tmp_path: Path) -> None:
     [
         ({"video_id": 8}, "track 2: there is no video 8"),
         ({"score": None}, r"track 2 \(video 7\): expected a number as score, got None"),
-        ({"score": float("nan")}, r"track 2 \(video 7\): the score nan"),
         ({"segmentations": {}}, r"track 2 \(video 7\): expected a list of masks"),
         ({"segmentations": [[[1, 2, 3, 4, 5, 6]]]}, r"track 2 \(video 7\): expected compressed"),
         ({"segmentations": ["mask"]}, r"track 2 \(video 7\): expected compressed"),

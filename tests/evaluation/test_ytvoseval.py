@@ -120,6 +120,17 @@ def test_compat_drops_unknown_categories_and_strict_names_them() -> None:
         run(truth, results, mode="strict")
 
 
+def test_compat_ranks_a_score_that_is_no_number_last_and_strict_refuses_it() -> None:
+    truth, results = two_objects(), perfect(two_objects())
+    results[0]["score"] = float("nan")
+    evaluation = run(truth, results)
+    assert evaluation.stats[0] == pytest.approx(1)
+    assert evaluation.evalVids[0] is not None
+    assert evaluation.evalVids[0]["dtIds"] == [2, 1]
+    with pytest.raises(DatasetError, match=r"track 1 \(video 7\): the score nan"):
+        run(truth, results, mode="strict")
+
+
 def test_an_area_on_the_edge_counts_as_small_and_medium() -> None:
     truth = two_objects()
     for annotation in truth["annotations"]:
