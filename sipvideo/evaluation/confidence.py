@@ -7,7 +7,7 @@ video drawn twice counts its matches twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,18 @@ class VideoMatches:
         return cls(
             tuple(p.vidIds), np.asarray(p.iouThrs), tuple(classes), np.asarray(p.recThrs, float)
         )
+
+    def of_video(self, place: int) -> VideoMatches:
+        """The matches of one video, of the classes that it has objects of."""
+        alone = []
+        for c in self.classes:
+            if c.objects[place]:
+                own = c.video == place
+                video = np.zeros(int(own.sum()), np.int64)
+                alone.append(
+                    ClassMatches(video, c.right[:, own], c.wrong[:, own], c.objects[[place]])
+                )
+        return replace(self, videos=self.videos[place : place + 1], classes=tuple(alone))
 
     def average_precision(self, weights: Floats) -> Floats:
         """AP for each resample and threshold, float64 [B, T]; -1 where a resample has no objects.

@@ -199,7 +199,7 @@ def _videos(evaluation: YTVOSeval, matches: VideoMatches) -> tuple[VideoFigures,
     if not matches.videos:
         return ()
     precision = np.concatenate(
-        [matches.average_precision(row[None]) for row in np.eye(len(matches.videos))]
+        [matches.of_video(v).average_precision(np.ones((1, 1))) for v in range(len(matches.videos))]
     )
     return tuple(
         VideoFigures(

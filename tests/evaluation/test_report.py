@@ -112,6 +112,18 @@ def test_a_resample_scores_like_the_videos_copied(seed: int) -> None:
     assert got[0, 0] == pytest.approx(expected[1], abs=1e-12)
 
 
+def test_a_video_alone_scores_as_if_it_were_the_dataset() -> None:
+    truth, results = random_set(9, damage=False, tracks=6)
+    for video in score(truth, results, resamples=0).videos:
+        alone = {
+            **truth,
+            "videos": [v for v in truth["videos"] if v["id"] == video.video_id],
+            "annotations": [a for a in truth["annotations"] if a["video_id"] == video.video_id],
+        }
+        stats = run(alone, [r for r in results if r["video_id"] == video.video_id]).stats
+        assert (video.ap, video.ap50) == pytest.approx(tuple(stats[:2]))
+
+
 def test_intervals_hold_the_figure_and_repeat_with_their_seed() -> None:
     truth, results = random_set(4, damage=False, videos=12, tracks=6)
     evaluation = run(truth, results)
