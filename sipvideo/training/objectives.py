@@ -26,6 +26,7 @@ class Places:
         objects: int64 [P], rows of the picture's objects.
         level, row, column: int64 [P], the cells.
         boxes: float [P, 4], the boxes predicted there, input pixels.
+        weights: float [P], class score times overlap with the object's box.
     """
 
     objects: Tensor
@@ -33,6 +34,7 @@ class Places:
     row: Tensor
     column: Tensor
     boxes: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class MasksOnFrozenDetector:
     Attributes:
         cells: most cells per object.
         min_iou: cells whose predicted box overlaps the object's box less are not used.
+        mask_alignment: weigh masks by class score times overlap of boxes (section 3.3 of the paper); else equally.
         dice: weight of the dice loss beside binary cross-entropy.
         track: weight of the embedding loss.
         temperature: cosine similarities are divided by it.
@@ -56,6 +59,7 @@ class MasksOnFrozenDetector:
 
     cells: int = 3
     min_iou: float = 0.5
+    mask_alignment: bool = True
     dice: float = 1.0
     track: float = 0.5
     temperature: float = 0.1
@@ -72,20 +76,23 @@ class MasksOnFrozenDetector:
         """
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bfloat16):
             outputs = _single(model(batch.images))
-        losses = [self._masks(model, outputs, batch, item) for item in range(len(batch.boxes))]
-        per_mask = torch.cat(losses)
-        count = sum_over_ranks(torch.tensor(len(per_mask), device=per_mask.device))
-        terms = {"mask": per_mask.sum() / count.clamp(min=1) * ranks()}
+        views = range(len(batch.boxes))
+        losses, weights = zip(*(self._masks(model, outputs, batch, k) for k in views), strict=True)
+        weight = torch.cat(weights)
+        total = sum_over_ranks(weight.sum()).clamp(min=1e-4)
+        terms = {"mask": (torch.cat(losses) * weight).sum() / total * ranks()}
         if outputs.embedding_features:
             maps = model.head.embedding_map(outputs.embedding_features)
             terms["track"] = self.track * self._track(maps, batch)
         return terms
 
-    def _masks(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> Tensor:
-        """Loss of each mask of one view, float [P]."""
+    def _masks(
+        self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and weight of each mask of one view, float [P] both."""
         places = self.places(model, outputs, batch, item)
         if not len(places.objects):
-            return outputs.basis_masks.sum().expand(1)[:0]
+            return outputs.basis_masks.sum().expand(1)[:0], places.weights
         basis = outputs.basis_masks[item]
         stride = model.head.basis_stride
         windows = CropWindows.of(
@@ -111,7 +118,8 @@ class MasksOnFrozenDetector:
         probabilities = logits.sigmoid()
         both = windows.sums(probabilities * targets)
         each = windows.sums(probabilities.square() + targets.square())
-        return windows.sums(errors) / areas + self.dice * (1 - (2 * both + 1) / (each + 1))
+        losses = windows.sums(errors) / areas + self.dice * (1 - (2 * both + 1) / (each + 1))
+        return losses, places.weights if self.mask_alignment else torch.ones_like(places.weights)
 
     @torch.no_grad()
     def places(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> Places:
@@ -136,7 +144,8 @@ class MasksOnFrozenDetector:
         at = best.indices[objects, which]
         order = level[at].argsort(stable=True)
         objects, at = objects[order], at[order]
-        return Places(objects, level[at], row[at], column[at], boxes[at])
+        weights = rank[objects, at]
+        return Places(objects, level[at], row[at], column[at], boxes[at], weights)
 
     def _track(self, maps: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of every object against the objects of all other views and "new".
