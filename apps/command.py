@@ -115,7 +115,7 @@ class Stop:
             raise KeyboardInterrupt
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
+def add_config_flags(parser: argparse._ActionsContainer) -> None:
     """--config and --set: what determines a result."""
     parser.add_argument(
         "--config",
@@ -126,7 +126,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     add_set_flag(parser)
 
 
-def add_set_flag(parser: argparse.ArgumentParser) -> None:
+def add_set_flag(parser: argparse._ActionsContainer) -> None:
     """--set."""
     parser.add_argument(
         "--set",
@@ -139,7 +139,7 @@ def add_set_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_weights_flag(parser: argparse.ArgumentParser) -> None:
+def add_weights_flag(parser: argparse._ActionsContainer) -> None:
     """--weights."""
     parser.add_argument(
         "--weights",
@@ -148,7 +148,7 @@ def add_weights_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
+def add_model_flags(parser: argparse._ActionsContainer) -> None:
     """--weights, --config, --set and --device: what :func:`segmenter` needs."""
     add_weights_flag(parser)
     add_config_flags(parser)
@@ -166,13 +166,15 @@ def count(text: str) -> int:
     return int(text)
 
 
-def add_output_flag(parser: argparse.ArgumentParser, what: str, default: str | None = None) -> None:
+def add_output_flag(
+    parser: argparse._ActionsContainer, what: str, default: str | None = None
+) -> None:
     """-o and --output."""
     about = f"{what}; default: {default}" if default else what
     parser.add_argument("-o", "--output", default=default, metavar="DIR", help=about)
 
 
-def add_quiet_flag(parser: argparse.ArgumentParser) -> None:
+def add_quiet_flag(parser: argparse._ActionsContainer) -> None:
     """-q and --quiet."""
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
 

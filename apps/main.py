@@ -11,6 +11,7 @@ from importlib import metadata
 COMMANDS = {
     "video": "segment and track videos and picture sequences, save the results",
     "train": "fine-tune on pictures or videos of your own, or follow a recipe",
+    "eval": "score a model or its results on annotated videos or pictures",
     "data": "check annotated data, render videos with exact masks",
     "weights": "show what a weights file holds",
     "config": "list the configurations, show one in full",

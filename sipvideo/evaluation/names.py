@@ -39,7 +39,5 @@ TRACKING_TITLES = {
 
 
 def number(value: float) -> str:
-    """A figure with three decimals, a count as it is; ``-`` where nothing is annotated (-1)."""
-    if isinstance(value, int):
-        return str(value)
+    """A figure 0..1 with three decimals; ``-`` where nothing is annotated (-1)."""
     return "-" if value == -1 else f"{value:.3f}"
