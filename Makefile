@@ -4,13 +4,14 @@
 
 PYTHON ?= python3
 OPENCV ?= opencv-python
+DATA ?= ../shared/data
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest format bench clean
+.PHONY: help venv demo test check lint types pytest format model-report bench clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -40,6 +41,10 @@ pytest: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# DATA: a folder with coco/ and davis/, see apps/model_report.py.
+model-report: $(VENV)/.runtime
+	$(BIN)/python apps/model_report.py $(DATA) --output docs/model_report.json
 
 bench: $(VENV)/.runtime
 	$(BIN)/sipvideo bench
