@@ -179,12 +179,12 @@ def stamp(path: str | Path) -> str:
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Writes a file that is whole or not there.
+    """Writes a file that is whole or not there; numpy's numbers become plain ones.
 
     Raises:
         SinkError: it cannot be written.
     """
-    write_text(path, json.dumps(content, indent=indent) + "\n")
+    write_text(path, json.dumps(content, indent=indent, default=lambda value: value.item()) + "\n")
 
 
 def write_text(path: Path, content: str) -> None:

@@ -272,7 +272,8 @@ def _precision(report: Report) -> tuple[NDArray[np.float64], NDArray[np.float64]
     """Precision [T, R, K] of all areas, recall points [R], and the places of IoU 0.5 and 0.75."""
     evaluation = report.evaluation
     values: NDArray[np.float64] = evaluation.eval["precision"]
-    values = values.reshape(*values.shape[:3], -1, values.shape[-1])[:, :, :, 0, -1]
+    values = values[:, :, :, 0, ..., -1]
+    values = values[..., 0] if values.ndim > 3 else values  # OVIS: all degrees of occlusion
     thresholds = np.asarray(evaluation.params.iouThrs, float)
     places = [int(np.argmin(np.abs(thresholds - t))) for t in (0.5, 0.75)]
     return values, np.asarray(evaluation.params.recThrs, float), places

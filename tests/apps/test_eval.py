@@ -1,0 +1,560 @@
+"""``sipvideo eval`` from the command line to the files."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sipvideo.apps import eval, youtube_vis
+from sipvideo.apps.eval_parts import TrackRecorder
+from sipvideo.apps.main import main
+from sipvideo.masks import CompactMasks
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.sinks import YouTubeVISResults
+from sipvideo.structures import Detections, Frame, FrameResult
+from tests.apps.oracle import Oracle, class_names, run, synth
+
+Json = dict[str, Any]
+NO_RESAMPLES = ("--resamples", "0")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three videos whose ids are not 1, 2, 3, nor those of the categories."""
+    path = synth(tmp_path_factory.mktemp("synth"))
+    content = json.loads(path.read_text())
+    for video in content["videos"]:
+        video["id"] = 100 - 7 * video["id"]
+    for category in content["categories"]:
+        category["id"] = 3 * category["id"] + 11
+    for annotation in content["annotations"]:
+        annotation["video_id"] = 100 - 7 * annotation["video_id"]
+        annotation["category_id"] = 3 * annotation["category_id"] + 11
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def perfect(dataset: Path) -> list[Json]:
+    """Results of a model without mistakes."""
+    keys = ("video_id", "category_id", "segmentations")
+    annotations = json.loads(dataset.read_text())["annotations"]
+    return [{"score": 0.9, **{key: a[key] for key in keys}} for a in annotations]
+
+
+def saved(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [s for s in capsys.readouterr().err.splitlines() if s.startswith("sipvideo: error: ")]
+
+
+def test_a_model_without_mistakes_scores_one(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(dataset, "-o", tmp_path, "--zip") == 0
+    scores = read(tmp_path / "scores.json")
+    assert scores["figures"]["ap"] == 1.0
+    assert scores["tracking"]["combined"]["hota"] == pytest.approx(1.0)
+    assert scores["run"]["frames"] == 12
+    content = read(dataset)
+    results = read(tmp_path / "results.json")
+    assert {r["video_id"] for r in results} == {v["id"] for v in content["videos"]}
+    assert {r["category_id"] for r in results} == {a["category_id"] for a in content["annotations"]}
+    with zipfile.ZipFile(tmp_path / "results.zip") as archive:
+        assert archive.namelist() == ["results.json"]
+        assert json.loads(archive.read("results.json")) == results
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 3 * 4 * 2
+    told = capsys.readouterr().out
+    assert "AP (IoU 0.50:0.95)" in told
+    assert "tracks with score >= 0.5" in told
+    assert f"saved: {tmp_path / 'results.json'}" in told
+
+
+def test_results_are_those_of_the_sink(dataset: Path, tmp_path: Path) -> None:
+    from sipvideo.data import YouTubeVis
+
+    assert run(dataset, "-o", tmp_path, *NO_RESAMPLES) == 0
+    names = class_names(dataset)
+    data = YouTubeVis(dataset)
+    oracle = Oracle(dataset, names)
+    segmenter = VideoSegmenter(oracle, oracle, names)
+    first = data.videos[0]
+    ids = [int(key) for key in data.category_ids if key is not None]
+    with YouTubeVISResults(tmp_path / "sink.json", first.id, ids, first.length) as sink:
+        for video in data.videos:
+            if video is not first:
+                sink.start_video(video.id, video.length)
+            for result in segmenter.run(data.frames(video)):
+                sink.write(result)
+    ours, theirs = read(tmp_path / "results.json"), read(tmp_path / "sink.json")
+    assert len(ours) == len(theirs) > 0
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.pop("score") == pytest.approx(other.pop("score"), abs=1e-6)
+        assert mine == other
+
+
+def test_swapping_two_identities_costs(dataset: Path, perfect: list[Json], tmp_path: Path) -> None:
+    results = copy.deepcopy(perfect)
+    first, second = (r["segmentations"] for r in results[:2])
+    assert results[0]["video_id"] == results[1]["video_id"]
+    first[2:], second[2:] = second[2:], first[2:]
+    assert run(dataset, "--results", saved(tmp_path / "a.json", results), "-o", tmp_path) == 0
+    scores = read(tmp_path / "scores.json")
+    assert scores["figures"]["ap"] < 1.0
+    assert scores["tracking"]["combined"]["ass_a"] < 1.0
+    assert scores["run"] is None
+
+
+def test_results_without_a_folder_are_only_printed(
+    dataset: Path,
+    perfect: list[Json],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = saved(tmp_path / "a.json", perfect)
+    assert main(["eval", str(dataset), "--results", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert [line.split()[-4] for line in told.splitlines() if line.startswith("  AP50")] == [
+        "1.000"
+    ]
+    assert "saved" not in told
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_results_at_all_score_zero(dataset: Path, tmp_path: Path) -> None:
+    assert run(dataset, "--results", saved(tmp_path / "a.json", []), "-o", tmp_path) == 0
+    assert read(tmp_path / "scores.json")["figures"]["ap"] == 0.0
+
+
+def test_classes_are_found_by_name(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = read(dataset)
+    named = [c["name"] for c in content["categories"]]
+    used = {a["category_id"] for a in content["annotations"]}
+    seen = [c["name"] for c in content["categories"] if c["id"] in used]
+    # The model knows all but one of the classes in another order, and two that the dataset lacks.
+    known = ["wine glass", *reversed([name for name in named if name != seen[0]]), "sheep"]
+    assert run(dataset, "-o", tmp_path, *NO_RESAMPLES, names=known) == 0
+    notes = capsys.readouterr().err
+    lost = sum(
+        a["category_id"] == c["id"]
+        for a in content["annotations"]
+        for c in content["categories"]
+        if c["name"] == seen[0]
+    )
+    assert (
+        f"the model does not know these classes of the dataset: {seen[0]}; they have {lost} of"
+        in notes
+    )
+    assert "the dataset lacks these classes of the model: wine glass, sheep" in notes
+    scores = read(tmp_path / "scores.json")
+    by_name = {c["name"]: c["ap"] for c in scores["classes"]}
+    assert [by_name[name] for name in seen] == pytest.approx([0.0] + [1.0] * (len(seen) - 1))
+
+
+def test_underscores_and_capitals_do_not_part_classes() -> None:
+    from sipvideo.apps.eval_run import ClassMap
+
+    categories = [{"id": 4, "name": "Giant_Panda"}, {"id": 2, "name": "tennis-racket"}]
+    classes = ClassMap.of(["tennis racket", "cat", "giant panda"], categories)
+    assert classes.category_ids == (2, None, 4)
+    assert classes.unknown == ()
+    assert classes.missing == ("cat",)
+
+
+def test_results_in_classes_that_the_dataset_lacks_are_left_out(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = read(dataset)
+    lost = content["annotations"][0]["category_id"]
+    name = next(c["name"] for c in content["categories"] if c["id"] == lost)
+    smaller = tmp_path / "smaller.json"
+    left = [a for a in content["annotations"] if a["category_id"] != lost]
+    categories = [c for c in content["categories"] if c["id"] != lost]
+    saved(smaller, {**content, "annotations": left, "categories": categories})
+    args = eval.parse(
+        [str(smaller), "-o", str(tmp_path / "o"), "--images", str(dataset.parent / "images")]
+    )
+    oracle = Oracle(dataset, class_names(dataset))
+    assert eval.run(args, lambda _: VideoSegmenter(oracle, oracle, class_names(dataset))) == 0
+    gone = len(content["annotations"]) - len(left)
+    assert f"that the dataset lacks were left out: {name} {gone}" in capsys.readouterr().err
+    scores = read(tmp_path / "o" / "scores.json")
+    assert scores["figures"]["ap"] == 1.0
+    assert scores["run"]["left_out"] == {name: gone}
+
+
+def test_no_class_in_common_is_an_error(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(dataset, "-o", tmp_path / "o", names=["sheep"]) == 2
+    assert "none of its classes" in errors(capsys)[0]
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("without", ["key", "content"])
+def test_without_annotations_there_are_results_but_no_figures(
+    without: str,
+    dataset: Path,
+    perfect: list[Json],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = read(dataset)
+    content["annotations"] = []
+    if without == "key":
+        del content["annotations"]
+    path = saved(tmp_path / "test.json", content)
+    args = eval.parse(
+        [str(path), "--images", str(dataset.parent / "images"), "-o", str(tmp_path / "o"), "--zip"]
+    )
+    oracle = Oracle(dataset, class_names(dataset))
+    assert eval.run(args, lambda _: VideoSegmenter(oracle, oracle, class_names(dataset))) == 0
+    assert "nothing is annotated" in capsys.readouterr().err
+    names = {p.name for p in (tmp_path / "o").iterdir()}
+    assert names == {"parts", "run.json", "results.json", "results.zip"}
+    assert len(read(tmp_path / "o" / "results.json")) == len(perfect)
+    perfect = copy.deepcopy(perfect)
+    perfect[0]["segmentations"].pop()
+    assert run(path, "--results", saved(tmp_path / "short.json", perfect)) == 2
+    assert "expected 4 segmentations" in errors(capsys)[0]
+
+
+def _damaged(results: list[Json], what: str) -> Any:
+    results = copy.deepcopy(results)
+    second = results[1]
+    if what == "short":
+        second["segmentations"].pop()
+    elif what == "size":
+        t = next(t for t, m in enumerate(second["segmentations"]) if m)
+        second["segmentations"][t] = CompactMasks.from_dense(np.ones((1, 9, 9))).rle(0)
+    elif what == "category":
+        second["category_id"] = 1
+    elif what == "video":
+        second["video_id"] = 1
+    elif what == "score":
+        del second["score"]
+    elif what == "nan":
+        second["score"] = float("nan")
+    elif what == "object":
+        return {"results": results}
+    return results
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("short", ["track 2 (video", "expected 4 segmentations", "got 3", "frame 3"]),
+        ("size", ["track 2 (video", "frame ", "expected a mask of 72 x 128"]),
+        ("category", ["track 2 (video", "there is no category 1"]),
+        ("video", ["track 2", "there is no video 1"]),
+        ("score", ["track 2", "'score' is missing"]),
+        ("nan", ["track 2", "not a finite number"]),
+        ("object", ["expected a JSON list"]),
+    ],
+)
+def test_a_damaged_results_file_is_one_line_that_says_what_and_where(
+    what: str,
+    told: list[str],
+    dataset: Path,
+    perfect: list[Json],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = saved(tmp_path / "bad.json", _damaged(perfect, what))
+    assert run(dataset, "--results", path, "-o", tmp_path / "o") == 2
+    (line,) = errors(capsys)
+    assert all(word in line for word in ["bad.json", *told]), line
+    assert not (tmp_path / "o").exists()
+    if what in ("short", "size", "category"):
+        assert run(dataset, "--results", path, "--mode", "compat", *NO_RESAMPLES) == 0
+
+
+def test_files_that_are_cut_or_missing_are_one_line(
+    dataset: Path, perfect: list[Json], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path / "cut.json", perfect)
+    path.write_text(path.read_text()[:-100])
+    nothing = saved(
+        tmp_path / "nothing.json", {"videos": [{}], "categories": [], "annotations": []}
+    )
+    other = saved(tmp_path / "other.json", {"info": {}})
+    for arguments in ((dataset, "--results", path), (dataset, "--results", tmp_path / "no.json")):
+        assert run(*arguments) == 2
+    for broken in (tmp_path / "no.json", nothing, other, path):
+        assert main(["eval", str(broken), "-o", str(tmp_path / "o")]) == 2
+    told = errors(capsys)
+    assert len(told) == 6
+    assert "not valid JSON" in told[0]
+    assert "key 'id' is missing" in told[3]
+
+
+def test_compare_tells_which_differences_are_significant(
+    dataset: Path, perfect: list[Json], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worse = copy.deepcopy(perfect)
+    for result in worse:
+        result["segmentations"][:3] = [None] * 3
+    a, b = saved(tmp_path / "a.json", perfect), saved(tmp_path / "b.json", worse)
+    assert run(dataset, "--compare", a, b, "-o", tmp_path / "o") == 0
+    told = capsys.readouterr().out
+    content = read(tmp_path / "o" / "comparison.json")
+    assert content["b_minus_a"]["ap"]["value"] == pytest.approx(-1.0)
+    assert content["b_minus_a"]["ap"]["p_value"] < 0.05
+    assert content["a"]["figures"]["ap"] == 1.0
+    (row,) = (line for line in told.splitlines() if line.startswith("AP50"))
+    assert row.split()[1:4] == ["1.000", "0.000", "-1.000"]
+    assert row.endswith("  significant")
+    assert run(dataset, "--compare", a, a) == 0
+    assert capsys.readouterr().out.count("not significant") == 4
+
+
+def test_a_killed_run_goes_on_where_it_was(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    command = [sys.executable, "-m", "tests.apps.oracle", "0.1", str(dataset), "-o", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while len(list(out.glob("parts/video_*.json"))) < 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    done = {path: path.stat().st_mtime_ns for path in out.glob("parts/video_*.json")}
+    assert 1 <= len(done) < 3
+    assert not (out / "results.json").exists()
+    assert run(dataset, "-o", out, *NO_RESAMPLES) == 0
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert run(dataset, "-o", tmp_path / "whole", *NO_RESAMPLES) == 0
+    assert (out / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+
+
+def test_ctrl_c_says_how_to_go_on(dataset: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.apps.oracle", "0.2", str(dataset), "-o", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("parts/video_*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "1 of 3 parts are done; the same command goes on" in told
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_other_settings_in_the_same_folder_are_refused(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 0
+    part = next(tmp_path.glob("parts/*.json"))
+    made = part.stat().st_mtime_ns
+    assert run(dataset, "-o", tmp_path, "-q", "--fps", "24") == 2
+    (told,) = errors(capsys)
+    assert "holds results of fps None, not 24.0" in told
+    assert "--restart" in told
+    assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 0
+    assert part.stat().st_mtime_ns == made
+    assert run(dataset, "-o", tmp_path, "-q", "--fps", "24", "--restart", *NO_RESAMPLES) == 0
+    assert part.stat().st_mtime_ns > made
+
+
+def test_a_damaged_part_says_what_to_do(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 0
+    part = next(tmp_path.glob("parts/*.json"))
+    part.write_text(part.read_text()[:50])
+    assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 2
+    assert f"{part}: damaged" in errors(capsys)[0]
+    part.unlink()
+    assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 0
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(dataset, "-o", tmp_path / "file" / "o") == 2
+    assert "cannot be written" in errors(capsys)[0]
+
+
+def test_frames_have_the_times_that_the_file_says(dataset: Path, tmp_path: Path) -> None:
+    content = read(dataset)
+    del content["videos"][1]["seconds"]
+    content["videos"][2] = {**content["videos"][2], "seconds": None, "fps": 10}
+    path = saved(tmp_path / "times.json", content)
+    oracle = Oracle(path, class_names(path))
+    images = str(dataset.parent / "images")
+    args = eval.parse(
+        [str(path), "-o", str(tmp_path / "o"), "--images", images, "--fps", "2", *NO_RESAMPLES]
+    )
+    assert eval.run(args, lambda _: VideoSegmenter(oracle, oracle, class_names(path))) == 0
+    expected = [*content["videos"][0]["seconds"], 0, 0.5, 1, 1.5, 0, 0.1, 0.2, 0.3]
+    assert oracle.timestamps == pytest.approx(expected)
+
+
+def test_missing_pictures_cost_the_strips_alone(
+    dataset: Path, perfect: list[Json], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "alone" / "truth.json"
+    alone.parent.mkdir()
+    alone.write_bytes(dataset.read_bytes())
+    results = saved(tmp_path / "a.json", perfect)
+    assert run(alone, "--results", results, "-o", tmp_path / "o") == 0
+    assert "the report shows no pictures" in capsys.readouterr().err
+    assert "data:image" not in (tmp_path / "o" / "report.html").read_text()
+    assert run(alone, "--results", results, "-o", tmp_path / "o", "--images", tmp_path) == 2
+    assert run(alone, "--results", results, "-o", tmp_path / "p", "--no-html") == 0
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["scores.json"]
+
+
+def test_a_split_is_scored_alone(dataset: Path, tmp_path: Path) -> None:
+    content = read(dataset)
+    for video, split in zip(content["videos"], ("train", "val", "train"), strict=True):
+        video["split"] = split
+    path = saved(dataset.parent / "splits.json", content)
+    assert run(path, "-o", tmp_path, "--split", "train", *NO_RESAMPLES) == 0
+    scores = read(tmp_path / "scores.json")
+    assert scores["figures"]["ap"] == 1.0
+    assert [v["video_id"] for v in scores["videos"]] == [79, 93]
+
+
+def _coco(dataset: Path, path: Path) -> Path:
+    """Every frame of a dataset of videos as a picture of its own."""
+    content = read(dataset)
+    images: list[Json] = []
+    annotations: list[Json] = []
+    for video in content["videos"]:
+        for t, name in enumerate(video["file_names"]):
+            size = {"height": video["height"], "width": video["width"]}
+            images.append({"id": 1000 + 3 * len(images), "file_name": name, **size})
+            for a in content["annotations"]:
+                if a["video_id"] == video["id"] and a["segmentations"][t]:
+                    entry = {
+                        "segmentation": a["segmentations"][t],
+                        "bbox": a["bboxes"][t],
+                        "iscrowd": 0,
+                    }
+                    ids = {"image_id": images[-1]["id"], "category_id": a["category_id"]}
+                    annotations.append({"id": len(annotations) + 1, **ids, **entry})
+    return saved(
+        path, {"images": images, "annotations": annotations, "categories": content["categories"]}
+    )
+
+
+def test_pictures_get_the_figures_of_boxes_and_masks(
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sipvideo.apps.eval_parts.PICTURES_PER_PART", 5)
+    path = _coco(dataset, dataset.parent / "pictures.json")
+    oracle = Oracle(dataset, class_names(dataset))
+    segmenter = VideoSegmenter(oracle, oracle, class_names(dataset))
+    assert eval.run(eval.parse([str(path), "-o", str(tmp_path)]), lambda _: segmenter) == 0
+    scores = read(tmp_path / "scores.json")
+    assert (scores["segm"]["ap"], scores["bbox"]["ap"]) == pytest.approx((1.0, 1.0))
+    assert len(list((tmp_path / "parts").iterdir())) == 3
+    assert capsys.readouterr().out.splitlines()[0].split() == ["masks", "boxes"]
+    assert "Mask AP" in (tmp_path / "report.html").read_text()
+    results = read(tmp_path / "results.json")
+    results[3]["image_id"] = 5
+    assert run(path, "--results", saved(tmp_path / "bad.json", results), names=["disc"]) == 2
+    assert "result 4: there is no picture 5" in errors(capsys)[0]
+    assert run(path, "--compare", tmp_path / "a", tmp_path / "b", names=["disc"]) == 2
+
+
+def _result(frame: int, label: int, score: float) -> FrameResult:
+    image = np.zeros((8, 8, 3), np.uint8)
+    detections = Detections(
+        np.array([[1, 1, 5, 5]], np.float32),
+        np.array([score], np.float32),
+        np.array([label], np.int64),
+        CompactMasks.from_dense(np.ones((1, 8, 8), bool)),
+        np.zeros((1, 0), np.float32),
+    )
+    return FrameResult(Frame(image, frame, 0.0), detections, np.array([7], np.int64), 0.0)
+
+
+def test_a_track_has_the_mean_score_and_its_most_frequent_class() -> None:
+    tracks = TrackRecorder(6)
+    for frame, (label, score) in enumerate([(3, 0.5), (1, 0.25), (1, 0.75), (3, 0.5)]):
+        tracks.add(_result(frame, label, score))
+    ((label, entry),) = tracks.results(12)
+    assert (label, entry["score"], entry["video_id"]) == (1, 0.5, 12)
+    assert [mask is None for mask in entry["segmentations"]] == [False] * 4 + [True] * 2
+
+
+def test_several_classes_of_a_track_share_its_score() -> None:
+    tracks = TrackRecorder(4)
+    for frame, (label, score) in enumerate([(3, 0.5), (1, 0.25), (3, 0.75), (2, 0.5)]):
+        tracks.add(_result(frame, label, score))
+    found = list(tracks.results(12, classes_per_track=9))
+    assert [(label, entry["score"]) for label, entry in found] == [
+        (3, 0.3125),
+        (2, 0.125),
+        (1, 0.0625),
+    ]
+    assert sum(entry["score"] for _, entry in found) == 0.5
+    assert [label for label, _ in tracks.results(12, classes_per_track=2)] == [3, 2]
+
+
+def test_a_video_without_objects_has_no_tracks() -> None:
+    tracks = TrackRecorder(2)
+    image = np.zeros((8, 8, 3), np.uint8)
+    nothing = Detections.empty((8, 8))
+    tracks.add(FrameResult(Frame(image, 0, 0.0), nothing, nothing.labels, 0.0))
+    assert list(tracks.results(1)) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--results", "a.json", "--compare", "a.json", "b.json"],
+        ["--results", "a.json", "--weights", "b.pth"],
+        ["--results", "a.json", "--zip"],
+        ["--resamples", "-1"],
+        ["--classes-per-track", "0"],
+        ["--mode", "loose"],
+    ],
+)
+def test_wrong_usage_ends_before_anything_is_read(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        eval.parse(["no.json", *arguments])
+    assert stopped.value.code == 2
+
+
+def test_youtube_vis_is_the_same_command() -> None:
+    assert youtube_vis.main is eval.main
+
+
+def test_the_default_model_runs_and_is_scored(tmp_path: Path) -> None:
+    path = synth(tmp_path / "set", "--classes", "coco", "--videos", "1")
+    assert (
+        main(["eval", str(path), "-o", str(tmp_path / "o"), "-q", "--classes-per-track", "2"]) == 0
+    )
+    scores = read(tmp_path / "o" / "scores.json")
+    assert 0 <= scores["figures"]["ap"] <= 1
+    assert scores["run"]["frames"] == 4
+    assert main(["eval", str(path), "--results", str(tmp_path / "o" / "results.json"), "-q"]) == 0
