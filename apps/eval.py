@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from sipvideo import __version__
 from sipvideo.apps import command
 from sipvideo.apps.eval_parts import Dataset, Json
-from sipvideo.apps.eval_run import RESULTS, ClassMap, SavedParts, run_parts, stamp
-from sipvideo.apps.eval_score import PAGE, ZIP, compare, score
+from sipvideo.apps.eval_run import PAGE, RESULTS, ZIP, ClassMap, SavedParts, run_parts, stamp
 from sipvideo.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -140,7 +139,11 @@ def _add_score_flags(parser: argparse.ArgumentParser) -> None:
         help=f"write {PAGE} into DIR; default: yes",
     )
     group.add_argument(
-        "--worst", type=_whole, default=6, metavar="N", help="videos that the report shows; default: 6"
+        "--worst",
+        type=_whole,
+        default=6,
+        metavar="N",
+        help="videos that the report shows; default: 6",
     )
 
 
@@ -167,6 +170,8 @@ def run(
         args: of :func:`parse`.
         load: makes the segmenter, if one is needed.
     """
+    from sipvideo.apps.eval_score import compare, score
+
     data = Dataset.of(args)
     if args.compare:
         return compare(data)

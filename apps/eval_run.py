@@ -21,7 +21,10 @@ from sipvideo.errors import ConfigError, DatasetError, SinkError
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
 
-RESULTS = "results.json"
+RESULTS, ZIP, SCORES = "results.json", "results.zip", "scores.json"
+PAGE, COMPARISON = "report.html", "comparison.json"
+"""What users find in the folder."""
+
 SETTINGS = "run.json"
 PARTS = "parts"
 

@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING
 from sipvideo import __version__
 from sipvideo.apps import command, eval_tables
 from sipvideo.apps.eval_parts import Dataset, Json
-from sipvideo.apps.eval_run import RESULTS, write_json, write_text, writing
+from sipvideo.apps.eval_run import (
+    COMPARISON,
+    PAGE,
+    RESULTS,
+    SCORES,
+    ZIP,
+    write_json,
+    write_text,
+    writing,
+)
 from sipvideo.errors import ConfigError, DatasetError, SipVideoError
 
 if TYPE_CHECKING:
     from sipvideo.evaluation import Report
     from sipvideo.evaluation.html import About, Strip
-
-SCORES, PAGE, COMPARISON, ZIP = "scores.json", "report.html", "comparison.json", "results.zip"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from sipvideo.apps.eval_parts import Json, video_title
 from sipvideo.draw import Picture, Style, draw
 from sipvideo.evaluation.html import Strip
-from sipvideo.evaluation.names import number
+from sipvideo.evaluation.names import counted, number
 from sipvideo.masks import from_rles
 from sipvideo.structures import Detections, Frame, FrameResult
 
@@ -42,10 +42,11 @@ def worst_videos(report: Report, data: YouTubeVis, count: int) -> list[Strip]:
     strips = []
     for figures in videos[:count]:
         video, start = places[figures.video_id]
-        caption = (
-            f"AP {number(figures.ap)}, {figures.objects} objects, {figures.predictions} predictions"
-        )
         rows = _Rows(report, video)
+        caption = f"AP {number(figures.ap)}, {counted(figures.objects, 'object')}"
+        caption += f", {counted(figures.predictions, 'prediction')}"
+        if len(rows.predictions) < figures.predictions:
+            caption += f" (the best {len(rows.predictions)} are shown)"
         frames = []
         for t in _spread(video.length):
             truth, found = rows.pictures(data[start + t].image, t)

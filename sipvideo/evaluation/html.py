@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sipvideo.evaluation import charts
 from sipvideo.evaluation.confidence import Interval
 from sipvideo.evaluation.mistakes import KINDS
-from sipvideo.evaluation.names import TITLES, TRACKING_TITLES, number
+from sipvideo.evaluation.names import TITLES, TRACKING_TITLES, counted, number
 from sipvideo.evaluation.pictures import PictureScores
 from sipvideo.evaluation.report import Report
 from sipvideo.evaluation.style import STYLE
@@ -301,7 +301,7 @@ def _class_curves(report: Report) -> str:
         if c.objects and (values[:, :, k] >= 0).all():
             lines = [("IoU 0.5", values[half, :, k]), ("IoU 0.75", values[strict, :, k])]
             plot = charts.curves(lines, points, f"Precision over recall, {c.name}")
-            told = f"<b>{escape(c.name)}</b> AP {number(c.ap)}, {c.objects} objects"
+            told = f"<b>{escape(c.name)}</b> AP {number(c.ap)}, {counted(c.objects, 'object')}"
             figures.append(f"<figure><figcaption>{told}</figcaption>{plot}</figure>")
     key = charts.legend(["IoU 0.5", "IoU 0.75"])
     return f'{key}<div class="plots">{"".join(figures)}</div>'

@@ -38,6 +38,11 @@ TRACKING_TITLES = {
 """Of :class:`~sipvideo.evaluation.tracking.TrackingScores`."""
 
 
+def counted(count: int, what: str) -> str:
+    """``1 object``, ``2 objects``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def number(value: float) -> str:
     """A figure 0..1 with three decimals; ``-`` where nothing is annotated (-1)."""
     return "-" if value == -1 else f"{value:.3f}"

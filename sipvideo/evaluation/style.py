@@ -38,6 +38,7 @@ td:has(svg) { width: 34%; min-width: 90px; }
 .bar .c0 { fill: var(--c0); } .bar .c1 { fill: var(--c1); }
 .plot { display: block; width: 100%; height: auto; }
 .plot text { fill: var(--soft); font: 10.5px system-ui, sans-serif; }
+.plots .plot text { font-size: 14px; }
 .plot .grid { stroke: var(--rule); stroke-width: 1; fill: none; }
 .plot .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .line.c0 { stroke: var(--c0); } .line.c1 { stroke: var(--c1); } .line.c2 { stroke: var(--c2); stroke-dasharray: 5 3; }
