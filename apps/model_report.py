@@ -77,6 +77,7 @@ def _on_pictures(path: Path, weights: Path) -> dict[str, float]:
     pictures = CocoPictures(path, split=SPLIT)
     for index, image_id in enumerate(ids):
         found = segmenter.segment(Frame(pictures[index].image, 0, 0.0))
+        mask_scores = found.scores if found.mask_scores is None else found.mask_scores
         for k, label in enumerate(found.labels.tolist()):
             x0, y0, x1, y1 = found.boxes[k].tolist()
             results.append(
@@ -84,11 +85,13 @@ def _on_pictures(path: Path, weights: Path) -> dict[str, float]:
                     "image_id": image_id,
                     "category_id": category[segmenter.class_names[label]],
                     "score": float(found.scores[k]),
+                    "mask_score": float(mask_scores[k]),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "segmentation": found.masks.rle(k),
                 }
             )
-    masks = evaluate_pictures(content, results, "segm", image_ids=ids)
+    of_masks = [{**one, "score": one["mask_score"]} for one in results]
+    masks = evaluate_pictures(content, of_masks, "segm", image_ids=ids)
     boxes = evaluate_pictures(content, results, "bbox", image_ids=ids)
     person = next(one for one in masks.classes if one.name == "person")
     return {

@@ -85,7 +85,8 @@ class Validation:
             "annotations": annotations,
             "categories": [{"id": k + 1, "name": n} for k, n in enumerate(self.data.classes)],
         }
-        masks = evaluate_pictures(content, results, "segm")
+        of_masks = [{**one, "score": one["mask_score"]} for one in results]
+        masks = evaluate_pictures(content, of_masks, "segm")
         boxes = evaluate_pictures(content, results, "bbox")
         return {
             "mask_ap": masks.ap,
@@ -147,11 +148,13 @@ def _annotations(sample: Sample, image_id: int, first: int) -> list[Json]:
 
 def _results(found: Detections, sample: Sample, image_id: int) -> list[Json]:
     """Detections in COCO's format; classes that are not annotated in this picture cannot be judged."""
+    mask_scores = found.scores if found.mask_scores is None else found.mask_scores
     return [
         {
             "image_id": image_id,
             "category_id": int(label) + 1,
             "score": float(found.scores[k]),
+            "mask_score": float(mask_scores[k]),
             "bbox": _box(found.boxes[k]),
             "segmentation": found.masks.rle(k),
         }

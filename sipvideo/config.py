@@ -136,6 +136,8 @@ class PostprocessConfig(Section):
     """1 for the closed-pixel overlap of the classwise published models, else 0."""
     max_detections: int = Field(default=10, ge=1)
     mask_threshold: float = Field(default=0.5, gt=0, lt=1)
+    mask_quality: bool = False
+    """Masks are scored too: by the class score times the mean probability of the mask's pixels."""
     mask_scale: Literal["frame", "min_ratio"] = "frame"
     """How masks return to the frame: by the recorded scale factors, or 2 / smallest ratio (FCOS tree)."""
 

@@ -65,7 +65,8 @@ class Detections:
         labels: int64 [N], 0..C-1.
         masks: N compact masks.
         embeddings: float32 [N, E], for association; E = 0 for models without a tracking branch.
-        mask_scores: float32 [N], re-scored quality of the masks (SipMask++); None without re-scoring.
+        mask_scores: float32 [N], what masks are ranked by: score times quality of the mask (SipMask++, or
+            ``mask_quality``); None where that is the score.
     """
 
     boxes: FloatArray

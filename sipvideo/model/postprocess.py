@@ -77,6 +77,9 @@ class Postprocess:
         if self.head.config.rescoring:
             quality = self._rescored(probabilities, kept.label, basis_size)
             mask_scores = (kept.score * quality).float().cpu().numpy()
+        elif self.config.mask_quality:
+            quality = self._certainty(probabilities).to(kept.score)
+            mask_scores = (kept.score * quality).float().cpu().numpy()
         return Detections(
             boxes=boxes.float().cpu().numpy(),
             scores=kept.score.float().cpu().numpy(),
@@ -201,6 +204,15 @@ class Postprocess:
             rows, columns = candidates.row[index[here]], candidates.column[index[here]]
             result[here] = head.coefficients_at(outputs, item, level, rows, columns)
         return result
+
+    def _certainty(self, masks: list[LowResMask]) -> Tensor:
+        """Mean probability of each mask's pixels, 0 for an empty mask: float [n]."""
+        means = []
+        for mask in masks:
+            inside = mask.probability > self.config.mask_threshold
+            total = (mask.probability * inside).sum()
+            means.append(total / inside.sum().clamp(min=1))
+        return torch.stack(means) if means else torch.zeros(0)
 
     def _rescored(
         self, masks: list[LowResMask], labels: Tensor, basis_size: tuple[int, int]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sipvideo.config import Config, PostprocessConfig, config_from_values
 from sipvideo.model import plain
 from sipvideo.model.alignment import BoxGrid
-from sipvideo.model.assembly import assemble, to_frame
+from sipvideo.model.assembly import LowResMask, assemble, to_frame
 from sipvideo.model.basis import PyramidSum
 from sipvideo.model.mask_crops import part_edges
 from sipvideo.model.ops import conv_at, deformable_conv
@@ -253,6 +253,33 @@ def test_the_whole_chain_equals_the_plain_form(head: dict[str, object]) -> None:
     assert expected.masks.areas().max() > 100
     for k in range(len(ours)):
         assert np.count_nonzero(ours.masks.dense(k) != expected.masks.dense(k)) <= 10
+
+
+def test_mask_quality_is_the_mean_probability_of_the_mask_and_changes_nothing_else() -> None:
+    config = small_config()
+    model = lively(config)
+    plainly = FrameSegmenter(model, config)(picture())
+    rated = FrameSegmenter(model, config.with_overrides(["postprocess.mask_quality=true"]))(
+        picture()
+    )
+    assert plainly.mask_scores is None
+    assert rated.mask_scores is not None
+    np.testing.assert_array_equal(rated.scores, plainly.scores)
+    assert [rated.masks.rle(k) for k in range(len(rated))] == [
+        plainly.masks.rle(k) for k in range(len(plainly))
+    ]
+    quality = rated.mask_scores / rated.scores
+    empty = rated.masks.areas() == 0
+    assert ((quality[~empty] > config.postprocess.mask_threshold) & (quality[~empty] <= 1)).all()
+
+
+def test_a_mask_of_known_probabilities_has_their_mean_as_quality() -> None:
+    config = small_config()
+    judge = Postprocess(config.postprocess, lively(config).head)
+    half = torch.tensor([[0.9, 0.7], [0.1, 0.2]])
+    found = judge._certainty([LowResMask(half, 0, 0), LowResMask(half * 0, 0, 0)])
+    torch.testing.assert_close(found, torch.tensor([0.8, 0.0]))
+    assert judge._certainty([]).shape == (0,)
 
 
 def test_a_batch_equals_single_frames() -> None:
