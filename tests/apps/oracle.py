@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from sipvideo.apps import command, eval
 from sipvideo.apps.main import main
@@ -80,6 +81,19 @@ def synth(folder: Path, *arguments: str) -> Path:
 
 def class_names(dataset: Path) -> list[str]:
     return [c["name"] for c in json.loads(dataset.read_text())["categories"]]
+
+
+def saved(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [s for s in capsys.readouterr().err.splitlines() if s.startswith("sipvideo: error: ")]
 
 
 def run(
