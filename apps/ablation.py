@@ -53,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, scores, and writes ablation.json; one seed of all variants before the next seed."""
+    """Trains, scores, and writes ablation.json; all seeds of the main pair come first."""
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     detector = _detector(folder)
     runs: dict[str, list[Json]] = {name: [] for name in VARIANTS}
-    for seed in range(args.seeds):
-        for number, (name, overrides) in enumerate(VARIANTS.items()):
+    for number, (name, overrides) in enumerate(VARIANTS.items()):
+        for seed in range(args.seeds):
             place = folder / f"variant{number}-seed{seed}"
             code = _train(args, detector, place, seed, overrides)
             if code:

@@ -123,7 +123,8 @@ def _on_davis(path: Path, weights: Path) -> dict[str, float]:
         if truth.cats[annotation["category_id"]]["name"] not in segmenter.class_names:
             continue
         wanted = (truth.annToRLE(annotation, index) for index in range(video.length))
-        frames = data.frames(dataclasses.replace(video, fps=DAVIS_FPS))
+        seconds = tuple(index / DAVIS_FPS for index in range(video.length))
+        frames = data.frames(dataclasses.replace(video, seconds=seconds))
         table, ids = _overlaps(segmenter, frames, wanted)
         # Absent tracks overlap by 0.
         overlaps.append(float(table.mean(0).max()) if len(ids) else 0.0)

@@ -55,6 +55,7 @@ class Video:
         size: (height, width).
         file_names: of the frames, or the video's name and a frame number each (``clip.mp4/12``).
         fps: frames per second.
+        seconds: time of each frame.
         labelled: the labels that were annotated in it, None for all.
         tracks: its objects.
         movie: the video file that holds the frames, None where they are pictures.
@@ -64,6 +65,7 @@ class Video:
     size: tuple[int, int]
     file_names: tuple[str, ...]
     fps: float
+    seconds: tuple[float, ...]
     labelled: frozenset[int] | None = None
     tracks: list[Track] = field(default_factory=list, repr=False)
     movie: Path | None = None
@@ -87,7 +89,7 @@ class YouTubeVis:
 
     Frames are pictures in a folder or an archive, or lie in video files: a video's ``file_name`` (or its folder's
     name in ``file_names``, or its id) is then that of the video file, and ``file_names`` are the frame numbers
-    (``00012.jpg`` is frame 12) or missing. A video may give its ``fps``.
+    (``00012.jpg`` is frame 12) or missing. A video may give its ``fps``, or the ``seconds`` of its frames.
 
     Args:
         annotations: path of the json file, or the file itself; ``annotations`` may be missing in it.
@@ -153,8 +155,18 @@ class YouTubeVis:
         fps = float(entry.get("fps") or FPS)
         if not 0 < fps < float("inf"):
             raise ValueError(f"video {entry['id']}: expected fps above 0, got {entry['fps']}")
+        seconds = tuple(float(second) for second in entry.get("seconds") or ())
+        if len(seconds) != len(names):
+            seconds = tuple(index / fps for index in range(len(names)))
         return Video(
-            whole_number(entry["id"]), size, tuple(names), fps, labels.labelled(entry), [], movie
+            id=whole_number(entry["id"]),
+            size=size,
+            file_names=tuple(names),
+            fps=fps,
+            seconds=seconds,
+            labelled=labels.labelled(entry),
+            tracks=[],
+            movie=movie,
         )
 
     def _add_tracks(
@@ -200,7 +212,7 @@ class YouTubeVis:
             DatasetError: a frame cannot be read or has another size than the file says.
         """
         for index, name in enumerate(video.file_names):
-            yield Frame(self._picture(video, index), index, index / video.fps, name)
+            yield Frame(self._picture(video, index), index, video.seconds[index], name)
 
     def __len__(self) -> int:
         """Number of frames of all videos."""

@@ -102,7 +102,7 @@ def evaluate_pictures(
         evaluation.summarize()
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     classes = tuple(
-        ClassScore(key, names[key], _mean(precision[:, :, k]), _mean(precision[0, :, k]))
+        ClassScore(int(key), names[key], _mean(precision[:, :, k]), _mean(precision[0, :, k]))
         for k, key in enumerate(evaluation.params.catIds)
     )
     figures = (f.name for f in fields(PictureScores) if f.name != "classes")

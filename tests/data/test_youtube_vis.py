@@ -110,6 +110,18 @@ def test_frames_are_read_from_a_video_file(
         np.testing.assert_array_equal(videos[k].image, frames[k].image)
 
 
+@pytest.mark.parametrize(("seconds", "times"), [([0.0, 0.1, 0.7], [0.0, 0.1, 0.7]), ([0.0], None)])
+def test_frames_have_the_times_that_the_file_tells(
+    tmp_path: Path, seconds: list[float], times: list[float] | None
+) -> None:
+    """A list that does not fit the frames is not used."""
+    write_video(tmp_path / "film.mp4", [picture(k) for k in range(12)])
+    fields = {"file_name": "film.mp4", "file_names": [0, 5, 10], "seconds": seconds, "fps": 4}
+    videos = YouTubeVis(write_json(tmp_path, movie_content(**fields)), tmp_path)
+    found = [frame.timestamp for frame in videos.frames(videos.videos[0])]
+    assert found == (times or [0.0, 0.25, 0.5])
+
+
 def test_a_video_file_that_ends_early_is_a_dataset_error(tmp_path: Path) -> None:
     write_video(tmp_path / "film.mp4", [picture(k) for k in range(5)])
     path = write_json(tmp_path, movie_content(file_name="film.mp4"))
