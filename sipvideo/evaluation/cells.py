@@ -142,17 +142,7 @@ def read_tracks(source: YTVOS, tracks: list[Json], kind: str, what: str) -> Trac
             raise DatasetError(f"{name}: expected a list of {key}, got {track.get(key)!r}")
     if kind == "bbox":
         return BoxTracks.read([track["bboxes"] for track in tracks], names)
-    return MaskTracks.read([_compressed(source, track) for track in tracks], names)
-
-
-def _compressed(source: YTVOS, track: Json) -> list[Json | None]:
-    """A track's masks as compressed RLE, as most already are."""
-    return [
-        mask
-        if not mask or (type(mask) is dict and type(mask.get("counts")) is str)
-        else source.annToRLE(track, t)
-        for t, mask in enumerate(track["segmentations"])
-    ]
+    return MaskTracks.read([source.annToRLEs(track) for track in tracks])
 
 
 def occlusion(annotation: Json) -> float:

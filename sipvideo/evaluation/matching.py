@@ -58,7 +58,16 @@ def match(
     ids = np.array(object_ids, float)
     bar = np.minimum(thresholds, 1 - 1e-10)
     high_enough = iou[:, None, :] >= bar[:, None]
-    for k in np.flatnonzero(high_enough.any((1, 2))).tolist():
+    # Most often one prediction and one object have only each other: nothing to decide.
+    near = iou >= bar.min(initial=np.inf)
+    rivals = near.sum(1)
+    k, only = (near & (rivals[:, None] == 1) & (near.sum(0) == 1)).nonzero()
+    hit = high_enough[k, :, only].T
+    predictions[:, :, k] = np.where(hit, ids[only], 0)
+    objects[:, :, only] = np.where(hit, np.array(prediction_ids, float)[k], 0)
+    ignored[:, :, k] = hit & ignore[:, None, only]
+    rivals[k] = 0
+    for k in rivals.nonzero()[0].tolist():
         allowed = high_enough[k] & (crowd | ~(objects > 0))
         counting = allowed & ~ignore[:, None, :]
         allowed = np.where(counting.any(2, keepdims=True), counting, allowed)

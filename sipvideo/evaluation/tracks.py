@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,13 @@ from pycocotools import mask as coco_mask
 
 from sipvideo.errors import DatasetError
 from sipvideo.evaluation.files import Json
+from sipvideo.evaluation.rle import mask_areas, mask_sizes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-SIGNED = np.array([d - 32 if d & 16 else d for d in range(32)], np.int32)
-"""Value of the last digit of a number in compressed RLE."""
-
-LARGEST = 1 << 29
-"""Pixels of a picture that six digits of compressed RLE can count."""
-
-DAMAGE = re.compile(rb"[^0-o]|[P-o]{6}|[P-o]$")
-"""Never in compressed RLE: a byte that is no digit, a number of more than six digits, one that does not end."""
-
+CALL = 6000
+"""Bytes of masks that pycocotools compares, most of them box by box, in the time that one call takes otherwise."""
 
 Groups = tuple[Ints, Ints]
 
@@ -55,8 +49,7 @@ class MaskTracks:
         areas: int64 [N, T], pixels; 0 where absent.
         lengths: int64 [N], entries in each track's list; T is the longest.
         heights, widths: int64 [N, T], pixels of the frame that each mask says it belongs to.
-        first: int64 [N, T], background pixels before each mask.
-        rest: N x T bytes, each mask's compressed runs after the first.
+        rles: N lists of T compressed RLEs, None or {} where absent.
     """
 
     present: NDArray[np.bool_]
@@ -64,181 +57,104 @@ class MaskTracks:
     lengths: Ints
     heights: Ints
     widths: Ints
-    first: Ints
-    rest: list[list[bytes]]
+    rles: list[list[Json | None]]
 
     @classmethod
-    def read(cls, tracks: Sequence[Sequence[Json | None]], names: Sequence[str]) -> MaskTracks:
-        """Reads lists of compressed RLEs, None or {} where the object is absent.
-
-        Args:
-            tracks: N lists.
-            names: what errors call each track.
-
-        Raises:
-            DatasetError: a malformed RLE, or one whose runs do not fill its frame.
-        """
+    def read(cls, tracks: Sequence[Sequence[Json | None]]) -> MaskTracks:
+        """From N lists of compressed RLEs that passed ``check_masks``, None or {} where the object is absent."""
         lengths = np.array([len(track) for track in tracks], np.int64)
-        shape = len(tracks), int(lengths.max(initial=0))
-        place = [
-            n * shape[1] + t for n, track in enumerate(tracks) for t, rle in enumerate(track) if rle
-        ]
-        rles = [rle for track in tracks for rle in track if rle]
-        at = np.array(place, np.int64)
+        longest = int(lengths.max(initial=0))
+        padded = [[*track, *[None] * (longest - len(track))] for track in tracks]
+        flat = list(chain.from_iterable(padded))
+        present = np.fromiter(map(bool, flat), bool, len(flat)).reshape(len(tracks), longest)
+        rles = list(filter(None, flat))
+        sizes = mask_sizes(rles)
 
-        def where(k: int) -> str:
-            return f"{names[place[k] // shape[1]]}: frame {place[k] % shape[1]}"
+        def grid(values: Ints) -> Ints:
+            full = np.zeros(present.shape, np.int64)
+            full[present] = values
+            return full
 
-        counts = _counts(rles, where)
-        sizes = np.array([rle["size"] for rle in rles], np.int64).reshape(-1, 2)
-        first, skip, totals = _runs(counts, where)
-        pixels = sizes.prod(1)
-        wrong = (totals != pixels) | (pixels >= LARGEST) | (pixels <= 0)
-        if wrong.any():
-            k = int(np.argmax(wrong))
-            raise DatasetError(
-                f"{where(k)}: damaged mask: its runs cover {totals[k]} pixels,"
-                f" its frame of {sizes[k, 0]} x {sizes[k, 1]} has {pixels[k]}"
-            )
-
-        def grid(values: Any, dtype: Any = np.int64) -> NDArray[Any]:
-            full = np.zeros(shape[0] * shape[1], dtype)
-            full[at] = values
-            return full.reshape(shape)
-
-        rest = [[b""] * shape[1] for _ in tracks]
-        for p, text, begin in zip(place, counts, skip.tolist(), strict=True):
-            rest[p // shape[1]][p % shape[1]] = text[begin:]
-        return cls(
-            grid(True, np.bool_),
-            grid(mask_areas(rles)),
-            lengths,
-            grid(sizes[:, 0]),
-            grid(sizes[:, 1]),
-            grid(first),
-            rest,
-        )
+        areas, heights, widths = grid(mask_areas(rles)), grid(sizes[:, 0]), grid(sizes[:, 1])
+        return cls(present, areas, lengths, heights, widths, padded)
 
     def overlaps(self, other: MaskTracks, groups: Groups | None = None) -> Overlaps:
         """Pixels that each track shares with each track of ``other`` of the same group and frame."""
-        mine, theirs = groups or (np.zeros(len(self.areas), int), np.zeros(len(other.areas), int))
-        frames = min(self.present.shape[1], other.present.shape[1])
-        # Frames and groups side by side, in slots of one wide picture, are one call of the compiled code. It
-        # compares the boxes of all pairs first, so that masks in different slots cost next to nothing.
-        pairs = len(self.areas) * len(other.areas)
-        room = LARGEST // max(1, *((t.heights * t.widths).max(initial=1) for t in (self, other)))
-        slots = min(room, 1 + int(max(mine.max(initial=0), theirs.max(initial=0))))
-        step = max(1, min(room // slots, frames, int(64 / np.sqrt(max(pairs, 1)))))
-        wide, others = self._wide(mine, slots, step), other._wide(theirs, slots, step)
-        edges = np.arange(0, frames + step, step)
-        cuts = np.searchsorted(wide[1], edges), np.searchsorted(others[1], edges)
         found = [np.zeros((4, 0), np.int64)]
-        for a0, a1, b0, b1 in zip(cuts[0], cuts[0][1:], cuts[1], cuts[1][1:], strict=False):
-            if a0 == a1 or b0 == b1:
-                continue
-            iou = coco_mask.iou(wide[0][a0:a1], others[0][b0:b1], [0] * int(b1 - b0))
-            i, j = (iou > 0).nonzero()
-            ratio = iou[i, j]
-            t, d, g = wide[1][a0 + i], wide[2][a0 + i], others[2][b0 + j]
-            both = self.areas[d, t] + other.areas[g, t]
-            shared = np.rint(ratio * both / (1 + ratio)).astype(np.int64)
-            found.append(np.stack((d, g, t, shared)))
+        for rows, columns in self._parts(other, groups):
+            mine, theirs = self._frames(rows), other._frames(columns)
+            # Frames by the block: few steps in numpy, bounded memory.
+            step = 1 + (1 << 20) // max(1, len(rows) * len(columns))
+            for begin in range(0, min(len(mine), len(theirs)), step):
+                block = slice(begin, begin + step)
+                d, g, t, ratio = _meetings(mine[block], theirs[block])
+                t += begin
+                both = self.areas[d, t] + other.areas[g, t]
+                shared = np.rint(ratio * both / (1 + ratio)).astype(np.int64)
+                found.append(np.stack((d, g, t, shared)))
         d, g, t, shared = np.concatenate(found, axis=1)
-        # Where there is no room for a slot each, some groups share one.
-        same = slice(None) if groups is None else mine[d] == theirs[g]
+        if groups is None:
+            return Overlaps(d, g, t, shared)
+        same = groups[0][d] == groups[1][g]
         return Overlaps(d[same], g[same], t[same], shared[same])
 
-    def _wide(self, groups: Ints, slots: int, step: int) -> tuple[list[Json], Ints, Ints]:
-        """Masks frame by frame, each in its slot of a wide picture; the frame and track of each."""
-        t, n = self.present.T.nonzero()
-        heights, widths = self.heights[n, t], self.widths[n, t]
-        slot = t % step * slots + groups[n] % slots
-        first = _six_digits(self.first[n, t] + slot * heights * widths)
-        sizes = zip(heights.tolist(), (widths * (step * slots)).tolist(), strict=True)
-        rest = [self.rest[a][b] for a, b in zip(n.tolist(), t.tolist(), strict=True)]
-        rles = [
-            {"size": size, "counts": a + b} for size, a, b in zip(sizes, first, rest, strict=True)
+    def _parts(self, other: MaskTracks, groups: Groups | None) -> list[tuple[Ints, Ints]]:
+        """Which tracks to compare with which: group by group, or at once where that costs less than the calls."""
+        everything = np.arange(len(self.areas)), np.arange(len(other.areas))
+        if groups is None:
+            return [everything]
+        keys, mine = np.unique(groups[0], return_counts=True)
+        same = groups[1] == keys[:, None]
+        needless = len(groups[0]) * len(groups[1]) - int(mine @ same.sum(1))
+        if needless * (self._length() + other._length()) < CALL * len(keys):
+            return [everything]
+        return [
+            (np.flatnonzero(groups[0] == key), np.flatnonzero(columns))
+            for key, columns in zip(keys, same, strict=True)
+            if columns.any()
         ]
-        return rles, t, n
+
+    def _length(self) -> float:
+        """Bytes of a mask, about: the mean of each track's first."""
+        first = [next(filter(None, track), None) for track in self.rles]
+        sizes = [len(rle["counts"]) for rle in first if rle]
+        return sum(sizes) / max(1, len(sizes))
+
+    def _frames(self, rows: Ints) -> list[tuple[list[int], list[Json]]]:
+        """The tracks that are present in each frame, and their masks."""
+        numbers, frames = rows.tolist(), []
+        for masks in zip(*(self.rles[n] for n in numbers), strict=True):
+            rles = list(filter(None, masks))
+            here = numbers
+            if len(rles) < len(masks):
+                here = [n for n, mask in zip(numbers, masks, strict=True) if mask]
+            frames.append((here, rles))
+        return frames
 
 
-def mask_areas(rles: list[Json]) -> Ints:
-    """Pixels of compressed RLEs, int64 [N]."""
-    # pycocotools 2.0.11 with numpy 2 cannot answer for more than 255 masks at once, nor give more than 63 boxes.
-    parts: list[Ints] = [coco_mask.area(rles[k : k + 255]) for k in range(0, len(rles), 255)]
-    return np.concatenate([np.zeros(0, np.int64), *parts])
-
-
-def mask_boxes(rles: list[Json]) -> Floats:
-    """Tight boxes of compressed RLEs, float64 [N, 4], pixels, x, y, width, height."""
-    parts: list[Floats] = [coco_mask.toBbox(rles[k : k + 63]) for k in range(0, len(rles), 63)]
-    return np.concatenate([np.zeros((0, 4)), *parts])
-
-
-def _counts(rles: list[Json], where: Callable[[int], str]) -> list[bytes]:
-    """The compressed runs of each mask."""
-    counts = []
-    for k, rle in enumerate(rles):
-        try:
-            text = rle["counts"]
-            if type(text) is str:
-                text = text.encode("ascii")
-            if not isinstance(text, bytes) or not text:
-                raise ValueError("expected a compressed RLE")
-            if len(rle["size"]) != 2:
-                raise ValueError(f"expected size = height, width, got {rle['size']}")
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-            raise DatasetError(f"{where(k)}: malformed mask: {what}") from error
-        counts.append(text)
-    return counts
-
-
-def _runs(texts: list[bytes], where: Callable[[int], str]) -> tuple[Ints, Ints, Ints]:
-    """Reads compressed runs, all masks at once.
-
-    COCO writes each run as digits of five bits, the lowest first, bit 5 set on all but the last, the highest bit of
-    the last its sign; from the fourth run on, what is written is the difference to the run before the previous.
-
-    Returns:
-        int64 [N] each: the first run, the bytes that encode it, the sum of all runs.
-    """
-    if not texts:
-        return (np.zeros(0, np.int64),) * 3
-    digits = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(48)
-    lengths = np.array([len(text) for text in texts])
-    stops = np.cumsum(lengths)
-    begins = stops - lengths
-    last = digits < 32
-    low = np.flatnonzero(~last)
-    # The run that each lower digit belongs to, and its place in it: most runs have one digit, their last.
-    run = low - np.arange(len(low))
-    highest = np.append(run[1:] != run[:-1], [True][: len(run)])
-    count = np.diff(np.flatnonzero(highest), prepend=-1)
-    place = np.arange(len(low)) - np.repeat(np.cumsum(count) - count, count)
-    if digits.max() >= 64 or place.max(initial=0) > 4 or not last[stops - 1].all():
-        k = next(k for k, text in enumerate(texts) if DAMAGE.search(text))
-        raise DatasetError(f"{where(k)}: malformed mask: its counts are no compressed RLE")
-    values = SIGNED.take(digits.take(np.flatnonzero(last)))
-    values[run[highest]] <<= (5 * (place[highest] + 1)).astype(np.int32)
-    np.add.at(values, run, (digits[low].astype(np.int32) & 31) << (5 * place).astype(np.int32))
-    offsets = begins - np.searchsorted(low, begins)
-    number = np.diff(offsets, append=len(values))
-    first = values[offsets]
-    # A difference counts in its own run and in every second one after it; the first run stands alone.
-    times = (np.arange(number.max(), 0, -1, dtype=np.int32) + 1) >> 1
-    values *= np.concatenate([times[len(times) - n :] for n in number.tolist()])
-    values[offsets] = first
-    digits_of_first = np.searchsorted(run, offsets, "right") - np.searchsorted(run, offsets) + 1
-    return first.astype(np.int64), digits_of_first, np.add.reduceat(values, offsets)
-
-
-def _six_digits(values: Ints) -> list[bytes]:
-    """Runs of 0 .. LARGEST pixels as COCO writes them, with leading zeros, so that all are equally long."""
-    shifts = np.arange(0, 30, 5)
-    digits = ((values[:, None] >> shifts) & 31) + 48 + 32 * (shifts < 25)
-    text = digits.astype(np.uint8).tobytes()
-    return [text[k : k + 6] for k in range(0, len(text), 6)]
+def _meetings(
+    mine: list[tuple[list[int], list[Json]]], theirs: list[tuple[list[int], list[Json]]]
+) -> tuple[Ints, Ints, Ints, Floats]:
+    """The pairs of masks that share pixels, frame by frame: track, other track, frame, IoU."""
+    ratios, rows, columns = [np.zeros(0)], [0], [0]
+    for (numbers, rles), (others, other_rles) in zip(mine, theirs, strict=False):
+        rows.append(len(numbers))
+        columns.append(len(others))
+        if numbers and others:
+            iou = coco_mask.iou(rles, other_rles, [0] * len(others))
+            ratios.append(iou.ravel())
+    ratio = np.concatenate(ratios)
+    # Of all pairs of all frames in one row: where each frame begins, and where its tracks do.
+    at = (ratio > 0).nonzero()[0]
+    begins = np.cumsum(np.multiply(rows, columns))
+    frame = np.searchsorted(begins, at, "right") - 1
+    pair = at - begins[frame]
+    width = np.array(columns[1:], np.int64)[frame]
+    mine_of = np.array([n for numbers, _ in mine for n in numbers], np.int64)
+    theirs_of = np.array([n for numbers, _ in theirs for n in numbers], np.int64)
+    d = mine_of[np.cumsum(rows)[frame] + pair // width]
+    g = theirs_of[np.cumsum(columns)[frame] + pair % width]
+    return d, g, frame, ratio[at]
 
 
 @dataclass(frozen=True, eq=False)

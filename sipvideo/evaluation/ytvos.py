@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from sipvideo.errors import DatasetError
 from sipvideo.evaluation.files import Json, read_annotations, read_results
-from sipvideo.evaluation.tracks import mask_areas, mask_boxes
+from sipvideo.evaluation.rle import check_masks, mask_areas, mask_boxes
 
 # The published names are camel case.
 # ruff: noqa: N802, N803, N806
@@ -43,12 +43,17 @@ class YTVOS:
     def __init__(self, annotation_file: str | Path | Json | None = None) -> None:
         self.dataset: Json = {}
         self.name = "annotations"
+        self._checked = False
         if annotation_file is not None:
             self.dataset, self.name = read_annotations(annotation_file)
         self.createIndex()
 
     def createIndex(self) -> None:
-        """Builds the look-up tables from ``dataset``."""
+        """Builds the look-up tables from ``dataset``, and checks its masks, once for all evaluations.
+
+        Raises:
+            DatasetError: something that the format demands is missing, or a compressed mask is damaged.
+        """
         self.anns: dict[Any, Json] = {}
         self.vidToAnns: dict[Any, list[Json]] = defaultdict(list)
         self.catToVids: dict[Any, list[Any]] = defaultdict(list)
@@ -60,6 +65,10 @@ class YTVOS:
             self.catToVids[self._key(annotation, "category_id", "annotation")].append(
                 annotation["video_id"]
             )
+            masks = annotation.get("segmentations")
+            if isinstance(masks, list) and not self._checked:
+                where = f"annotation {annotation['id']} (video {annotation['video_id']})"
+                _check(masks, f"{self.name}: {where}", raw=True)
 
     def _entries(self, key: str) -> list[Json]:
         entries = self.dataset.get(key)
@@ -159,6 +168,7 @@ class YTVOS:
             "categories": copy.deepcopy(self.dataset.get("categories") or []),
             "annotations": [self._result(r, n, name) for n, r in enumerate(results, 1)],
         }
+        loaded._checked = True
         loaded.createIndex()
         return loaded
 
@@ -181,6 +191,7 @@ class YTVOS:
             )
         try:
             if key == "segmentations":
+                _check(result[key], where, raw=False)
                 track["areas"], track["bboxes"] = _areas_and_boxes(
                     result[key], result.get("bboxes") or ()
                 )
@@ -201,6 +212,11 @@ class YTVOS:
                 merged: Json = coco_mask.merge(parts)
                 return merged
             if isinstance(segmentation["counts"], list):
+                runs, (height, width) = segmentation["counts"], segmentation["size"]
+                if sum(runs) != height * width or min(runs, default=0) < 0:
+                    raise ValueError(
+                        f"its runs cover {sum(runs)} pixels, its frame has {height * width}"
+                    )
                 encoded: Json = coco_mask.frPyObjects(segmentation, *segmentation["size"])
                 return encoded
         except Exception as error:  # pycocotools raises that very class
@@ -209,6 +225,13 @@ class YTVOS:
                 f" malformed segmentation: {type(error).__name__}: {error}"
             ) from error
         return segmentation  # type: ignore[no-any-return]
+
+    def annToRLEs(self, ann: Json) -> list[Json | None]:
+        """A track's masks in all frames as compressed RLE, None or {} where there is none."""
+        masks: list[Any] = ann["segmentations"]
+        if self._checked or not any(map(_is_raw, masks)):
+            return masks
+        return [self.annToRLE(ann, t) if _is_raw(mask) else mask for t, mask in enumerate(masks)]
 
     def annToMask(self, ann: Json, frameId: int) -> NDArray[np.uint8]:
         """A track's mask in one frame, uint8 [H, W], 0 or 1."""
@@ -222,6 +245,16 @@ def average_area(annotation: Json) -> float:
     total = sum(areas)
     # Whole numbers add up exactly; others as published, since the order of summing may show in the last bit.
     return total / len(areas) if type(total) is int and areas else float(np.mean(areas or [0.0]))
+
+
+def _check(masks: list[Any], where: str, raw: bool) -> None:
+    """Refuses damaged masks of a track; ``raw`` ones, polygons and lists of runs, if allowed are left for later."""
+    frames = [t for t, mask in enumerate(masks) if mask and not (raw and _is_raw(mask))]
+    check_masks([masks[t] for t in frames], lambda k: f"{where}: frame {frames[k]}")
+
+
+def _is_raw(mask: Any) -> bool:
+    return isinstance(mask.get("counts") if isinstance(mask, dict) else mask, list)
 
 
 def _areas_and_boxes(segmentations: list[Any], boxes: Iterable[Any]) -> tuple[list[Any], list[Any]]:

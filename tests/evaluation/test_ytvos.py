@@ -69,8 +69,11 @@ def test_results_get_numbers_areas_and_boxes(tmp_path: Path) -> None:
         ({"video_id": 8}, "track 2: there is no video 8"),
         ({"score": None}, r"track 2 \(video 7\): expected a number as score, got None"),
         ({"segmentations": {}}, r"track 2 \(video 7\): expected a list of masks"),
-        ({"segmentations": [[[1, 2, 3, 4, 5, 6]]]}, r"track 2 \(video 7\): expected compressed"),
-        ({"segmentations": ["mask"]}, r"track 2 \(video 7\): expected compressed"),
+        (
+            {"segmentations": [[[1, 2, 3, 4, 5, 6]]]},
+            r"track 2 \(video 7\): frame 0: .*expected a compressed",
+        ),
+        ({"segmentations": ["mask"]}, r"track 2 \(video 7\): frame 0: .*expected a compressed"),
         ({"category_id": None}, "category_id"),
     ],
 )
@@ -124,3 +127,15 @@ def test_boxes_that_a_result_brings_stay() -> None:
     results[0] |= {"bboxes": [[1, 2, 3, 4]], "segmentations": [box(3), box(4)]}
     loaded = YTVOS(two_objects(2)).loadRes(results)
     assert loaded.anns[1]["bboxes"] == [[1, 2, 3, 4], [4, 5, 10, 10]]
+
+
+def test_damaged_annotations_are_named() -> None:
+    truth = two_objects()
+    truth["annotations"][1]["segmentations"][2] = {"size": [4, 5], "counts": "5"}
+    with pytest.raises(DatasetError, match=r"annotation 2 \(video 7\): frame 2: damaged .* 4 x 5"):
+        YTVOS(truth)
+    for runs in ([3, 4], [30, -10]):
+        truth["annotations"][1]["segmentations"][2] = {"size": [4, 5], "counts": runs}
+        loaded = YTVOS(truth)
+        with pytest.raises(DatasetError, match=r"annotation 2 \(video 7\): frame 2: .* runs cover"):
+            loaded.annToRLEs(loaded.anns[2])
