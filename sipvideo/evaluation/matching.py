@@ -120,7 +120,8 @@ def curve(
     Returns:
         Precision [T, R], score at each point [T, R] and last recall [T]; None where nothing is annotated.
     """
-    objects = sum(int((e["gtIgnore"] == 0).sum()) for e in records)
+    ignored = np.concatenate([np.zeros(0, int), *(e["gtIgnore"] for e in records)])
+    objects = int((ignored == 0).sum())
     if not objects:
         return None
     scores = np.concatenate([e["dtScores"][:limit] for e in records])

@@ -241,7 +241,7 @@ class YTVOS:
 
 def average_area(annotation: Json) -> float:
     """Mean of a track's areas in pixels, frames without area left out; 0 when there is none."""
-    areas = [a for a in annotation["areas"] if a]
+    areas = list(filter(None, annotation["areas"]))
     total = sum(areas)
     # Whole numbers add up exactly; others as published, since the order of summing may show in the last bit.
     return total / len(areas) if type(total) is int and areas else float(np.mean(areas or [0.0]))
