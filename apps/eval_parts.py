@@ -149,11 +149,14 @@ class PicturePart:
         for index, image_id in self._pictures:
             sample = self._data[index]
             found = segmenter.segment(Frame(sample.image, index, 0.0, self._data.name(index)))
+            mask_scores = found.mask_scores
             labelled = sample.labelled
             ids = None if labelled is None else frozenset(self._category_ids[k] for k in labelled)
             for k, label in enumerate(found.labels.tolist()):
                 x0, y0, x1, y1 = (float(v) for v in found.boxes[k])
                 entry = {"image_id": image_id, "score": float(found.scores[k])}
+                if mask_scores is not None:
+                    entry["mask_score"] = float(mask_scores[k])
                 entry |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": found.masks.rle(k)}
                 self._found.append((label, entry, ids))
             yield found
@@ -195,6 +198,12 @@ class Dataset:
 
         file = AnnotationFile.load(args.dataset)
         kind, key = ("videos", "video_id") if file.of_videos else ("images", "image_id")
+        if not file.content.get(kind):
+            raise DatasetError(f"{file.path}: not an annotation file: neither videos nor images")
+        for name in (kind, "categories", "annotations"):
+            several = file.content.get(name) or []
+            if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
+                raise DatasetError(f"{file.path}: {name}: expected a list of objects")
         try:
             entries = file.entries(args.split)
             chosen = {entry["id"] for entry in entries}
@@ -203,7 +212,7 @@ class Dataset:
                 for a in file.content.get("annotations") or []
                 if a.get("category_id", 0) is not None and (args.split is None or a[key] in chosen)
             ]
-        except (AttributeError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
             raise DatasetError(f"{file.path}: not an annotation file: {what}") from error
         return cls(file, {**file.content, kind: entries, "annotations": annotations}, args)
@@ -227,8 +236,9 @@ class Dataset:
         """The videos' annotations."""
         from sipvideo.evaluation import YTVOS
 
-        truth = YTVOS(self.content)
-        truth.name = str(self.file.path)
+        truth = YTVOS()
+        truth.dataset, truth.name = self.content, str(self.file.path)
+        truth.createIndex()
         return truth
 
     def pictures(self) -> CocoPictures | YouTubeVis:

@@ -24,7 +24,7 @@ from sipvideo.apps.eval_run import (
 from sipvideo.errors import ConfigError, DatasetError, SipVideoError
 
 if TYPE_CHECKING:
-    from sipvideo.evaluation import Report
+    from sipvideo.evaluation import PictureScores, Report
     from sipvideo.evaluation.html import About, Strip
 
 
@@ -66,11 +66,13 @@ def score(data: Dataset, results: Path, run: Json | None = None) -> int:
         about = {"dataset": str(args.dataset), "split": args.split, "results": str(results)}
         about |= {"version": __version__, "run": run}
         write_json(folder / SCORES, about | scored.figures, indent=1)
+    if not args.quiet:
+        print(scored.text, flush=True)
+    if folder:
+        # The page needs the pictures, the only thing that can still fail.
         if args.html:
             write_text(folder / PAGE, scored.page(_about(data, results, run, scored.warnings)))
-    if not args.quiet:
-        print(scored.text)
-        if folder:
+        if not args.quiet:
             print(f"\nsaved: {', '.join(str(folder / name) for name in _saved(data))}", flush=True)
     return 0
 
@@ -134,20 +136,27 @@ def _score_pictures(data: Dataset, results: Path) -> Scored | None:
     from sipvideo.evaluation import evaluate_pictures, html
     from sipvideo.evaluation.files import read_results
 
-    content, _ = read_results(results)
+    found, name = read_results(results)
     if not data.annotated:
         return None
-    keys = {"segm": "segmentation", "bbox": "bbox"}
-    scores = {
-        kind: evaluate_pictures(data.content, content, kind)  # type: ignore[arg-type]
-        for kind, key in keys.items()
-        if not content or key in content[0]
-    }
+    names = str(data.file.path), name
+    objects = data.content["annotations"]
+    scores: dict[str, PictureScores] = {}
+    # What was not annotated, or not predicted, is not scored.
+    if _have("segmentation", objects) and _have("segmentation", found[:1]):
+        scores["segm"] = evaluate_pictures(data.content, found, "segm", names=names)
+    if _have("bbox", found[:1]):
+        scores["bbox"] = evaluate_pictures(data.content, found, "bbox", names=names)
     if not scores:
         raise DatasetError(f"{results}: result 1: expected a segmentation or a bbox")
     figures = {kind: value.to_json() for kind, value in scores.items()}
     text = eval_tables.of_pictures(scores, every_class=data.args.per_class)
     return Scored(figures, text, lambda about: html.picture_page(scores, about))
+
+
+def _have(key: str, entries: Sequence[Json]) -> bool:
+    """Whether some of them have it, or there are none."""
+    return not entries or any(key in entry for entry in entries)
 
 
 def _about(data: Dataset, results: Path, run: Json | None, warnings: Sequence[str]) -> About:
@@ -166,7 +175,7 @@ def _about(data: Dataset, results: Path, run: Json | None, warnings: Sequence[st
     if run and run["left_out"]:
         several = ", ".join(f"{name} {count}" for name, count in run["left_out"].items())
         notes.append(f"Results in classes that the dataset lacks were left out: {several}.")
-    return About(f"{data.file.path.parent.name}/{data.file.path.name}", facts, notes)
+    return About("/".join(data.file.path.resolve().parts[-2:]), facts, notes)
 
 
 def _zip(results: Path, path: Path) -> None:

@@ -90,8 +90,7 @@ def _on_pictures(path: Path, weights: Path) -> dict[str, float]:
                     "segmentation": found.masks.rle(k),
                 }
             )
-    of_masks = [{**one, "score": one["mask_score"]} for one in results]
-    masks = evaluate_pictures(content, of_masks, "segm", image_ids=ids)
+    masks = evaluate_pictures(content, results, "segm", image_ids=ids)
     boxes = evaluate_pictures(content, results, "bbox", image_ids=ids)
     person = next(one for one in masks.classes if one.name == "person")
     return {

@@ -85,8 +85,7 @@ class Validation:
             "annotations": annotations,
             "categories": [{"id": k + 1, "name": n} for k, n in enumerate(self.data.classes)],
         }
-        of_masks = [{**one, "score": one["mask_score"]} for one in results]
-        masks = evaluate_pictures(content, of_masks, "segm")
+        masks = evaluate_pictures(content, results, "segm")
         boxes = evaluate_pictures(content, results, "bbox")
         return {
             "mask_ap": masks.ap,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Hashable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from pycocotools.cocoeval import COCOeval
 
 from sipvideo.errors import DatasetError
 from sipvideo.evaluation.files import Json, read_annotations, read_results
+
+Kind = Literal["bbox", "segm"]
 
 
 @dataclass(frozen=True)
@@ -57,42 +60,45 @@ class PictureScores:
 
 def evaluate_pictures(
     annotations: str | Path | Json,
-    results: list[Json],
-    kind: Literal["bbox", "segm"],
+    results: str | Path | list[Json],
+    kind: Kind,
     image_ids: Collection[int] | None = None,
     category_ids: Collection[int] | None = None,
+    *,
+    names: tuple[str, str] | None = None,
 ) -> PictureScores:
     """Scores detections on pictures.
 
     Args:
-        annotations: an annotation file in COCO's format, or its content. Missing ``area`` and ``iscrowd``
+        annotations: an annotation file in COCO's format, or its content. Missing ``area``, ``bbox`` and ``iscrowd``
             are filled in. Nothing is changed in place.
-        results: detections ``{"image_id", "category_id", "score"}`` with ``"bbox"`` (x, y, width, height in
-            pixels) for boxes, or ``"segmentation"`` (compressed RLE of the picture's size) for masks. Each kind
-            reads its own key alone, so that one list may serve both.
+        results: a file, or its content: detections ``{"image_id", "category_id", "score"}`` with ``"bbox"`` (x, y,
+            width, height in pixels) for boxes, or ``"segmentation"`` (compressed RLE of the picture's size) for
+            masks. Each kind reads its own key alone, so that one list may serve both; masks are ranked by their
+            ``"mask_score"`` where there is one, boxes always by ``"score"``.
         kind: what is compared.
         image_ids: pictures that count; by default all of the annotations.
         category_ids: categories that count; by default all of the annotations.
+        names: what errors call the annotations and the results; by default their paths.
 
     Raises:
         DatasetError: malformed annotations or results, or one that names an unknown picture or category.
     """
     content, where = read_annotations(annotations)
-    detections, _ = read_results(results)
+    detections, origin = read_results(results)
+    where, origin = names or (where, origin)
     try:
-        truth = _truth(content, where)
         images = {int(i["id"]): (int(i["height"]), int(i["width"])) for i in content["images"]}
-        names = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+        classes = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+        objects = list(content["annotations"])
     except (KeyError, TypeError, ValueError) as error:
-        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise DatasetError(f"{where}: not a COCO instance file: {what}") from error
+        raise DatasetError(f"{where}: not a COCO instance file: {_told(error)}") from error
     chosen_images = _chosen(image_ids, images, "picture", where)
-    chosen_categories = _chosen(category_ids, names, "category", where)
-    found = [
-        _detection(d, n, kind, images, names)
-        for n, d in enumerate(detections, 1)
-        if d.get("image_id") in chosen_images or d.get("image_id") not in images
-    ]
+    chosen_categories = _chosen(category_ids, classes, "category", where)
+    known = {"image_id": images, "category_id": classes}
+    truth = {"images": content["images"], "categories": content["categories"]}
+    truth["annotations"] = [_object(o, n, kind, known, where) for n, o in enumerate(objects, 1)]
+    found = [_detection(d, n, kind, known, origin) for n, d in enumerate(detections, 1)]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(_index(truth), _index({**truth, "annotations": found}), kind)
         evaluation.params.imgIds = sorted(chosen_images)
@@ -101,47 +107,13 @@ def evaluate_pictures(
         evaluation.accumulate()
         evaluation.summarize()
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    classes = tuple(
-        ClassScore(int(key), names[key], _mean(precision[:, :, k]), _mean(precision[0, :, k]))
+    scores = tuple(
+        ClassScore(int(key), classes[key], _mean(precision[:, :, k]), _mean(precision[0, :, k]))
         for k, key in enumerate(evaluation.params.catIds)
     )
     figures = (f.name for f in fields(PictureScores) if f.name != "classes")
     named: dict[str, Any] = dict(zip(figures, map(float, evaluation.stats), strict=True))
-    return PictureScores(**named, classes=classes)
-
-
-def _truth(content: Json, where: str) -> Json:
-    """A copy to work on: ids from 1 (pycocotools takes a match with id 0 for none), area and iscrowd filled in."""
-    images = {i["id"]: i for i in content["images"]}
-    categories = {c["id"] for c in content["categories"]}
-    annotations = []
-    for number, annotation in enumerate(content["annotations"], 1):
-        name = f"{where}: annotation {annotation.get('id', number)}"
-        if annotation["image_id"] not in images:
-            raise DatasetError(f"{name}: there is no picture {annotation['image_id']}")
-        if annotation["category_id"] not in categories:
-            raise DatasetError(f"{name}: there is no category {annotation['category_id']}")
-        entry = {**annotation, "id": number, "iscrowd": int(annotation.get("iscrowd", 0))}
-        if "area" not in entry:
-            image = images[entry["image_id"]]
-            entry["area"] = _area(entry, int(image["height"]), int(image["width"]))
-        annotations.append(entry)
-    return {
-        "images": list(content["images"]),
-        "categories": list(content["categories"]),
-        "annotations": annotations,
-    }
-
-
-def _area(annotation: Json, height: int, width: int) -> float:
-    mask = annotation.get("segmentation")
-    if not mask:
-        return float(annotation["bbox"][2] * annotation["bbox"][3])
-    if isinstance(mask, list):
-        mask = coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
-    elif isinstance(mask["counts"], list):
-        mask = coco_mask.frPyObjects(mask, height, width)
-    return float(coco_mask.area(mask))
+    return PictureScores(**named, classes=scores)
 
 
 def _chosen(
@@ -153,47 +125,91 @@ def _chosen(
     return chosen
 
 
-def _detection(
-    result: Json,
-    number: int,
-    kind: str,
-    images: dict[int, tuple[int, int]],
-    names: dict[int, str],
-) -> Json:
-    """One result as pycocotools keeps it, with the area of what is compared and nothing else."""
-    where = f"result {number}"
+def _object(entry: Json, number: int, kind: Kind, known: dict[str, Any], where: str) -> Json:
+    """An annotation as pycocotools wants it: its id from 1, since a match with id 0 is none there."""
     try:
-        image_id, category_id = result["image_id"], result["category_id"]
-        score = float(result["score"])
-        if image_id not in images:
-            raise DatasetError(f"{where}: there is no picture {image_id}")
+        where += f": annotation {entry.get('id', number)}"
+        image_id, category_id = (_known(entry, key, known[key]) for key in known)
+        ids = {"id": number, "image_id": image_id, "category_id": category_id}
+        mask, box = None, None
+        if entry.get("segmentation") and (kind == "segm" or not {"area", "bbox"} <= entry.keys()):
+            mask = _mask(entry["segmentation"], known["image_id"][image_id])
+        if kind == "bbox":
+            box = _box(entry["bbox"]) if "bbox" in entry or mask is None else _tight(mask)
+        elif mask is None:
+            raise ValueError("it has no segmentation")
+        shape = {"bbox": box} if box else {"segmentation": mask}
+        area = _number(entry["area"], "area") if "area" in entry else _area(mask, box)
+        return {**ids, **shape, "area": area, "iscrowd": int(entry.get("iscrowd", 0))}
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DatasetError(f"{where}: {_told(error)}") from error
+
+
+def _detection(result: Json, number: int, kind: Kind, known: dict[str, Any], where: str) -> Json:
+    """One result as pycocotools keeps it, with the area of what is compared and nothing else."""
+    where += f": result {number}"
+    try:
+        image_id = _known(result, "image_id", known["image_id"])
         where += f" (picture {image_id})"
-        if category_id not in names:
-            raise DatasetError(f"{where}: there is no category {category_id}")
-        if not np.isfinite(score):
-            raise ValueError(f"the score {score} is not a finite number")
-        entry = {"id": number, "image_id": image_id, "category_id": category_id, "score": score}
-        shape, area = _box(result) if kind == "bbox" else _mask(result, images[image_id])
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise DatasetError(f"{where}: {what}") from error
-    return {**entry, **shape, "area": area, "iscrowd": 0}
+        category_id = _known(result, "category_id", known["category_id"])
+        rank = "mask_score" if kind == "segm" and "mask_score" in result else "score"
+        ids = {"id": number, "image_id": image_id, "category_id": category_id}
+        entry = {**ids, "score": _number(result[rank], rank), "iscrowd": 0}
+        if kind == "bbox":
+            box = _box(result["bbox"])
+            return {**entry, "bbox": box, "area": _area(None, box)}
+        rle = result["segmentation"]
+        if not isinstance(rle, dict) or isinstance(rle.get("counts"), list):
+            raise ValueError("expected a compressed RLE as segmentation")
+        mask = _mask(rle, known["image_id"][image_id])
+        return {**entry, "segmentation": mask, "area": _area(mask, None)}
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DatasetError(f"{where}: {_told(error)}") from error
 
 
-def _box(result: Json) -> tuple[Json, float]:
-    box = [float(v) for v in result["bbox"]]
-    if len(box) != 4 or not np.isfinite(box).all():
-        raise ValueError(f"expected bbox = x, y, width, height, got {result['bbox']}")
-    return {"bbox": box}, box[2] * box[3]
+def _known(entry: Json, key: str, known: dict[int, Any]) -> int:
+    value = entry[key]
+    if not isinstance(value, Hashable) or value not in known:
+        raise ValueError(f"there is no {'picture' if key == 'image_id' else 'category'} {value!r}")
+    return int(entry[key])
 
 
-def _mask(result: Json, size: tuple[int, int]) -> tuple[Json, float]:
-    rle = result["segmentation"]
-    if tuple(rle["size"]) != size:
-        raise ValueError(f"expected a mask of {list(size)}, got {rle['size']}")
-    if not isinstance(rle["counts"], str | bytes):
-        raise ValueError("expected a compressed RLE")
-    return {"segmentation": rle}, float(coco_mask.area(rle))
+def _number(value: Any, what: str) -> float:
+    # Whole numbers may be too large for a float.
+    if isinstance(value, int | float | np.number) and abs(value) <= sys.float_info.max:  # type: ignore[operator]
+        return float(value)
+    raise ValueError(f"expected a finite number as {what}, got {value!r:.40}")
+
+
+def _box(values: Any) -> list[float]:
+    if not isinstance(values, list | tuple | np.ndarray) or len(values) != 4:
+        raise ValueError(f"expected bbox = x, y, width, height, got {values!r:.80}")
+    return [_number(value, "bbox") for value in values]
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> Json:
+    """A mask as compressed RLE, checked."""
+    from sipvideo.data.instances import to_rle  # its package loads PyTorch
+
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), bytes):
+        segmentation = {**segmentation, "counts": segmentation["counts"].decode("ascii")}
+    return to_rle(segmentation, size)
+
+
+def _tight(mask: Json) -> list[float]:
+    return [float(value) for value in coco_mask.toBbox(mask)]
+
+
+def _area(mask: Json | None, box: list[float] | None) -> float:
+    """Pixels of a mask, or of a box where there is none."""
+    if mask is not None:
+        return float(coco_mask.area(mask))
+    assert box is not None
+    return box[2] * box[3]
+
+
+def _told(error: Exception) -> str:
+    return f"key {error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _index(content: Json) -> COCO:

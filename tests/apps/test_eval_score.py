@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sipvideo.apps import eval, youtube_vis
 from sipvideo.apps.main import main
 from sipvideo.masks import CompactMasks
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.structures import Detections, Frame
 from tests.apps.oracle import Json, Oracle, class_names, errors, read, run, saved
 
 NO_RESAMPLES = ("--resamples", "0")
@@ -112,14 +114,28 @@ def test_files_that_are_cut_or_missing_are_one_line(
         tmp_path / "nothing.json", {"videos": [{}], "categories": [], "annotations": []}
     )
     other = saved(tmp_path / "other.json", {"info": {}})
+    lists = saved(tmp_path / "lists.json", {**read(dataset), "annotations": "none"})
     for arguments in ((dataset, "--results", path), (dataset, "--results", tmp_path / "no.json")):
         assert run(*arguments) == 2
-    for broken in (tmp_path / "no.json", nothing, other, path):
+    for broken in (tmp_path / "no.json", nothing, other, path, lists):
         assert main(["eval", str(broken), "-o", str(tmp_path / "o")]) == 2
     told = errors(capsys)
-    assert len(told) == 6
+    assert len(told) == 7
     assert "not valid JSON" in told[0]
     assert "key 'id' is missing" in told[3]
+    assert "neither videos nor images" in told[4]
+    assert f"{lists}: annotations: expected a list of objects" in told[6]
+
+
+def test_a_damaged_annotation_is_named_with_its_file(
+    dataset: Path, perfect: list[Json], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = read(dataset)
+    del content["annotations"][1]["video_id"]
+    path = saved(tmp_path / "truth.json", content)
+    assert run(path, "--results", saved(tmp_path / "a.json", perfect)) == 2
+    key = content["annotations"][1]["id"]
+    assert f"{path}: annotation {key}: expected a number as video_id" in errors(capsys)[0]
 
 
 def test_compare_tells_which_differences_are_significant(
@@ -153,6 +169,7 @@ def test_missing_pictures_cost_the_strips_alone(
     assert "the report shows no pictures" in capsys.readouterr().err
     assert "data:image" not in (tmp_path / "o" / "report.html").read_text()
     assert run(alone, "--results", results, "-o", tmp_path / "o", "--images", tmp_path) == 2
+    assert "AP (IoU 0.50:0.95)" in capsys.readouterr().out
     assert run(alone, "--results", results, "-o", tmp_path / "p", "--no-html") == 0
     assert [path.name for path in (tmp_path / "p").iterdir()] == ["scores.json"]
 
@@ -199,8 +216,25 @@ def test_pictures_get_the_figures_of_boxes_and_masks(
     results = read(tmp_path / "results.json")
     results[3]["image_id"] = 5
     assert run(path, "--results", saved(tmp_path / "bad.json", results), names=["disc"]) == 2
-    assert "result 4: there is no picture 5" in errors(capsys)[0]
+    assert "bad.json: result 4: there is no picture 5" in errors(capsys)[0]
     assert run(path, "--compare", tmp_path / "a", tmp_path / "b", names=["disc"]) == 2
+
+
+def test_masks_of_pictures_are_ranked_as_the_model_judges_them(
+    dataset: Path, tmp_path: Path
+) -> None:
+    path = _coco(dataset, dataset.parent / "ranked.json")
+    oracle = Oracle(dataset, class_names(dataset))
+
+    def detect(frame: Frame) -> Detections:
+        found = oracle(frame)
+        return replace(found, mask_scores=np.linspace(0.1, 0.3, len(found), dtype=np.float32))
+
+    segmenter = VideoSegmenter(detect, oracle, class_names(dataset))
+    assert eval.run(eval.parse([str(path), "-o", str(tmp_path)]), lambda _: segmenter) == 0
+    results = read(tmp_path / "results.json")
+    assert all(result["score"] == pytest.approx(0.9) for result in results)
+    assert {0.1, 0.3} <= {round(result["mask_score"], 6) for result in results}
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,29 @@ def test_sizes_of_masks_come_from_masks() -> None:
     assert evaluate_pictures(_truth(), results, "segm").ap_medium == pytest.approx(1)
 
 
+def test_masks_are_ranked_by_their_own_score_and_boxes_by_that_of_the_object() -> None:
+    """A wrong result above the right one costs; each kind asks another key which is above."""
+    right, wrong = _perfect()[0], {**_perfect()[0], "bbox": [90, 50, 9, 9]}
+    wrong["segmentation"] = _rle(90, 50, 9, 9)
+    results = [
+        {**right, "score": 0.9, "mask_score": 0.1},
+        {**wrong, "score": 0.5, "mask_score": 0.4},
+    ]
+    boxes, masks = (
+        evaluate_pictures(_truth(), results, kind, image_ids=[1], category_ids=[1])
+        for kind in ("bbox", "segm")
+    )
+    assert boxes.ap50 == pytest.approx(1)
+    assert masks.ap50 == pytest.approx(0.5)
+
+
+def test_boxes_of_annotations_come_from_masks_where_there_are_none() -> None:
+    truth = _truth()
+    for annotation in truth["annotations"]:
+        del annotation["bbox"]
+    assert evaluate_pictures(truth, _perfect(), "bbox").ap == pytest.approx(1)
+
+
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_no_results_score_zero_and_no_truth_scores_minus_one(kind: Any) -> None:
     assert evaluate_pictures(_truth(), [], kind).ap == 0
@@ -109,10 +132,16 @@ def test_scoring_is_silent_and_changes_nothing(capsys: pytest.CaptureFixture[str
     [
         ({"image_id": 9}, "result 2: there is no picture 9"),
         ({"category_id": 9}, r"result 2 \(picture 1\): there is no category 9"),
-        ({"score": float("nan")}, "score nan"),
+        ({"score": float("nan")}, "finite number as score, got nan"),
         ({"segmentation": {"size": [1, 2], "counts": "0"}}, r"expected a mask of \[80, 120\]"),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [9600]}}, "compressed RLE"),
         ({"segmentation": None}, "result 2"),
+        ({"segmentation": [[0, 0, 9, 0, 9, 9]]}, "expected a compressed RLE"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "zz"}}, "no compressed RLE"),
+        ({"image_id": [1]}, r"result 2: there is no picture \[1\]"),
+        ({"image_id": "1"}, "result 2: there is no picture '1'"),
+        ({"score": 10**400}, "expected a finite number as score, got 1000"),
+        ({"mask_score": None}, "expected a finite number as mask_score, got None"),
     ],
 )
 def test_a_wrong_result_is_named(change: dict[str, Any], message: str) -> None:
@@ -127,5 +156,15 @@ def test_a_wrong_annotation_is_named() -> None:
     truth["annotations"][1]["image_id"] = 99
     with pytest.raises(DatasetError, match="annotation 1: there is no picture 99"):
         evaluate_pictures(truth, [], "bbox")
+    for change in (
+        {"segmentation": [[1, 2]]},
+        {"segmentation": []},
+        {"area": "x"},
+        {"iscrowd": "x"},
+    ):
+        truth = _truth()
+        truth["annotations"][1].update(change)
+        with pytest.raises(DatasetError, match=r"^truth\.json: annotation 1: "):
+            evaluate_pictures(truth, [], "segm", names=("truth.json", "results.json"))
     with pytest.raises(DatasetError, match="key 'categories' is missing"):
         evaluate_pictures({"images": [], "annotations": []}, [], "bbox")
