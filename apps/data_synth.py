@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sipvideo.apps import command
+from sipvideo.apps.progress import Progress
 from sipvideo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,19 +125,16 @@ def _render(
     Raises:
         KeyboardInterrupt: a signal came; the current video is given up.
     """
-    from tqdm import tqdm
-
     missing = [k for k, name in enumerate(names) if not dataset.has(name)]
-    hide = quiet or not sys.stderr.isatty()
-    with tqdm(total=frames * len(missing), unit=" frames", disable=hide, leave=False) as bar:
+    with Progress("", frames * len(missing), quiet) as progress:
 
         def shown() -> None:
-            bar.update()
+            progress.advance()
             if stop.asked:
                 raise KeyboardInterrupt
 
         for k in missing:
-            bar.set_description(names[k])
+            progress.rename(names[k])
             dataset.add(names[k], make(k), shown)
 
 

@@ -106,8 +106,7 @@ def picture_page(scores: Mapping[str, PictureScores], about: About) -> str:
         for c in zip(*(s.classes for s in scores.values()), strict=True)
         if c[0].ap >= 0
     ]
-    first = WHAT[next(iter(scores))]
-    classes = _table(["class", f"AP of {first}", *(f"AP, {WHAT[k]}" for k in scores)], bars)
+    classes = _table(["class", "", *(f"AP, {WHAT[k]}" for k in scores)], bars)
     sections = [
         _header(about, about.facts),
         f'<div class="tiles">{tiles}</div>',

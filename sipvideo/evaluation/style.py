@@ -52,5 +52,7 @@ figcaption { font-size: .87rem; color: var(--soft); } figcaption b { color: var(
 .legend .c0 { background: var(--c0); } .legend .c1 { background: var(--c1); } .legend .c2 { background: var(--c2); }
 .strip { display: flex; gap: 4px; overflow-x: auto; }
 .strip figure { margin: 0; flex: 0 0 max(230px, 100% / 6 - 4px); text-align: center; }
+@media (max-width: 560px) { td:has(.bar), :is(th, td):nth-child(2):empty { display: none; }
+  th, td { padding: 5px 7px; } }
 .strip img { display: block; width: 100%; height: auto; margin-bottom: 4px; border-radius: 3px; }
 """
