@@ -7,8 +7,9 @@ work is postponed until it is known which objects survive: their coefficients an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,14 @@ class HeadOutputs:
     coefficient_features: list[Tensor]
     basis_masks: Tensor
     embedding_features: list[Tensor]
+
+    def single(self) -> HeadOutputs:
+        """The same outputs in single precision."""
+
+        def convert(value: Tensor | list[Tensor]) -> Any:
+            return value.float() if isinstance(value, Tensor) else [one.float() for one in value]
+
+        return HeadOutputs(**{f.name: convert(getattr(self, f.name)) for f in fields(self)})
 
 
 class MaskScoring(nn.Module):

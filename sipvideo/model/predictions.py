@@ -51,7 +51,8 @@ class Predictions:
             outputs.centerness_logits,
             outputs.box_distances,
             (
-                partial(head.coefficients_in_row, outputs)
+                # Called later, where nothing mixes precisions.
+                partial(head.coefficients_in_row, outputs.single())
                 if head.config.alignment == "box_grid"
                 else head.coefficient_maps(outputs)
             ),

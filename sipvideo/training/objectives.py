@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +74,7 @@ class MasksOnFrozenDetector:
             batch: views; views 2k and 2k + 1 show the same picture.
         """
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bfloat16):
-            outputs = _single(model(batch.images))
+            outputs = model(batch.images).single()
         views = range(len(batch.boxes))
         losses, weights = zip(*(self._masks(model, outputs, batch, k) for k in views), strict=True)
         weight = torch.cat(weights)
@@ -172,14 +171,3 @@ class MasksOnFrozenDetector:
         logits = torch.cat((new, similarity), 1) / self.temperature
         target = torch.where(same.any(1), same.float().argmax(1) + 1, 0)
         return F.cross_entropy(logits, target)
-
-
-def _single(outputs: HeadOutputs) -> HeadOutputs:
-    """The same outputs in single precision."""
-
-    def convert(value: Tensor | list[Tensor]) -> Any:
-        return value.float() if isinstance(value, Tensor) else [level.float() for level in value]
-
-    return HeadOutputs(
-        **{field.name: convert(getattr(outputs, field.name)) for field in fields(outputs)}
-    )

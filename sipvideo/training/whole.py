@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from sipvideo.data import Batch
-from sipvideo.model.criterion import JITTER, LossConfig, Predictions, SipMaskLoss
+from sipvideo.model.criterion import JITTER, LossConfig, SipMaskLoss
+from sipvideo.model.predictions import Predictions
 from sipvideo.model.losses import ranks
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.targets import GroundTruth

@@ -109,6 +109,20 @@ def test_half_precision_changes_the_losses_only_a_little() -> None:
         assert float(half[name]) == pytest.approx(float(value), rel=0.1)
 
 
+def test_half_precision_reaches_coefficients_that_are_read_at_few_places(make: Make) -> None:
+    trainer = make("run")
+    batch, settings = trainer.stream.batch(0), {"views": "all", "closed_boxes": False}
+    single = WholeModel(**settings)(trainer.model, batch)  # type: ignore[arg-type]
+    half = WholeModel(**settings, precision="bfloat16")(trainer.model, batch)  # type: ignore[arg-type]
+    assert trainer.model.head.config.alignment == "box_grid"
+    assert single["mask"].item() > 0
+    for name, value in single.items():
+        assert half[name].item() == pytest.approx(value.item(), rel=0.1)
+    torch.stack(list(half.values())).sum().backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for p in trainer.model.head.coefficients.parameters()]
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
 def test_the_default_model_learns_its_detector_too(make: Make) -> None:
     losses = LossConfig(
         class_loss="quality",
