@@ -47,11 +47,13 @@ def draw_curves(folder: Path) -> Path | None:
         panels.append(Panel("validation", validation))
     if not panels:
         return None
+    steps = np.concatenate([x for panel in panels for x, _ in panel.series.values()])
+    span = float(steps.min()), float(max(steps.max(), steps.min() + 1))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     image = Image.new("RGB", (PANEL[0] * columns, PANEL[1] * rows), PAPER)
     for k, panel in enumerate(panels):
-        _draw(image, (k % columns * PANEL[0], k // columns * PANEL[1]), panel)
+        _draw(image, (k % columns * PANEL[0], k // columns * PANEL[1]), panel, span)
     path = folder / "curves.png"
     partial = folder / ".curves.png.partial"
     image.save(partial, "PNG")
@@ -75,27 +77,27 @@ def _columns(path: Path) -> dict[str, Series]:
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over a window of a tenth of the run, narrower at both ends."""
+    """Mean over a window of a tenth of the run, as far as it lies inside."""
     half = max(1, len(values) // 20)
     total = np.concatenate(([0.0], values.cumsum()))
     places = np.arange(len(values))
-    reach = np.minimum(np.minimum(places, len(values) - 1 - places), half)
-    mean: NDArray[np.float64] = (total[places + reach + 1] - total[places - reach]) / (
-        2 * reach + 1
-    )
+    first, last = np.maximum(places - half, 0), np.minimum(places + half + 1, len(values))
+    mean: NDArray[np.float64] = (total[last] - total[first]) / (last - first)
     return mean
 
 
-def _draw(image: Image.Image, origin: tuple[int, int], panel: Panel) -> None:
+def _draw(
+    image: Image.Image, origin: tuple[int, int], panel: Panel, span: tuple[float, float]
+) -> None:
+    """One panel with its top left corner at ``origin``; ``span``: first and last step, the same in all panels."""
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
     left, top = origin[0] + MARGIN[0], origin[1] + MARGIN[1]
     right, bottom = origin[0] + PANEL[0] - MARGIN[2], origin[1] + PANEL[1] - MARGIN[3]
     everything = list(panel.series.values())
-    xs = np.concatenate([x for x, _ in everything])
     ys = np.concatenate([y for _, y in everything])
     # A few wild steps of the raw values must not flatten the curve.
     behind = np.percentile(panel.faint[1], (1, 99)) if panel.faint else ys
-    low_x, high_x = float(xs.min()), float(max(xs.max(), xs.min() + 1))
+    low_x, high_x = span
     low, high, step = _scale(float(min(ys.min(), behind.min())), float(max(ys.max(), behind.max())))
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -112,14 +114,18 @@ def _draw(image: Image.Image, origin: tuple[int, int], panel: Panel) -> None:
     draw.text((left, top - 22), panel.title, INK, ImageFont.load_default(15))
     if panel.faint:
         draw.line([at(x, y) for x, y in zip(*panel.faint, strict=True)], FAINT, 1)
-    for k, (name, series) in enumerate(panel.series.items()):
+    name_end = float(right)
+    for k, (name, series) in reversed(list(enumerate(panel.series.items()))):
+        # Names stand beside the title, where no curve comes.
         colour = COLOURS[k % len(COLOURS)]
+        draw.text((name_end, top - 20), name, colour, font, anchor="rt")
+        name_end -= font.getlength(name) + 12
         points = [at(a, b) for a, b in zip(*series, strict=True)]
         draw.line(points, colour, 2, joint="curve")
+        # Dots of equal figures lie around each other.
+        radius = 2 + k
         for a, b in points if len(points) < 40 else []:
-            draw.ellipse((a - 2, b - 2, a + 2, b + 2), colour)
-        place = (right - 8, bottom - 10 - 16 * (len(panel.series) - 1 - k))
-        draw.text(place, name, colour, font, anchor="rb")
+            draw.ellipse((a - radius, b - radius, a + radius, b + radius), colour)
 
 
 def _scale(low: float, high: float) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -117,6 +118,7 @@ class Progress:
         self._began = self._shown = time.monotonic()
         self._steps = 0
         self._paused = 0.0
+        self._open = False
 
     def step(self, step: int, stop: int, pictures: int, values: dict[str, float]) -> None:
         """A step of so many pictures is done."""
@@ -133,11 +135,17 @@ class Progress:
         figures = "  ".join(f"{name} {value:.3g}" for name, value in self._means.items())
         speed = f"{pictures / pace:.3g} pictures/s" if pace > 0 else ""
         clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
-        self._show(f"step {step}/{stop}  {figures}  {speed}  {clock}", last=step >= stop)
+        self._show(f"step {step}/{stop}  {clock}  {speed}  {figures}", last=step >= stop)
 
     def say(self, line: str) -> None:
         """A line that stays."""
         self._show(line, last=True)
+
+    def end(self) -> None:
+        """Nothing more comes: what others write begins on a line of its own."""
+        if self._open:
+            print(file=sys.stderr, flush=True)
+            self._open = False
 
     def pause(self, seconds: float) -> None:
         """Time that was not spent on steps."""
@@ -147,6 +155,9 @@ class Progress:
         if self._report is not None:
             self._report(line)
         elif self._terminal:
+            # A line that the terminal breaks could not be rewritten.
+            line = line if last else line[: shutil.get_terminal_size().columns - 1]
             print(f"\r\x1b[K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
+            self._open = not last
         else:
             print(line, file=sys.stderr, flush=True)

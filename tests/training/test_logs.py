@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import csv
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sipvideo.training.curves import draw_curves
+from sipvideo.training.curves import COLOURS, MARGIN, _smooth, draw_curves
 from sipvideo.training.logs import Logs, Progress, Table
 
 
@@ -77,10 +79,35 @@ def test_progress_says_losses_speed_and_time_left() -> None:
     progress = Progress(lines.append, seconds=0)
     progress.step(1, 4, 2, {"rate": 0.1, "mask": 0.5})
     progress.step(4, 4, 2, {"rate": 0.05, "mask": 0.5})
-    assert lines[0].startswith("step 1/4  rate 0.1  mask 0.5")
+    assert lines[0].startswith("step 1/4  0:00:0")
     assert "pictures/s" in lines[0]
-    assert lines[1].startswith("step 4/4  rate 0.05")
-    assert lines[1].endswith("0:00:00 left")
+    assert lines[0].endswith("rate 0.1  mask 0.5")
+    assert lines[1].startswith("step 4/4  0:00:00 left")
+    assert lines[1].endswith("rate 0.05  mask 0.5")
+
+
+def test_a_line_that_is_rewritten_fits_the_terminal_and_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    progress = Progress()
+    progress._seconds = 0
+    figures = {f"loss number {k}": 0.5 for k in range(9)}
+    for step in (1, 2):
+        progress.step(step, 9, 2, figures)
+    lines = terminal.getvalue().split("\r\x1b[K")[1:]
+    assert len(lines) == 2
+    assert all(len(line) == 59 and " left  " in line for line in lines)
+    progress.end()
+    progress.end()
+    assert terminal.getvalue().endswith("\n")
+    assert terminal.getvalue().count("\n") == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 500])
@@ -99,6 +126,32 @@ def test_curves_show_losses_rate_and_figures(tmp_path: Path, count: int, same: b
     assert image.shape == (520, 1380)  # two losses, the rate, the figures
     for panel in (image[:260, :460], image[:260, 460:920], image[260:, :460]):
         assert (panel < 128).sum() > 100
+
+
+def test_equal_figures_are_all_seen_and_names_stand_beside_the_title(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, 0, print)
+    logs.training(1, {"mask": 1.0})
+    logs.training(9, {"mask": 0.5})
+    names = ("mask_ap", "mask_ap50", "box_ap", "box_ap50")
+    logs.validation(9, dict.fromkeys(names, 0.7))
+    logs.close()
+    path = draw_curves(tmp_path)
+    assert path is not None
+    panel = np.asarray(Image.open(path))[:, 460:]
+    for colour in COLOURS:
+        rows, columns = np.nonzero((panel == colour).all(-1))
+        dot = rows >= MARGIN[1]
+        assert dot.any()
+        assert (~dot).any()
+        assert columns[dot].min() > 430  # at the run's last step
+
+
+def test_smoothing_at_the_ends_is_a_mean_too() -> None:
+    values = np.array([0.0] * 39 + [9.0])
+    smooth = _smooth(values)
+    assert smooth.shape == values.shape
+    assert smooth[-1] == 3.0  # of the last three: half a window is two
+    assert smooth[:37].max() == 0.0
 
 
 def test_without_a_log_there_are_no_curves(tmp_path: Path) -> None:
