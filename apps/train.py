@@ -13,18 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sipvideo.apps import command
+from sipvideo.apps.train_data import (
+    add_data_flags,
+    batch_stream,
+    open_sources,
+    recipe_and_data,
+    some_of,
+    with_objects,
+)
 from sipvideo.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import torch
 
     from sipvideo.config import Config
-    from sipvideo.data import ClipStream, CocoPictures, YouTubeVis
+    from sipvideo.data import CocoPictures, YouTubeVis
     from sipvideo.model.sipmask import SipMask
     from sipvideo.training import Recipe, Trainer
     from sipvideo.training.distributed import Objective, Ranks
-
-DEFAULT = "finetune"
 
 if "WORLD_SIZE" in os.environ:
     # Hints on speed that every process would print once. Must be set before PyTorch loads.
@@ -40,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "of the other commands, curves.png, log.csv, validation.csv, files for TensorBoard, and last.pt: after a stop "
         "the same command goes on from there.",
         epilog="example: sipvideo train horses.json --val more-horses.json -o runs/horses. "
-        "Several GPUs: torchrun --nproc-per-node 4 -m sipvideo.apps.main train ...",
+        "Several GPUs: torchrun --nproc-per-node 4 -m sipvideo.apps.train ...",
     )
     parser.add_argument(
         "items",
@@ -48,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="RECIPE|JSON",
         help="a recipe (one that comes with sipvideo, or a YAML file), annotation files",
     )
-    _add_data_flags(parser)
+    add_data_flags(parser)
     parser.add_argument("--list", action="store_true", help="list the recipes that come along")
     parser.add_argument(
         "--weights",
@@ -88,31 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command.guarded(lambda: run(args))
 
 
-def _add_data_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        action="append",
-        default=[],
-        metavar="JSON[=WEIGHT]",
-        help="annotation file; with weights, how often each is drawn; may be repeated",
-    )
-    parser.add_argument(
-        "--images", metavar="DIR", help="of their pictures; default: the usual places near the file"
-    )
-    parser.add_argument("--split", metavar="NAME", help="only pictures with this value of 'split'")
-    parser.add_argument(
-        "--val",
-        metavar="JSON",
-        help="validation set: decides which weights are kept; never trained on",
-    )
-    parser.add_argument(
-        "--val-split",
-        metavar="NAME",
-        help="only pictures with this value of 'split'; without --val: of the training file",
-    )
-    parser.add_argument("--val-images", metavar="DIR", help="default: as --images")
-
-
 def run(args: argparse.Namespace) -> int:
     """Trains to the end, or to a signal."""
     command.require_opencv()
@@ -121,14 +102,14 @@ def run(args: argparse.Namespace) -> int:
     from sipvideo.build import choose_device
     from sipvideo.training.distributed import joined
 
-    recipe, paths, weights = _recipe_and_data(args)
+    recipe, paths, weights = recipe_and_data(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     with (
         joined(choose_device(args.device)) as (ranks, device),
         command.Stop() as stop,
     ):
-        sources, classes = _open(recipe, paths, args)
+        sources, classes = open_sources(recipe, paths, args)
         # New parts must begin alike in all processes.
         torch.manual_seed(recipe.seed)
         config, model = _model(recipe, classes, args, ranks.first)
@@ -149,74 +130,6 @@ def _list() -> int:
         length = f"{recipe.schedule.length} {recipe.schedule.unit}"
         print(f"{name:16} {recipe.model}, {length} of {recipe.stream.pictures} pictures a step")
     return 0
-
-
-def _recipe_and_data(args: argparse.Namespace) -> tuple[Recipe, list[str], list[float] | None]:
-    """The recipe with its overrides; annotation files and their weights.
-
-    Raises:
-        ConfigError: no data, or a weight that is no number.
-    """
-    from sipvideo.training import available_recipes, load_recipe
-
-    items = list(args.items)
-    first = items[0] if items else ""
-    is_file = first.endswith((".json", ".json.gz"))
-    named = first in available_recipes() or first.endswith((".yaml", ".yml"))
-    # A word without suffix is a recipe, if a misspelt one: so says the error.
-    name = (
-        items.pop(0) if named or (first and not is_file and not Path(first).exists()) else DEFAULT
-    )
-    overrides = list(args.overrides)
-    if args.steps:
-        overrides += ["schedule.unit=steps", f"schedule.length={args.steps}"]
-    if args.seed is not None:
-        overrides.append(f"seed={args.seed}")
-    recipe = load_recipe(name, overrides)
-    args.output = args.output if args.output != "runs/RECIPE" else f"runs/{recipe.name}"
-    paths, weights = list(items), [1.0] * len(items)
-    for text in args.data:
-        path, _, weight = text.rpartition("=")
-        if not path or Path(text).exists():
-            path, weight = text, "1"
-        paths.append(path)
-        try:
-            weights.append(float(weight))
-        except ValueError:
-            raise ConfigError(
-                f"--data {text}: expected JSON=WEIGHT, a number, got {weight!r}"
-            ) from None
-    if not paths:
-        raise ConfigError(f"recipe {recipe.name}: expected an annotation file: --data JSON")
-    return recipe, paths, None if set(weights) == {1.0} else weights
-
-
-def _open(
-    recipe: Recipe, paths: Sequence[str], args: argparse.Namespace
-) -> tuple[list[CocoPictures | YouTubeVis], tuple[str, ...] | None]:
-    """The data sets, and the result's class names; None: those of the recipe's model."""
-    from sipvideo.data import open_dataset
-
-    if recipe.classes == "model":
-        wanted = None if args.weights else recipe.model_config_for().class_names
-        if wanted is None:
-            wanted = _given(recipe, args).class_names
-        return [open_dataset(p, args.images, args.split, wanted) for p in paths], None
-    found = [open_dataset(path, args.images, args.split) for path in paths]
-    classes = tuple(dict.fromkeys(name for source in found for name in source.classes))
-    if any(tuple(source.classes) != classes for source in found):
-        found = [open_dataset(path, args.images, args.split, classes) for path in paths]
-    return list(found), classes
-
-
-def _given(recipe: Recipe, args: argparse.Namespace) -> Config:
-    """The model's configuration: the one inside --weights where the recipe starts from a model, else the recipe's."""
-    from sipvideo.model import checkpoint
-
-    base = None
-    if args.weights and recipe.weights == "package":
-        base = checkpoint.read(args.weights).config
-    return recipe.model_config_for(base=base)
 
 
 def _model(
@@ -257,19 +170,14 @@ def _model(
     if given and not set(given) - set(start.unused):
         raise CheckpointError(f"{args.weights or args.detector}: no weights of {config.name!r}")
     if say and given:
-        fresh = f"; new: {_some(start.fresh)}" if start.fresh else ""
-        unused = f"; not used: {_some(start.unused)}" if start.unused else ""
+        fresh = f"; new: {some_of(start.fresh)}" if start.fresh else ""
+        unused = f"; not used: {some_of(start.unused)}" if start.unused else ""
         print(f"weights: {len(given) - len(start.unused)} tensors taken over{fresh}{unused}")
     if say and classes is not None and former is not None:
         learnt = [name for name in classes if name not in start.kept_classes]
         kept = ", ".join(start.kept_classes) or "none"
         print(f"classes: known by name: {kept}; new: {', '.join(learnt) or 'none'}")
     return config, model
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def _trainer(
@@ -295,32 +203,12 @@ def _trainer(
     if args.val or args.val_split:
         path = args.val or data[0][0].path
         images = args.val_images or args.images
-        pictures = open_dataset(path, images, args.val_split, config.class_names)
+        pictures = with_objects(open_dataset(path, images, args.val_split, config.class_names))
         threshold = recipe.validation.score_threshold
         validate = Validation(pictures, config, device, threshold, lambda: stop.asked)
     around = Surroundings(device=device, ranks=ranks, validate=validate, stopped=lambda: stop.asked)
-    stream = _stream(recipe, config, data, ranks)
+    stream = batch_stream(recipe, config, data, ranks)
     return Trainer(model, _objective(recipe), stream, recipe, args.output, around)
-
-
-def _stream(
-    recipe: Recipe,
-    config: Config,
-    data: tuple[list[CocoPictures | YouTubeVis], list[float] | None],
-    ranks: Ranks,
-) -> ClipStream:
-    from sipvideo.data import ClipStream, StreamConfig
-    from sipvideo.training.trainer import passes_per_step
-    from sipvideo.transforms import FrameTransform
-
-    section = recipe.stream
-    settings = StreamConfig(
-        pictures=section.pictures // passes_per_step(recipe, ranks.count),
-        sizes=section.sizes,
-        seed=recipe.seed,
-        workers=section.workers,
-    )
-    return ClipStream(data[0], recipe.augmentation, FrameTransform(config.input), settings, data[1])
 
 
 def _objective(recipe: Recipe) -> Objective:

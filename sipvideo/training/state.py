@@ -37,7 +37,9 @@ def atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         partial.replace(path)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        # PyTorch hides the disk's own words behind where it was in its file.
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = getattr(cause, "strerror", None) or str(error).splitlines()[0]
         kept = "; the one before is still there" if path.exists() else ""
         raise SinkError(f"{path}: cannot be written: {reason}{kept}") from error
 
@@ -64,7 +66,8 @@ def read_state(path: Path, settled: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        former = content["settings"]
+        # Earlier versions did not note the data.
+        former = {"data": settled.get("data"), **content["settings"]}
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: cannot go on from it: {reason}") from error

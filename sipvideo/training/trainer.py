@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sipvideo.config import Config
 from sipvideo.data import Batch, ClipStream
-from sipvideo.errors import ConfigError, SinkError, SipVideoError
+from sipvideo.errors import CheckpointError, ConfigError, SinkError, SipVideoError
 from sipvideo.model import checkpoint
 from sipvideo.model.sipmask import SipMask
 from sipvideo.training.curves import draw_curves
@@ -177,6 +177,7 @@ class Trainer:
             try:
                 through = self._loop(stop, logs)
             finally:
+                self._progress.end()
                 if logs is not None:
                     logs.close()
             if self.ended and first:
@@ -223,7 +224,7 @@ class Trainer:
             last = number == self.passes - 1
             alone = isinstance(self._losses, DistributedDataParallel) and not last
             with self._losses.no_sync() if alone else nullcontext():  # type: ignore[operator]
-                terms = self._losses(_to(next(batches), self.around.device))
+                terms = self._losses(next(batches).to(self.around.device))
                 total = torch.stack(list(terms.values())).sum()
                 self._expect_finite(total, terms)
                 self._scaler.scale(total / self.passes).backward()  # type: ignore[no-untyped-call]
@@ -306,12 +307,18 @@ class Trainer:
             checkpoint.save(self.folder / RESULT, self.averaged(), self.config, half=True)
         draw_curves(self.folder)
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What a run that goes on must share."""
+        data = {"classes": list(self.config.class_names), "pictures": len(self.stream)}
+        return {**self.recipe.settled(), "data": data}
+
     def _save(self, logs: Logs | None) -> None:
         if logs is None:
             return
         logs.flush()
         content = {
-            "settings": self.recipe.settled(),
+            "settings": self._settings,
             "step": self.step,
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -324,27 +331,19 @@ class Trainer:
     def _restore(self) -> None:
         content: dict[str, Any] | None = None
         if self.around.ranks.first and self.checkpoint.exists():
-            content = read_state(self.checkpoint, self.recipe.settled())
+            content = read_state(self.checkpoint, self._settings)
         content = self.around.ranks.shared(content)
         if content is None:
             return
-        self.model.load_state_dict(content["model"])
-        self._optimiser.load_state_dict(content["optimiser"])
-        self._scaler.load_state_dict(content["scaler"])
-        if self._mean is not None:
-            self._mean.load_state_dict(content["mean"])
-        self.step = content["step"]
-        self._validated, self.best, self.best_step = content["validation"]
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device."""
-    if device.type == "cpu":
-        return batch
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, list):
-            return [moved(one) for one in value]
-        return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-
-    return replace(batch, **{f.name: moved(getattr(batch, f.name)) for f in fields(batch)})
+        try:
+            self.model.load_state_dict(content["model"])
+            self._optimiser.load_state_dict(content["optimiser"])
+            self._scaler.load_state_dict(content["scaler"])
+            if self._mean is not None:
+                self._mean.load_state_dict(content["mean"])
+            self.step = content["step"]
+            self._validated, self.best, self.best_step = content["validation"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.checkpoint}: belongs to a run of another model; use another folder"
+            ) from error

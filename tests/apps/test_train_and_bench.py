@@ -176,6 +176,7 @@ def test_the_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["none.json", "--data", "a.json=x"], "expected JSON=WEIGHT"),
         (["vis_1x", "{data}"], "recipe vis_1x: starts from weights that do not come with sipvideo"),
         (["{data}", "--set", "optimiser.rat=1"], "optimiser.rat: unknown key; did you mean 'rate'"),
+        (["{data}", "--data", "{data}=-1"], "a number above 0, got '-1'"),
         (["{data}", "--split", "x"], "no picture of split 'x'"),
         (["{data}", "--set", "freeze.prefixes=[heda]"], "the model has no parameter heda"),
     ],
@@ -190,6 +191,41 @@ def test_training_says_what_is_wrong_or_missing(
     assert error.startswith("sipvideo: error: ")
     assert error.count("\n") == 1
     assert expected in error
+
+
+def test_data_without_objects_of_the_classes_are_named_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_coco(tmp_path / "data")
+    content = json.loads(data.read_text())
+    nothing, others = data.with_name("nothing.json"), data.with_name("others.json")
+    nothing.write_text(json.dumps({**content, "annotations": []}))
+    zebras = [{**one, "name": f"zebra {one['id']}"} for one in content["categories"]]
+    others.write_text(json.dumps({**content, "categories": zebras}))
+    run = ["-o", str(tmp_path / "run"), *SMALL]
+    for given, file in (
+        (["train", str(nothing)], nothing),
+        (["train", str(data), "--val", str(nothing)], nothing),
+        (["train", str(data), "--val", str(others)], others),
+    ):
+        assert main([*given, *run]) == 2
+        error = capsys.readouterr().err
+        assert f"{file}: no object of the model's classes is annotated (cat, dog)" in error
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_a_run_on_other_classes_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_coco(tmp_path / "data"), tmp_path / "run"
+    command = ["train", str(data), "--steps", "1", *SMALL, "-o", str(run)]
+    assert main(command) == 0
+    content = json.loads(data.read_text())
+    content["categories"].append({"id": 99, "name": "axolotl"})
+    data.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "belongs to a run with other settings (data.classes)" in capsys.readouterr().err
 
 
 def test_bench_prints_stages_and_saves_the_figures(

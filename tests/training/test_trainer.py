@@ -234,6 +234,18 @@ def test_checkpoints_of_other_settings_and_damaged_ones_are_refused(make: Make) 
     with pytest.raises(CheckpointError, match=r"other settings \(optimiser.rate, seed\)"):
         make("run", "schedule.length=1", "seed=1", "optimiser.rate=1.0")
     make("run", "schedule.length=1", "stream.workers=2", "validation.every=7")
+    content = torch.load(trainer.checkpoint, weights_only=True)
+    content["settings"]["data"]["pictures"] += 1
+    torch.save(content, trainer.checkpoint)
+    with pytest.raises(CheckpointError, match=r"other settings \(data.pictures\)"):
+        make("run", "schedule.length=1")
+    del content["settings"]["data"]  # as earlier versions wrote it
+    torch.save(content, trainer.checkpoint)
+    assert make("run", "schedule.length=1").step == 1
+    del content["model"]["head.basis.output.weight"]
+    torch.save(content, trainer.checkpoint)
+    with pytest.raises(CheckpointError, match=r"last\.pt: belongs to a run of another model"):
+        make("run", "schedule.length=1")
     trainer.checkpoint.write_bytes(trainer.checkpoint.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"last\.pt: cannot go on from it"):
         make("run", "schedule.length=1")
@@ -285,7 +297,8 @@ def test_a_full_disk_is_one_line_and_the_former_checkpoint_stays(
         return open("/dev/full", mode)
 
     monkeypatch.setattr(state, "open", full, raising=False)
-    with pytest.raises(SinkError, match=r"last\.pt: cannot be written: .*the one before is still"):
+    expected = r"last\.pt: cannot be written: No space left on device; the one before is still"
+    with pytest.raises(SinkError, match=expected):
         trainer.run()
     assert make("run").step == 2
 
