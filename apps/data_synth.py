@@ -198,14 +198,15 @@ def _encode(dataset: SyntheticDataset, name: str) -> None:
 
 
 def _summary(content: dict[str, Any], folder: Path) -> str:
+    from sipvideo.evaluation.names import counted
+
     names = {category["id"]: category["name"] for category in content["categories"]}
     counts = Counter(names[a["category_id"]] for a in content["annotations"])
     listed = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     frames = sum(video["length"] for video in content["videos"])
-    return (
-        f"{folder / 'instances.json'}: {len(content['videos'])} videos, {frames} frames, "
-        f"{len(content['annotations'])} objects{': ' + listed if listed else ''}"
-    )
+    size = (len(content["videos"]), "video"), (frames, "frame"), (counts.total(), "object")
+    told = ", ".join(counted(*one) for one in size)
+    return f"{folder / 'instances.json'}: {told}{': ' + listed if listed else ''}"
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sipvideo.evaluation.names import TITLES, TRACKING_TITLES, number
+from sipvideo.evaluation.names import TITLES, TRACKING_TITLES, counted, number
 
 if TYPE_CHECKING:
     from sipvideo.evaluation import PictureScores, Report
@@ -22,7 +22,8 @@ def of_report(report: Report, every_class: bool = False) -> str:
     objects = sum(c.objects for c in report.classes)
     found = sum(c.predictions for c in report.classes)
     what = "masks" if report.kind == "segm" else "boxes"
-    head = f"{len(report.videos)} videos, {objects} objects, {found} predictions; {what}, mode {report.mode}"
+    size = (len(report.videos), "video"), (objects, "object"), (found, "prediction")
+    head = f"{', '.join(counted(*one) for one in size)}; {what}, mode {report.mode}"
     blocks = [head, _figures(report), _tracking(report), _classes(report, every_class)]
     blocks += [_lengths(report), _mistakes(report)]
     return "\n\n".join(block for block in blocks if block)
@@ -65,7 +66,7 @@ def _classes(report: Report, every_class: bool) -> str:
         rows.append((f"  {c.name}", number(c.ap), number(c.ap50), number(c.ar_100), hota, *counts))
     rest = [c for c in seen if not c.objects] if not every_class else []
     lost = sum(c.predictions for c in rest)
-    more = f"\n  {len(rest)} more classes have predictions ({lost}) but no objects" if rest else ""
+    more = f"\n  predictions in classes without objects: {lost}" if rest else ""
     return _table(rows, right=range(1, 7)) + more
 
 
@@ -147,7 +148,7 @@ def of_comparison(
     significance = (
         "p: how often videos drawn by chance alone would differ this much; significant: below 0.05"
     )
-    return "\n\n".join([*blocks, f"{significance}; {len(a.videos)} videos"])
+    return "\n\n".join([*blocks, f"{significance}; {counted(len(a.videos), 'video')}"])
 
 
 def _step(a: float, b: float) -> str:

@@ -64,9 +64,10 @@ def video_page(
     """
     objects = sum(c.objects for c in report.classes)
     found = sum(c.predictions for c in report.classes)
+    size = (len(report.videos), "video"), (objects, "object"), (found, "prediction")
     facts = {
         **about.facts,
-        "scored": f"{len(report.videos)} videos, {objects} objects, {found} predictions",
+        "scored": ", ".join(counted(*one) for one in size),
         "mode": f"{report.mode}, {WHAT[report.kind]}",
     }
     sections = [

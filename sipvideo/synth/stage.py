@@ -150,18 +150,12 @@ class Stage:
             flat.set_color((0, 0, 0, 1), 1)
         return node
 
-    def place(
-        self,
-        which: Any,
-        position: Sequence[float],
-        heading: float = 0.0,
-        tilt: tuple[float, float] = (0.0, 0.0),
-    ) -> None:
-        """Moves an actor (its number) or scenery (its node); tilt is (pitch, roll) in degrees."""
+    def place(self, which: Any, position: Sequence[float], heading: float = 0.0) -> None:
+        """Moves an actor (its number) or scenery (its node), and turns it to a heading in degrees."""
         nodes = self._actors[which] if isinstance(which, int) else (which,)
         for node in nodes:
             node.set_pos(*(float(v) for v in position))
-            node.set_hpr(float(heading), *tilt)
+            node.set_h(float(heading))
 
     def light(self, direction: Sequence[float], sun: Sequence[float], sky: Sequence[float]) -> None:
         """Sets the direction in which the sun shines (z below 0), and both colours, RGB 0..1 or more."""
@@ -174,12 +168,11 @@ class Stage:
         flatten = core.LMatrix4(1, 0, 0, 0, 0, 1, 0, 0, -x / z, -y / z, 0, 0, 0, 0, lift, 1)
         self._shades.set_mat(flatten)
 
-    def aim(self, position: Sequence[float], target: Sequence[float], roll: float = 0.0) -> None:
+    def aim(self, position: Sequence[float], target: Sequence[float]) -> None:
         """Moves the camera and turns it to a point."""
         core = self._core
         self._camera.set_pos(*(float(v) for v in position))
         self._camera.look_at(core.Point3(*(float(v) for v in target)))
-        self._camera.set_r(roll)
 
     def picture(self, shift: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.uint8]:
         """The picture, uint8 [H, W, 3], RGB; moved by ``shift`` pixels (x, y), for smooth edges."""

@@ -123,6 +123,25 @@ def test_a_bar_stays_on_its_rail(value: float, length: float) -> None:
     assert 'width="0.00"' in charts.bar(value, 0)
 
 
+def test_bars_stand_in_second_columns_without_a_title(report: Report) -> None:
+    """Phones leave these columns out, title and cells."""
+    dog = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 9, 9]}
+    truth = {
+        "images": [{"id": 1, "height": 20, "width": 20}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [dog],
+    }
+    pictures = {"bbox": evaluate_pictures(truth, [], "bbox")}
+    for page in (video_page(report, ABOUT), picture_page(pictures, ABOUT)):
+        for table in re.findall("<table>.*?</table>", page, re.DOTALL):
+            rows = [
+                re.split("</t[hd]>", row) for row in re.findall("<tr>.*?</tr>", table, re.DOTALL)
+            ]
+            bars = {k for row in rows for k, cell in enumerate(row) if 'class="bar"' in cell}
+            assert bars <= {1}
+            assert not bars or rows[0][1].endswith(">")
+
+
 def test_a_report_of_nothing_is_a_page() -> None:
     truth: dict[str, Any] = {"videos": [], "categories": [], "annotations": []}
     page = Page(video_page(score(truth, [], resamples=10), ABOUT))
