@@ -118,7 +118,7 @@ RULES: dict[str, Rule] = {
     "unknown class": Rule(
         "note",
         "objects of unknown class (category_id null)",
-        "neither objects nor background in training; evaluators cannot use them",
+        "ignored in fine-tuning, background in the published recipes; evaluators cannot use them",
         "give them a category for evaluation",
     ),
     "unknown labelled category": Rule(

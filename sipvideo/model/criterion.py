@@ -102,6 +102,7 @@ class _Flat:
     labels: Tensor  # [B, P], -1 for background
     objects: Tensor  # [B, P], -1 for background
     target_distances: Tensor  # [B, P, 4]
+    known: Tensor  # bool [B, P, C], class answers that the annotation gives
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +217,12 @@ class SipMaskLoss:
             labels=torch.stack([one.labels for one in assigned]),
             objects=torch.stack([one.objects for one in assigned]),
             target_distances=torch.stack([one.distances for one in assigned]),
+            known=torch.stack(
+                [
+                    _known(truth, torch.cat(points), one.labels, classes)
+                    for truth, one in zip(truths, assigned, strict=True)
+                ]
+            ),
         )
 
     def _detection_terms(self, flat: _Flat) -> dict[str, Tensor]:
@@ -242,6 +249,7 @@ class SipMaskLoss:
             classes = losses.quality_focal_loss(
                 flat.class_logits.flatten(0, 1), flat.labels.flatten(), quality.flatten()
             )
+        classes = torch.where(flat.known.flatten(0, 1), classes, 0.0)
         ranks = losses.ranks()
         pictures = len(flat.labels) * ranks * (config.class_normaliser == "positives_and_pictures")
         central_sum = losses.nonzero(losses.sum_over_ranks(central.sum()))
@@ -354,6 +362,21 @@ class SipMaskLoss:
             right += int((logits.argmax(1) == wanted).sum())
             count += len(wanted)
         return total / len(masks), 100 * right / count if count else None
+
+
+def _known(truth: GroundTruth, points: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Which classes the annotation answers for at each location of a picture, bool [P, C]."""
+    known = torch.ones(len(points), classes, dtype=torch.bool, device=points.device)
+    if truth.ignored is not None:
+        height, width = truth.ignored.shape
+        x, y = points.long().unbind(1)
+        inside = truth.ignored.to(points.device)[y.clamp(max=height - 1), x.clamp(max=width - 1)]
+        known[inside & (labels < 0)] = False
+    if truth.labelled is not None:
+        known[:, [k for k in range(classes) if k not in truth.labelled]] = False
+        # Objects pasted from other pictures may have any class.
+        known[labels >= 0, labels[labels >= 0]] = True
+    return known
 
 
 def _in_a_row(levels: Sequence[Tensor]) -> Tensor:

@@ -32,6 +32,8 @@ class GroundTruth:
             reference picture.
         reference_index: int64 [M], 1 + row in ``reference_boxes`` of the same object, 0 for an object that the
             reference picture does not show (``gt_pids`` of the published data set).
+        ignored: bool [H, W], input pixels: neither object nor background (crowds); None: nothing is.
+        labelled: the labels that were annotated in this picture; None: all.
 
     Raises:
         DatasetError: the fields do not fit each other.
@@ -42,6 +44,8 @@ class GroundTruth:
     masks: Tensor
     reference_boxes: Tensor | None = None
     reference_index: Tensor | None = None
+    ignored: Tensor | None = None
+    labelled: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.boxes)

@@ -11,6 +11,7 @@ from typing import IO, Any
 import torch
 
 from sipvideo.errors import CheckpointError, SinkError
+from sipvideo.training.recipe import Recipe
 
 
 def write_state(path: Path, content: dict[str, Any]) -> None:
@@ -59,15 +60,16 @@ def read_state(path: Path, settled: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         path: the file.
-        settled: section -> values that must be the same.
+        settled: a recipe's settled values, and "data": what must be the same.
 
     Raises:
         CheckpointError: damaged, or of a run with other settings, which are named.
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        # Earlier versions did not note the data.
-        former = {"data": settled.get("data"), **content["settings"]}
+        data = content["settings"].pop("data", settled["data"])
+        # What earlier versions did not note has its default.
+        former = {**Recipe.model_validate(content["settings"]).settled(), "data": data}
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: cannot go on from it: {reason}") from error

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sipvideo.data import Batch
 from sipvideo.model.criterion import JITTER, LossConfig, SipMaskLoss
-from sipvideo.model.predictions import Predictions
 from sipvideo.model.losses import ranks
+from sipvideo.model.predictions import Predictions
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.targets import GroundTruth
 
@@ -27,12 +27,15 @@ class WholeModel:
         views: "references": odd views are the reference pictures of the even ones; "first": odd views are not used;
             "all": every view is a picture, there is no track loss.
         closed_boxes: x1, y1 of the boxes that are learnt are the last pixel inside, as published.
+        crowds: crowds, objects of unknown class, and classes that were not annotated in a picture are "background", as
+            published, or "ignored": nothing is learnt from them.
         precision: of the network's layers.
     """
 
     losses: LossConfig = field(default_factory=LossConfig)
     views: Literal["references", "first", "all"] = "references"
     closed_boxes: bool = True
+    crowds: Literal["background", "ignored"] = "background"
     precision: Literal["single", "bfloat16", "half"] = "single"
 
     def __call__(self, model: SipMask, batch: Batch) -> dict[str, Tensor]:
@@ -61,7 +64,13 @@ class WholeModel:
             # A column of its own for "not there" comes first.
             index = torch.cat((~same.any(1, keepdim=True), same), 1).int().argmax(1)
         return GroundTruth(
-            self._boxes(batch.boxes[item]), batch.labels[item], batch.masks[item], boxes, index
+            self._boxes(batch.boxes[item]),
+            batch.labels[item],
+            batch.masks[item],
+            boxes,
+            index,
+            batch.ignored[item] if self.crowds == "ignored" else None,
+            batch.labelled[item] if self.crowds == "ignored" else None,
         )
 
     def _boxes(self, boxes: Tensor) -> Tensor:

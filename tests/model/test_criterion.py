@@ -254,6 +254,30 @@ def test_a_batch_without_objects_has_a_class_loss_and_nothing_else() -> None:
     )
 
 
+def test_what_is_neither_object_nor_background_has_no_class_gradient() -> None:
+    ignored = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    ignored[:, : WIDTH // 2] = True
+    truth = dataclasses.replace(TWO, ignored=ignored, labelled=frozenset({0}))
+    inputs = predictions([TWO])
+    before = criterion(class_normaliser="positives")(inputs, [TWO]).terms
+    plain = torch.autograd.grad(before["class"], list(inputs.class_logits))
+    after = criterion(class_normaliser="positives")(inputs, [truth]).terms
+    found = torch.autograd.grad(after["class"], list(inputs.class_logits))
+    points = locations(SIZES, STRIDES)
+    labels = torch.split(assign(points, STRIDES, TWO).labels, [h * w for h, w in SIZES])
+    seen = set()
+    for one, other, at, label in zip(plain, found, points, labels, strict=True):
+        for cell, (x, label_here) in enumerate(zip(at[:, 0], label.tolist(), strict=True)):
+            for k in range(CLASSES):
+                learnt = k == label_here or (k == 0 and (x >= WIDTH // 2 or label_here >= 0))
+                expected = one[0, k].flatten()[cell] if learnt else torch.tensor(0.0)
+                torch.testing.assert_close(other[0, k].flatten()[cell], expected)
+                seen.add((bool(learnt), label_here >= 0))
+    assert len(seen) == 4
+    for name in ("box", "centerness", "mask"):
+        torch.testing.assert_close(after[name], before[name])
+
+
 def test_positives_without_a_predicted_area_learn_no_mask_and_no_track() -> None:
     inputs = predictions([TWO])
     for level in inputs.box_distances:

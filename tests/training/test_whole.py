@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -107,6 +109,18 @@ def test_half_precision_changes_the_losses_only_a_little() -> None:
     for name, value in single.items():
         assert half[name].dtype == torch.float32
         assert float(half[name]) == pytest.approx(float(value), rel=0.1)
+
+
+def test_crowds_and_classes_that_were_not_annotated_are_background_or_ignored() -> None:
+    model, batch = published(), batch_of(*PAIR)
+    crowd = torch.zeros(64, 96, dtype=torch.bool)
+    crowd[40:] = True
+    batch = replace(batch, ignored=[crowd, crowd], labelled=[None, frozenset({1})])
+    with torch.no_grad():
+        everything = WholeModel(views="all")(model, batch)
+        less = WholeModel(views="all", crowds="ignored")(model, batch)
+    assert less["class"] < everything["class"]
+    assert all(less[name] == everything[name] for name in ("box", "centerness", "mask"))
 
 
 def test_half_precision_reaches_coefficients_that_are_read_at_few_places(make: Make) -> None:
