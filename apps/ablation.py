@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sipvideo.apps import command
+from sipvideo.errors import SinkError
 
 VARIANTS = {
     "2x2 sub-regions": (),
@@ -55,8 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Trains, scores, and writes ablation.json; all seeds of the main pair come first."""
     folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    detector = _detector(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        detector = _detector(folder)
+    except OSError as error:
+        raise SinkError(f"{folder}: cannot be written: {error.strerror}") from error
     runs: dict[str, list[Json]] = {name: [] for name in VARIANTS}
     for number, (name, overrides) in enumerate(VARIANTS.items()):
         for seed in range(args.seeds):

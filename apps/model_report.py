@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.apps import command
+from sipvideo.errors import SinkError
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from sipvideo.build import packaged_weights
 
     weights = Path(args.weights or packaged_weights())
+    if args.output and not args.output.parent.is_dir():
+        raise SinkError(f"{args.output}: there is no folder {args.output.parent}")
     figures = _on_pictures(args.data / "coco" / "instances.json", weights)
     figures |= _on_davis(args.data / "davis" / "instances.json", weights)
     figures["megabytes"] = weights.stat().st_size / 1e6
@@ -65,12 +68,13 @@ def _on_pictures(path: Path, weights: Path) -> dict[str, float]:
     """Average precisions at score threshold 0.05 and 100 detections, against the annotations as they are."""
     import sipvideo
     from sipvideo.data import CocoPictures
+    from sipvideo.data.instances import AnnotationFile
     from sipvideo.evaluation import evaluate_pictures
     from sipvideo.structures import Frame
 
     rules = ["postprocess.score_threshold=0.05", "postprocess.max_detections=100"]
     segmenter = sipvideo.load(weights=weights, overrides=rules)
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = AnnotationFile.load(path).content
     ids = [image["id"] for image in content["images"] if image.get("split") == SPLIT]
     category = {one["name"]: one["id"] for one in content["categories"]}
     results: list[dict[str, Any]] = []
