@@ -22,6 +22,9 @@ from sipvideo.evaluation.rle import check_masks, mask_areas, mask_boxes
 # The published names are camel case.
 # ruff: noqa: N802, N803, N806
 
+BATCH = 500
+"""Masks that are checked at once: bounds the memory."""
+
 
 class YTVOS:
     """Annotated or predicted tracks of a set of videos.
@@ -65,10 +68,8 @@ class YTVOS:
             self.catToVids[self._key(annotation, "category_id", "annotation")].append(
                 annotation["video_id"]
             )
-            masks = annotation.get("segmentations")
-            if isinstance(masks, list) and not self._checked:
-                where = f"annotation {annotation['id']} (video {annotation['video_id']})"
-                _check(masks, f"{self.name}: {where}", raw=True)
+        if not self._checked:
+            _check(self._entries("annotations"), f"{self.name}: annotation", raw=True)
 
     def _entries(self, key: str) -> list[Json]:
         entries = self.dataset.get(key)
@@ -168,7 +169,13 @@ class YTVOS:
             "categories": copy.deepcopy(self.dataset.get("categories") or []),
             "annotations": [self._result(r, n, name) for n, r in enumerate(results, 1)],
         }
+        _check(loaded.dataset["annotations"], f"{name}: track", raw=False)
         loaded._checked = True
+        for track in loaded.dataset["annotations"]:
+            if "segmentations" in track:
+                boxes = track.get("bboxes") or ()
+                track["areas"], track["bboxes"] = _areas_and_boxes(track["segmentations"], boxes)
+            track["avg_area"] = average_area(track)
         loaded.createIndex()
         return loaded
 
@@ -189,17 +196,11 @@ class YTVOS:
             raise DatasetError(
                 f"{where}: expected a list of masks (segmentations) or boxes (bboxes)"
             )
-        try:
-            if key == "segmentations":
-                _check(result[key], where, raw=False)
-                track["areas"], track["bboxes"] = _areas_and_boxes(
-                    result[key], result.get("bboxes") or ()
-                )
-            else:
+        if key == "bboxes":
+            try:
                 track["areas"] = [b[2] * b[3] if b else None for b in result[key]]
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{where}: expected compressed RLEs or nulls: {error}") from error
-        track["avg_area"] = average_area(track)
+            except (IndexError, KeyError, TypeError) as error:
+                raise DatasetError(f"{where}: expected boxes or nulls: {error}") from error
         return track
 
     def annToRLE(self, ann: Json, frameId: int) -> Json:
@@ -247,10 +248,26 @@ def average_area(annotation: Json) -> float:
     return total / len(areas) if type(total) is int and areas else float(np.mean(areas or [0.0]))
 
 
-def _check(masks: list[Any], where: str, raw: bool) -> None:
-    """Refuses damaged masks of a track; ``raw`` ones, polygons and lists of runs, if allowed are left for later."""
-    frames = [t for t, mask in enumerate(masks) if mask and not (raw and _is_raw(mask))]
-    check_masks([masks[t] for t in frames], lambda k: f"{where}: frame {frames[k]}")
+def _check(tracks: Iterable[Json], what: str, raw: bool) -> None:
+    """Refuses damaged masks; if ``raw`` ones are allowed, polygons and lists of runs, they are left for later."""
+    found: list[tuple[Json, int, Any]] = []
+
+    def check() -> None:
+        def where(k: int) -> str:
+            track, t, _ = found[k]
+            return f"{what} {track['id']} (video {track['video_id']}): frame {t}"
+
+        check_masks([mask for _, _, mask in found], where)
+        found.clear()
+
+    for track in tracks:
+        masks = track.get("segmentations")
+        for t, mask in enumerate(masks if isinstance(masks, list) else ()):
+            if mask and not (raw and _is_raw(mask)):
+                found.append((track, t, mask))
+        if len(found) > BATCH:
+            check()
+    check()
 
 
 def _is_raw(mask: Any) -> bool:
