@@ -52,7 +52,7 @@ def _check_track(truth: YTVOS, track: Json, where: str, key: str) -> None:
     if video is None:
         raise DatasetError(f"{where}: there is no such video")
     if track["category_id"] not in truth.cats:
-        raise DatasetError(f"{where}: there is no category {track['category_id']}")
+        raise DatasetError(f"{where}: there is no category {track['category_id']!r}")
     entries = track.get(key)
     if not isinstance(entries, list):
         raise DatasetError(f"{where}: expected a list of {key}")

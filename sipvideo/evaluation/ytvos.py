@@ -184,12 +184,19 @@ class YTVOS:
         for key in ("video_id", "category_id", "score"):
             if key not in result:
                 raise DatasetError(f"{where}: key {key!r} is missing")
+        for key in ("video_id", "category_id"):
+            if not isinstance(result[key], str | int | float | np.number):
+                raise DatasetError(f"{where}: expected a number as {key}, got {result[key]!r}")
         if result["video_id"] not in self.vids:
-            raise DatasetError(f"{where}: there is no video {result['video_id']}")
+            raise DatasetError(f"{where}: there is no video {result['video_id']!r}")
         where += f" (video {result['video_id']})"
         score = result["score"]
         if isinstance(score, str) or not isinstance(score, int | float | np.number):
             raise DatasetError(f"{where}: expected a number as score, got {score!r}")
+        try:
+            float(score)
+        except OverflowError as error:
+            raise DatasetError(f"{where}: the score is too large a number") from error
         track: Json = {**result, "id": number, "iscrowd": 0}
         key = "segmentations" if "segmentations" in result else "bboxes"
         if not isinstance(result.get(key), list):
@@ -242,8 +249,13 @@ class YTVOS:
 
 def average_area(annotation: Json) -> float:
     """Mean of a track's areas in pixels, frames without area left out; 0 when there is none."""
-    areas = list(filter(None, annotation["areas"]))
-    total = sum(areas)
+    try:
+        areas = list(filter(None, annotation["areas"]))
+        total = sum(areas)
+    except TypeError as error:
+        raise DatasetError(
+            f"annotation {annotation.get('id')}: expected areas to be a list of numbers and nulls"
+        ) from error
     # Whole numbers add up exactly; others as published, since the order of summing may show in the last bit.
     return total / len(areas) if type(total) is int and areas else float(np.mean(areas or [0.0]))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sipvideo.errors import DatasetError
-from sipvideo.evaluation import YTVOS
+from sipvideo.evaluation import YTVOS, YTVOSeval
 from tests.evaluation import plain
 from tests.evaluation.runs import box, perfect, two_objects
 from tests.evaluation.sets import random_set
@@ -67,6 +67,9 @@ def test_results_get_numbers_areas_and_boxes(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"video_id": 8}, "track 2: there is no video 8"),
+        ({"video_id": "7"}, "track 2: there is no video '7'"),
+        ({"video_id": [7]}, r"track 2: expected a number as video_id, got \[7\]"),
+        ({"score": 10**400}, r"track 2 \(video 7\): the score is too large"),
         ({"score": None}, r"track 2 \(video 7\): expected a number as score, got None"),
         ({"segmentations": {}}, r"track 2 \(video 7\): expected a list of masks"),
         (
@@ -82,6 +85,14 @@ def test_a_malformed_result_is_named(change: dict[str, Any], message: str) -> No
     results[1] |= change
     with pytest.raises(DatasetError, match=message):
         YTVOS(two_objects()).loadRes(results)
+
+
+def test_areas_that_are_no_numbers_are_named() -> None:
+    truth = two_objects()
+    truth["annotations"][0]["areas"] = ["large", None]
+    evaluation = YTVOSeval(YTVOS(truth), YTVOS(truth).loadRes(perfect(two_objects())), "segm")
+    with pytest.raises(DatasetError, match="expected areas to be a list of numbers and nulls"):
+        evaluation.evaluate()
 
 
 def test_a_result_without_a_key_is_named() -> None:
