@@ -260,7 +260,7 @@ def read_yaml(what: str, name_or_path: str, folder: Traversable) -> dict[str, An
         known = yaml_names(folder)
         if name_or_path not in known:
             raise ConfigError(
-                f"{what} {name_or_path!r}: no such configuration{_nearest(name_or_path, known)}"
+                f"{what} {name_or_path!r}: unknown name{_nearest(name_or_path, known)}"
             )
         content = (folder / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     else:

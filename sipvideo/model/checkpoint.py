@@ -168,8 +168,11 @@ def save(path: str | Path, model: SipMask, config: Config, half: bool = False) -
     metadata = {"format": "sipvideo", "config": config.model_dump_json(exclude_unset=True)}
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(safetensors.torch.save(tensors, metadata))
-    partial.replace(path)
+    try:
+        partial.write_bytes(safetensors.torch.save(tensors, metadata))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _optional(name: str) -> bool:
