@@ -178,9 +178,9 @@ def _classes(evaluation: YTVOSeval) -> tuple[ClassFigures, ...]:
     truth, found = evaluation.cocoGt, evaluation.cocoDt
     precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
     # All areas, with OVIS all degrees of occlusion, and most tracks.
-    everything = ((0,) * (precision.ndim - 4)) + (-1,)
-    precision = precision[(slice(None), slice(None), slice(None), *everything)]
-    recall = recall[(slice(None), slice(None), *everything)]
+    everything = (0,) * (precision.ndim - 4) + (-1,)
+    precision = precision[(slice(None),) * 3 + everything]
+    recall = recall[(slice(None),) * 2 + everything]
     return tuple(
         ClassFigures(
             key,
