@@ -65,7 +65,7 @@ class Validation:
     def _of_pictures(self, model: SipMask) -> Figures | None:
         """Average precision of masks and boxes as COCO defines it."""
         from sipvideo.evaluation.pictures import evaluate_pictures
-        from sipvideo.model.segmenter import FrameSegmenter
+        from sipvideo.segmenter import FrameSegmenter
         from sipvideo.structures import Frame
 
         segment = FrameSegmenter(model.for_inference(), self.config, self.device)

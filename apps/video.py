@@ -23,8 +23,8 @@ from sipvideo import __version__
 from sipvideo.apps import command
 from sipvideo.apps.inputs import Input, find_inputs
 from sipvideo.apps.progress import Progress
-from sipvideo.apps.results import FILES, SUMMARY, Results
 from sipvideo.errors import SinkError, SipVideoError, SourceError
+from sipvideo.results import FILES, SUMMARY, Results
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter

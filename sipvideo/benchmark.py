@@ -17,9 +17,9 @@ import torch
 from sipvideo.config import Config
 from sipvideo.errors import ConfigError
 from sipvideo.model.plain import PlainSegmenter
-from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.model.sipmask import SipMask
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.segmenter import FrameSegmenter
 from sipvideo.sources import open_source
 from sipvideo.structures import Detections, Frame
 

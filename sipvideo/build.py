@@ -12,9 +12,9 @@ from sipvideo.config import Config, load_config
 from sipvideo.errors import ConfigError
 from sipvideo.model import checkpoint
 from sipvideo.model.head import HeadOutputs
-from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.model.sipmask import SipMask
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.segmenter import FrameSegmenter
 from sipvideo.structures import Frame
 from sipvideo.tracker import build_tracker
 

@@ -6,6 +6,7 @@ scripted detections and without a network.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +32,7 @@ class VideoSegmenter:
     """Segments and tracks one video at a time.
 
     Args:
-        segment: frame -> detections, for instance :class:`sipvideo.model.segmenter.FrameSegmenter`.
+        segment: frame -> detections, for instance :class:`sipvideo.segmenter.FrameSegmenter`.
         tracker: gives identities; its memory belongs to this object alone.
         class_names: names in label order.
     """
@@ -48,12 +49,21 @@ class VideoSegmenter:
 
     def step(self, frame: Frame) -> FrameResult:
         """Processes the next frame of the current video."""
-        start = time.perf_counter()
-        detections = self.segment(frame)
+        started = time.perf_counter()
+        return self.associate(frame, self.segment(frame), started)
+
+    def associate(self, frame: Frame, detections: Detections, started: float) -> FrameResult:
+        """The second half of a step, in the order of the frames: identities of the frame's detections.
+
+        Args:
+            frame: the next frame of the current video.
+            detections: its objects, as ``segment`` finds them.
+            started: ``time.perf_counter()`` when work on this frame began, for the latency.
+        """
         track_ids = self.tracker.update(detections, frame.timestamp)
         labels = self.tracker.labels(detections, track_ids)
         detections = dataclasses.replace(detections, labels=labels)
-        return FrameResult(frame, detections, track_ids, (time.perf_counter() - start) * 1000)
+        return FrameResult(frame, detections, track_ids, (time.perf_counter() - started) * 1000)
 
     def run(self, source: Iterable[Frame]) -> Iterator[FrameResult]:
         """Starts a new video and yields one result per frame, as frames come. Nothing is kept."""
@@ -64,3 +74,9 @@ class VideoSegmenter:
     def reset(self) -> None:
         """Ends the current video: identities start anew."""
         self.tracker.reset()
+
+    def another(self) -> VideoSegmenter:
+        """A segmenter for a second video at the same time: shares the network, has a memory of its own."""
+        tracker = copy.deepcopy(self.tracker)
+        tracker.reset()
+        return VideoSegmenter(self.segment, tracker, self.class_names)

@@ -13,16 +13,27 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     {"errors", "classes", "config", "configs", "masks", "boxes", "structures", "transforms"},
-    {"model", "tracker", "data", "synth", "sources", "sinks", "draw"},
-    {"pipeline", "training", "evaluation"},
-    {"build", "benchmark"},
+    {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess"},
+    {"pipeline", "segmenter", "runtime", "training", "evaluation", "results"},
+    {"build", "live", "export", "governor"},
+    {"web", "benchmark"},
     {"apps"},
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ONLY_IN = {
     "cv2": {"sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
     "av": {"sources", "sinks"},
-    "torch": {"model", "training", "build", "data", "apps", "benchmark"},
+    "torch": {
+        "model",
+        "training",
+        "build",
+        "data",
+        "apps",
+        "benchmark",
+        "runtime",
+        "segmenter",
+        "export",
+    },
 }
 """Which parts may import what is large or converts pictures."""
 

@@ -119,3 +119,13 @@ def test_the_default_model_comes_with_the_package_and_runs() -> None:
     result = segmenter.step(blank)
     assert result.detections.masks.frame_size == (70, 90)
     assert result.latency_ms > 0
+
+
+def test_another_segmenter_shares_the_network_and_not_the_identities(shots: list[Shot]) -> None:
+    one = segmenter(shots)
+    one.step(shots[0].frame)
+    other = one.another()
+    assert other.segment is one.segment
+    ids = [r.track_ids.tolist() for r in other.run(s.frame for s in shots[1:])]
+    assert ids == [r.track_ids.tolist() for r in segmenter(shots).run(s.frame for s in shots[1:])]
+    assert one.step(shots[1].frame).track_ids.tolist() == [0, 1]

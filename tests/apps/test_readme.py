@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sipvideo.apps import main, video
-from sipvideo.apps.results import FILES
 from sipvideo.config import available
+from sipvideo.results import FILES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

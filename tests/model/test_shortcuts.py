@@ -16,9 +16,9 @@ from sipvideo.model.basis import PyramidSum
 from sipvideo.model.mask_crops import part_edges
 from sipvideo.model.ops import conv_at, deformable_conv
 from sipvideo.model.postprocess import Postprocess, _classwise_nms, _fast_nms
-from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.winograd import WinogradConv
+from sipvideo.segmenter import FrameSegmenter
 from sipvideo.structures import Frame
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

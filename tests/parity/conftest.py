@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from sipvideo import build
-from sipvideo.model.segmenter import FrameSegmenter
+from sipvideo.segmenter import FrameSegmenter
 from tests.parity.weights import reference_state_dict
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "parity"

@@ -21,8 +21,8 @@ from sipvideo.config import TrackerConfig
 from sipvideo.masks import from_rles
 from sipvideo.model import winograd
 from sipvideo.model.head import HeadOutputs
-from sipvideo.model.segmenter import FrameSegmenter
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.segmenter import FrameSegmenter
 from sipvideo.sinks import YouTubeVISResults
 from sipvideo.structures import Detections, Frame, FrameResult
 from sipvideo.tracker.paper import PaperTracker
