@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sipvideo.sinks import Sink
-    from sipvideo.sources import Source
+    from sipvideo.sinks.video import Clip
     from sipvideo.structures import FrameResult
 
 FILES = {
@@ -57,7 +57,7 @@ class Results:
 
     def __init__(
         self,
-        source: Source,
+        source: Clip,
         class_names: Sequence[str],
         folder: Path | None,
         kinds: Sequence[str],

@@ -12,10 +12,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    {"errors", "classes", "config", "configs", "masks", "boxes", "structures", "transforms"},
+    {
+        "errors",
+        "classes",
+        "config",
+        "configs",
+        "masks",
+        "boxes",
+        "structures",
+        "transforms",
+        "stages",
+    },
     {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess"},
     {"pipeline", "segmenter", "runtime", "training", "evaluation", "results"},
-    {"build", "live", "export", "governor"},
+    {"build", "live", "export", "governor", "controls", "recording"},
     {"web", "benchmark"},
     {"apps"},
 )

@@ -1,0 +1,176 @@
+"""Recordings of live results: saved in a thread of their own, so that a slow disk never delays what is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import queue
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from sipvideo.errors import SinkError, SipVideoError
+from sipvideo.results import SUMMARY, Results
+from sipvideo.structures import FrameResult
+
+DEFAULT_KINDS = ("video", "lines", "csv")
+"""What a recording saves: kinds that need no memory for what is already written."""
+WAITING_FRAMES = 16
+WAITING_BYTES = 128 << 20
+"""At most so many results, and so many bytes of their pictures, wait to be written."""
+
+
+@dataclass(frozen=True)
+class LiveClip:
+    """A live source as an annotated video sees it: no file, no sound, no end, its clock starts with the first frame."""
+
+    fps: float | None = None
+    path: Path | None = None
+    frame_count: int | None = None
+    duration: float | None = None
+    start: float | None = None
+    time_base: Fraction | None = None
+    pixel_aspect: Fraction = Fraction(1)
+
+
+class Recording:
+    """Saves the results of one live source from now on until :meth:`stop`.
+
+    Frames keep their times, so that gaps (dropped frames, a pause, a source that was away) last as long as they
+    did. A result that cannot be taken because the disk or the encoder is behind is counted, never waited for.
+
+    Args:
+        name: of the source; becomes part of the folder's name.
+        class_names: names in label order.
+        folder: where recordings go; this one gets a folder of its own in it.
+        kinds: what to save, keys of ``sipvideo.results.FILES``.
+        fps: frames per second of the source, where known.
+
+    Raises:
+        SinkError: the folder cannot be made. Later troubles stop the recording, see ``problem``.
+
+    Attributes:
+        folder: of this recording.
+        dropped: results that were not taken.
+        problem: why nothing more is saved, else None.
+        notes: what could not be saved as asked; complete after :meth:`stop`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        folder: str | Path,
+        kinds: Sequence[str] = DEFAULT_KINDS,
+        *,
+        fps: float | None = None,
+    ) -> None:
+        self.name = name
+        self.folder = _new_folder(Path(folder), name)
+        self.dropped = 0
+        self.problem: SipVideoError | None = None
+        self.notes: list[str] = []
+        self._frames = 0
+        self._span: tuple[float, float] | None = None
+        # Bounded by write(): so the end mark always finds room.
+        self._queue: queue.SimpleQueue[FrameResult | None] = queue.SimpleQueue()
+        results = Results(LiveClip(fps), class_names, self.folder, kinds)
+        self._begun = time.time()
+        self._thread = threading.Thread(
+            target=self._save, args=(results,), name=f"recording {name}"
+        )
+        self._thread.start()
+
+    @property
+    def frames(self) -> int:
+        """Number of results saved so far."""
+        return self._frames
+
+    @property
+    def seconds(self) -> float:
+        """From the first to the last result saved so far, on the source's clock."""
+        return self._span[1] - self._span[0] if self._span is not None else 0.0
+
+    def write(self, result: FrameResult) -> bool:
+        """Hands over the next result, without waiting; False: it is not saved. From one thread only."""
+        if not self._thread.is_alive():
+            return False
+        room = min(WAITING_FRAMES, max(2, WAITING_BYTES // max(1, result.frame.image.nbytes)))
+        if self._queue.qsize() >= room:
+            self.dropped += 1
+            return False
+        self._queue.put(result)
+        return True
+
+    def stop(self) -> None:
+        """Saves what was handed over and completes the files. May be called twice."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _save(self, results: Results) -> None:
+        try:
+            with results:
+                for result in iter(self._queue.get, None):
+                    results.write(result)
+                    self._frames += 1
+                    now = result.frame.timestamp
+                    self._span = (now if self._span is None else self._span[0], now)
+        except SipVideoError as error:
+            self.problem = error
+        self.notes = results.notes
+        if self._frames:
+            self._summarise()
+        else:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
+    def _summarise(self) -> None:
+        content = {
+            "input": self.name,
+            "state": "complete" if self.problem is None else "failed",
+            "problem": str(self.problem or ""),
+            "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._begun)),
+            "frames": self._frames,
+            "dropped": self.dropped,
+            "seconds": round(self.seconds, 3),
+        }
+        try:
+            (self.folder / SUMMARY).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        except OSError as error:
+            self.problem = self.problem or SinkError(
+                f"{self.folder / SUMMARY}: cannot be written: {error.strerror}"
+            )
+
+
+def file_name(name: str) -> str:
+    """A source's name fit for a file name: ``rtsp://camera.local/door?x=1`` gives ``rtsp_camera.local_door_x_1``."""
+    stem = Path(name).stem if "://" not in name else name
+    return re.sub(r"[^\w.-]+", "_", stem).strip("._")[:80] or "source"
+
+
+def _new_folder(folder: Path, name: str) -> Path:
+    """Makes a folder named after source and time."""
+    stem = f"{file_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = folder / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if folder.is_dir():
+                continue
+            raise SinkError(f"{folder}: is a file, expected a folder for recordings") from None
+        except OSError as error:
+            raise SinkError(f"{path}: cannot be made: {error.strerror}") from error
+        return path
+    raise AssertionError
