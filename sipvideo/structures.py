@@ -7,7 +7,7 @@ x1, y1 exclusive. Arrays are numpy; tensors live only inside the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,12 +123,14 @@ class FrameResult:
         detections: N objects.
         track_ids: int64 [N]; -1 means untracked, any other id is unique in the frame and never reused in a video.
         latency_ms: time from the start of this frame's step to its end, in milliseconds.
+        carried: the objects were not detected in this frame but moved here from an earlier one.
     """
 
     frame: Frame
     detections: Detections
     track_ids: IntArray
     latency_ms: float
+    carried: bool = False
 
     def __post_init__(self) -> None:
         _expect("FrameResult.track_ids", self.track_ids, (len(self.detections),), np.int64)
@@ -143,4 +145,4 @@ class FrameResult:
         keep = self.track_ids >= 0
         if keep.all():
             return self
-        return FrameResult(self.frame, self.detections[keep], self.track_ids[keep], self.latency_ms)
+        return replace(self, detections=self.detections[keep], track_ids=self.track_ids[keep])

@@ -23,7 +23,7 @@ LAYERS = (
         "transforms",
         "stages",
     },
-    {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess"},
+    {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess", "carry"},
     {"pipeline", "segmenter", "runtime", "training", "evaluation", "results"},
     {"build", "live", "export", "governor", "controls", "recording"},
     {"web", "benchmark"},
@@ -31,7 +31,7 @@ LAYERS = (
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ONLY_IN = {
-    "cv2": {"sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
+    "cv2": {"carry", "sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
     "av": {"sources", "sinks"},
     "torch": {
         "model",
