@@ -4,7 +4,7 @@ Every sink is a context manager with ``write(result)`` and ``close()``; see :cla
 """
 
 from sipvideo.sinks.pictures import AnnotatedPicture, AnnotatedPictures, LabelMapPngs
-from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults
+from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults, result_record
 from sipvideo.sinks.sink import Sink
 from sipvideo.sinks.table import TrackTable
 from sipvideo.sinks.video import AnnotatedVideo
@@ -19,4 +19,5 @@ __all__ = [
     "Sink",
     "TrackTable",
     "YouTubeVISResults",
+    "result_record",
 ]

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -123,9 +123,7 @@ class _Track:
 class CocoRleLines(Sink):
     """One json object per frame and line (NDJSON), written at once; frames without objects too.
 
-    Keys: ``frame`` (index), ``timestamp`` (seconds), ``name``, ``size`` ([height, width]) and ``objects``, a list of
-    ``track_id`` (null for untracked), ``label``, ``class_name``, ``score``, ``bbox`` ([x, y, width, height]) and
-    ``segmentation`` (COCO compressed RLE); models that re-score their masks add ``mask_score``.
+    The keys are those of :func:`result_record`.
 
     Args:
         path: a file, or ``-`` for standard output.
@@ -138,31 +136,41 @@ class CocoRleLines(Sink):
         self._file = self._open_text()
 
     def _write(self, result: FrameResult) -> None:
-        frame, detections = result.frame, result.detections
-        objects = []
-        for k, track_id in enumerate(result.track_ids.tolist()):
-            x0, y0, x1, y1 = detections.boxes[k]
-            label = int(detections.labels[k])
-            rescored = {}
-            if detections.mask_scores is not None:
-                rescored["mask_score"] = _short(detections.mask_scores[k])
-            objects.append(
-                {
-                    "track_id": track_id if track_id >= 0 else None,
-                    "label": label,
-                    "class_name": class_name(self._class_names, label),
-                    "score": _short(detections.scores[k]),
-                    **rescored,
-                    "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
-                    "segmentation": detections.masks.rle(k),
-                }
-            )
-        line = {"frame": frame.index, "timestamp": frame.timestamp, "name": frame.name}
-        self._file.write(json.dumps({**line, "size": list(frame.size), "objects": objects}) + "\n")
+        self._file.write(json.dumps(result_record(result, self._class_names)) + "\n")
         self._file.flush()
 
     def _finish(self) -> None:
         self._file.flush()
+
+
+def result_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, Any]:
+    """One frame's objects as plain values for JSON.
+
+    Keys: ``frame`` (index), ``timestamp`` (seconds), ``name``, ``size`` ([height, width]) and ``objects``, a list of
+    ``track_id`` (None for untracked), ``label``, ``class_name``, ``score``, ``bbox`` ([x, y, width, height]) and
+    ``segmentation`` (COCO compressed RLE); models that re-score their masks add ``mask_score``.
+    """
+    frame, detections = result.frame, result.detections
+    objects = []
+    for k, track_id in enumerate(result.track_ids.tolist()):
+        x0, y0, x1, y1 = detections.boxes[k]
+        label = int(detections.labels[k])
+        rescored = {}
+        if detections.mask_scores is not None:
+            rescored["mask_score"] = _short(detections.mask_scores[k])
+        objects.append(
+            {
+                "track_id": track_id if track_id >= 0 else None,
+                "label": label,
+                "class_name": class_name(class_names, label),
+                "score": _short(detections.scores[k]),
+                **rescored,
+                "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
+                "segmentation": detections.masks.rle(k),
+            }
+        )
+    about = {"frame": frame.index, "timestamp": frame.timestamp, "name": frame.name}
+    return about | {"size": list(frame.size), "objects": objects}
 
 
 class MotsText(Sink):
