@@ -3,8 +3,9 @@
 Every sink is a context manager with ``write(result)`` and ``close()``; see :class:`Sink` for what happens on errors.
 """
 
+from sipvideo.sinks.callback import Callback
 from sipvideo.sinks.pictures import AnnotatedPicture, AnnotatedPictures, LabelMapPngs
-from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults, result_record
+from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults, frame_record
 from sipvideo.sinks.sink import Sink
 from sipvideo.sinks.table import TrackTable
 from sipvideo.sinks.video import AnnotatedVideo
@@ -13,11 +14,12 @@ __all__ = [
     "AnnotatedPicture",
     "AnnotatedPictures",
     "AnnotatedVideo",
+    "Callback",
     "CocoRleLines",
     "LabelMapPngs",
     "MotsText",
     "Sink",
     "TrackTable",
     "YouTubeVISResults",
-    "result_record",
+    "frame_record",
 ]
