@@ -5,7 +5,7 @@ Every sink is a context manager with ``write(result)`` and ``close()``; see :cla
 
 from sipvideo.sinks.callback import Callback
 from sipvideo.sinks.pictures import AnnotatedPicture, AnnotatedPictures, LabelMapPngs
-from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults, frame_record
+from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults, result_record
 from sipvideo.sinks.sink import Sink
 from sipvideo.sinks.table import TrackTable
 from sipvideo.sinks.video import AnnotatedVideo
@@ -21,5 +21,5 @@ __all__ = [
     "Sink",
     "TrackTable",
     "YouTubeVISResults",
-    "frame_record",
+    "result_record",
 ]

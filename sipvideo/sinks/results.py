@@ -123,7 +123,7 @@ class _Track:
 class CocoRleLines(Sink):
     """One json object per frame and line (NDJSON), written at once; frames without objects too.
 
-    The keys are those of :func:`frame_record`.
+    The keys are those of :func:`result_record`.
 
     Args:
         path: a file, or ``-`` for standard output.
@@ -136,14 +136,14 @@ class CocoRleLines(Sink):
         self._file = self._open_text()
 
     def _write(self, result: FrameResult) -> None:
-        self._file.write(json.dumps(frame_record(result, self._class_names)) + "\n")
+        self._file.write(json.dumps(result_record(result, self._class_names)) + "\n")
         self._file.flush()
 
     def _finish(self) -> None:
         self._file.flush()
 
 
-def frame_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, Any]:
+def result_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, Any]:
     """One frame's objects as plain values for JSON.
 
     Keys: ``frame`` (index), ``timestamp`` (seconds), ``name``, ``size`` ([height, width]) and ``objects``, a list of
