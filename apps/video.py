@@ -25,6 +25,7 @@ from sipvideo.apps.inputs import Input, find_inputs
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import SinkError, SipVideoError, SourceError
 from sipvideo.results import FILES, SUMMARY, Results
+from sipvideo.stages import Behind
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from sipvideo.structures import FrameResult
 
 DEFAULT_KINDS = ("video", "json", "csv")
+AHEAD, BEHIND = 3, 2
+"""Frames that wait between reading and segmenting, and between that and writing: what keeps every thread busy, and
+little memory at 4K."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -226,11 +230,17 @@ def _process(
             names = segmenter.class_names
             results = Results(source, names, folder, args.save, stdout=args.stdout)
             with results, Progress(Path(source.name).name, _length(source), args.quiet) as progress:
+
+                def write(result: FrameResult) -> None:
+                    results.write(result)
+                    outcome.count(result)
+                    progress.advance()
+
+                found = segmenter.run(source, ahead=AHEAD)
                 try:
-                    for result in stop.until(segmenter.run(source)):
-                        results.write(result)
-                        outcome.count(result)
-                        progress.advance()
+                    with contextlib.closing(found), Behind(write, most=BEHIND) as written:
+                        for result in stop.until(found):
+                            written.put(result)
                 except SourceError as error:
                     # The sinks close as after a good end: the frames before the damage are results.
                     outcome.fail(error)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from typing import Protocol
 
+from sipvideo import stages
 from sipvideo.structures import Detections, Frame, FrameResult, IntArray
 
 
@@ -65,11 +67,30 @@ class VideoSegmenter:
         detections = dataclasses.replace(detections, labels=labels)
         return FrameResult(frame, detections, track_ids, (time.perf_counter() - started) * 1000)
 
-    def run(self, source: Iterable[Frame]) -> Iterator[FrameResult]:
-        """Starts a new video and yields one result per frame, as frames come. Nothing is kept."""
+    def run(
+        self, source: Iterable[Frame], ahead: int = 0, workers: int = 1
+    ) -> Generator[FrameResult, None, None]:
+        """Starts a new video and yields one result per frame, as frames come. Nothing is kept.
+
+        Args:
+            source: the video.
+            ahead: frames that threads may read and segment while the caller is still busy with a result; 0: all
+                happens in the caller's thread, when a result is asked for. The results are the same.
+            workers: threads that segment.
+        """
         self.reset()
-        for frame in source:
-            yield self.step(frame)
+        if not ahead:
+            for frame in source:
+                yield self.step(frame)
+            return
+        with closing(stages.mapped(self._found, source, ahead, workers)) as found:
+            for frame, detections, started in found:
+                yield self.associate(frame, detections, started)
+
+    def _found(self, frame: Frame) -> tuple[Frame, Detections, float]:
+        """The first half of a step, which any thread may do: what ``associate`` takes."""
+        started = time.perf_counter()
+        return frame, self.segment(frame), started
 
     def reset(self) -> None:
         """Ends the current video: identities start anew."""

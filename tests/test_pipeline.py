@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,11 @@ import pytest
 import sipvideo
 from sipvideo.config import TrackerConfig
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.sinks import CocoRleLines, MotsText, TrackTable, YouTubeVISResults
+from sipvideo.sources import VideoFile
 from sipvideo.structures import Detections, Frame, FrameResult
 from sipvideo.tracker import build_tracker
+from tests.media import write_video
 from tests.scenes import Shot, clock, crossing, film, scripted
 
 
@@ -129,3 +135,71 @@ def test_another_segmenter_shares_the_network_and_not_the_identities(shots: list
     ids = [r.track_ids.tolist() for r in other.run(s.frame for s in shots[1:])]
     assert ids == [r.track_ids.tolist() for r in segmenter(shots).run(s.frame for s in shots[1:])]
     assert one.step(shots[1].frame).track_ids.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_overlapping_gives_the_same_identities_whatever_thread_is_first(
+    shots: list[Shot], workers: int
+) -> None:
+    alone = [r.track_ids.tolist() for r in segmenter(shots).run(s.frame for s in shots)]
+    script = {shot.frame.index: shot.detections for shot in shots}
+
+    def uneven(frame: Frame) -> Detections:
+        time.sleep(0.003 * (frame.index % 3 == 0))
+        return script[frame.index]
+
+    one = VideoSegmenter(uneven, build_tracker(TrackerConfig()), ("walker",))
+    for ahead in (1, 4):
+        results = list(one.run((s.frame for s in shots), ahead, workers))
+        assert [r.frame.index for r in results] == [s.frame.index for s in shots]
+        assert [r.track_ids.tolist() for r in results] == alone
+
+
+def test_overlapping_gives_files_equal_to_the_byte(tmp_path: Path) -> None:
+    """With the default model, on a clip that is really decoded."""
+    pictures = [shot.frame.image for shot in film(crossing(), clock(seconds=0.5, fps=25))]
+    clip = write_video(tmp_path / "clip.mp4", pictures)
+    segment = sipvideo.load(
+        device="cpu",
+        overrides=["postprocess.score_threshold=0.01", "tracker.birth_score=0.02"],
+    )
+    contents = []
+    for ahead in (0, 4):
+        folder = tmp_path / str(ahead)
+        with (
+            VideoFile(clip) as source,
+            YouTubeVISResults(folder / "results.json") as tracks,
+            CocoRleLines(folder / "results.jsonl", segment.class_names) as lines,
+            MotsText(folder / "mots.txt") as mots,
+            TrackTable(folder / "objects.csv", segment.class_names) as table,
+        ):
+            for result in segment.run(source, ahead, workers=2):
+                for sink in (tracks, lines, mots, table):
+                    sink.write(result)
+        contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert contents[0] == contents[1]
+    assert len(contents[0]["objects.csv"].splitlines()) > 5
+
+
+def test_overlapping_errors_come_after_the_results_before(shots: list[Shot]) -> None:
+    def frames() -> Iterator[Frame]:
+        for shot in shots[:5]:
+            yield shot.frame
+        raise OSError("unplugged")
+
+    results = segmenter(shots).run(frames(), ahead=3, workers=2)
+    assert [next(results).frame.index for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(OSError, match="unplugged"):
+        next(results)
+
+
+def test_stopping_early_leaves_no_thread_and_frees_the_file(
+    shots: list[Shot], tmp_path: Path
+) -> None:
+    clip = write_video(tmp_path / "clip.mp4", [shot.frame.image for shot in shots])
+    before = set(threading.enumerate())
+    with VideoFile(clip) as source:
+        results = segmenter(shots).run(source, ahead=4, workers=2)
+        next(results)
+        results.close()
+        assert set(threading.enumerate()) <= before
