@@ -12,16 +12,21 @@ import re
 from pathlib import Path
 
 from sipvideo.sources.camera import Camera
+from sipvideo.sources.latest import LatestFrame, SourceStatus, TimedFrame
 from sipvideo.sources.pictures import PICTURE_SUFFIXES, ImageFolder, read_picture
-from sipvideo.sources.source import Source
+from sipvideo.sources.source import Capture, Source
 from sipvideo.sources.video import NetworkStream, VideoFile
 
 __all__ = [
     "PICTURE_SUFFIXES",
     "Camera",
+    "Capture",
     "ImageFolder",
+    "LatestFrame",
     "NetworkStream",
     "Source",
+    "SourceStatus",
+    "TimedFrame",
     "VideoFile",
     "open_source",
     "read_picture",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from sipvideo.errors import SourceError
-from sipvideo.sources.source import Source
+from sipvideo.sources.source import Capture, Source, converted
 from sipvideo.structures import Frame
 
 
@@ -24,7 +28,7 @@ class Camera(Source):
         timeout: seconds to wait for the device and for each picture, where the driver supports it.
 
     Raises:
-        SourceError: no such camera, or it stops delivering.
+        SourceError: no such camera, no permission, in use by another program, or it stops delivering.
     """
 
     is_live = True
@@ -37,11 +41,12 @@ class Camera(Source):
         timeout: float = 10.0,
     ) -> None:
         super().__init__(f"camera {device}" if isinstance(device, int) else device)
+        _check_access(self.name, device)
         with quiet_opencv():
             self._capture = cv2.VideoCapture(device)
             self._opened.callback(self._capture.release)
             if not self._capture.isOpened():
-                raise SourceError(f"{self.name}: no such camera, or another program is using it")
+                raise SourceError(f"{self.name}: {_REFUSED}")
             self._capture.set(cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout * 1000)
             if frame_size is not None:
                 self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, frame_size[0])
@@ -51,7 +56,7 @@ class Camera(Source):
         self.frame_size = (height, width) if height and width else None
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
 
-    def _frames(self) -> Generator[Frame, None, None]:
+    def _captures(self) -> Generator[Capture, None, None]:
         index = 0
         while True:
             grabbed = self._capture.grab()
@@ -59,9 +64,33 @@ class Camera(Source):
             decoded, picture = self._capture.retrieve() if grabbed else (False, None)
             if not decoded or picture is None:
                 raise SourceError(f"{self.name}: no more pictures after {index} frames")
-            rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-            yield Frame(rgb, index, timestamp)
+            yield Capture(index, timestamp, partial(_rgb, picture), arrived=timestamp)
             index += 1
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        return converted(self._captures())
+
+
+def _rgb(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+_REFUSED = "cannot be opened: another program is using it, or it is no camera"
+
+
+def _check_access(name: str, device: int | str) -> None:
+    """Tells a camera that is not there from one that may not be used; OpenCV says neither."""
+    if not sys.platform.startswith("linux"):
+        return
+    path = f"/dev/video{device}" if isinstance(device, int) else device
+    if not os.path.exists(path):
+        others = sorted(entry for entry in os.listdir("/dev") if entry.startswith("video"))
+        hint = f"; there are {', '.join(others)}" if others else ": there is none at all"
+        raise SourceError(f"{name}: no such camera ({path}){hint}")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise SourceError(
+            f"{name}: no permission for {path}: it usually takes membership of the group 'video'"
+        )
 
 
 @contextlib.contextmanager

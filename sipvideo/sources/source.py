@@ -5,12 +5,43 @@ from __future__ import annotations
 import contextlib
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sipvideo.errors import SourceError
 from sipvideo.structures import Frame
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """A decoded picture that is not yet RGB: who drops it need not pay for the conversion.
+
+    Attributes:
+        index: frame number in the source; a gap: pictures that could not be decoded.
+        timestamp: seconds on the source's clock.
+        rgb: makes the upright picture, uint8 [H, W, 3]; from any thread.
+        name: the picture's file name for image folders, else empty.
+        arrived: ``time.monotonic`` when a live source's picture had come in, None for recordings.
+    """
+
+    index: int
+    timestamp: float
+    rgb: Callable[[], NDArray[np.uint8]]
+    name: str = ""
+    arrived: float | None = None
+
+    def frame(self) -> Frame:
+        """The frame, converted now."""
+        return Frame(self.rgb(), self.index, self.timestamp, self.name)
 
 
 class Source(ABC):
@@ -43,27 +74,41 @@ class Source(ABC):
         self.name = name
         self._closed = False
         self._opened = contextlib.ExitStack()  # what a source holds from before its first frame
-        self._running: weakref.WeakSet[Generator[Frame, None, None]] = weakref.WeakSet()
+        self._running: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
     @abstractmethod
     def _frames(self) -> Generator[Frame, None, None]:
         """Decodes from the first frame on."""
 
+    def _captures(self) -> Generator[Capture, None, None]:
+        """As ``_frames``, for sources that can put the conversion off."""
+        for frame in self._frames():
+            yield Capture(
+                frame.index, frame.timestamp, partial(np.asarray, frame.image), frame.name
+            )
+
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order; files and folders start anew at every call. Raises SourceError."""
+        return self._until_closed(self._frames)
+
+    def captures(self) -> Iterator[Capture]:
+        """As iterating, for whoever will drop most of the frames: they become RGB when asked to."""
+        return self._until_closed(self._captures)
+
+    def _until_closed(self, begin: Callable[[], Generator[T, None, None]]) -> Iterator[T]:
         if self._closed:
             raise SourceError(f"{self.name}: the source is closed")
-        frames = self._until_closed()
-        self._running.add(frames)
-        return frames
+        items = self._guarded(begin)
+        self._running.add(items)
+        return items
 
-    def _until_closed(self) -> Generator[Frame, None, None]:
+    def _guarded(self, begin: Callable[[], Generator[T, None, None]]) -> Generator[T, None, None]:
         try:
-            with contextlib.closing(self._frames()) as frames:
-                for frame in frames:
+            with contextlib.closing(begin()) as items:
+                for item in items:
                     if self._closed:
                         return
-                    yield frame
+                    yield item
         finally:
             if self._closed:
                 self._opened.close()
@@ -83,3 +128,10 @@ class Source(ABC):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def converted(captures: Generator[Capture, None, None]) -> Generator[Frame, None, None]:
+    """The frames of captures, each converted as it comes."""
+    with contextlib.closing(captures):
+        for capture in captures:
+            yield capture.frame()

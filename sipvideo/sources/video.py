@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Generator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from sipvideo.errors import SourceError
-from sipvideo.sources.source import Source
+from sipvideo.sources.source import Capture, Source, converted
 from sipvideo.structures import Frame
 
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtp", "udp", "tcp", "srt", "rtmp", "rtmps")
@@ -50,6 +51,16 @@ class _Decoder:
             self.container.close()
             raise SourceError(f"{name}: no {'decoder for its video' if videos else 'video in it'}")
         self.stream = videos[0]
+        self.live = live
+
+    @property
+    def live(self) -> bool:
+        """Frames come when they happen. May be changed until the first one is decoded."""
+        return self._live
+
+    @live.setter
+    def live(self, live: bool) -> None:
+        self._live = live
         # Frame threads are fastest but hold back one frame per thread, which a live picture cannot afford.
         self.stream.thread_type = "SLICE" if live else "AUTO"
 
@@ -80,23 +91,30 @@ class _Decoder:
             return self.container.duration / av.time_base
         return None
 
-    def frames(self) -> Generator[Frame, None, None]:
+    def captures(self) -> Generator[Capture, None, None]:
         """Upright RGB frames; an undecodable packet leaves a gap in the index, as a player would skip it."""
         index = shown = 0
         last: float | None = None
         end = 0.0
         step = 1 / (self.fps or 25.0)
+        arrivals = _Arrivals()
         try:
             for packet in self.container.demux(self.stream):
+                arrivals.note(packet.pts)
                 try:
                     pictures = packet.decode()
                 except av.error.FFmpegError:
                     index += 1
                     continue
                 for picture in pictures:
+                    if self.live and picture.is_corrupt:
+                        index += 1
+                        continue
                     timestamp = _timestamp(picture, last, step)
                     end = timestamp + _seconds(picture, step) - self.start
-                    yield Frame(self._upright_rgb(picture), index, timestamp)
+                    arrived = arrivals.of(picture.pts) if self.live else None
+                    rgb = partial(self._upright_rgb, picture)
+                    yield Capture(index, timestamp, rgb, arrived=arrived)
                     last, index, shown = timestamp, index + 1, shown + 1
         except av.error.FFmpegError as error:
             late = isinstance(error, (av.error.ExitError, av.error.TimeoutError))
@@ -162,9 +180,9 @@ class VideoFile(Source):
             raise SourceError(f"{self.path}: {what}")
         with (
             contextlib.closing(self._decoder()) as decoder,
-            contextlib.closing(decoder.frames()) as frames,
+            contextlib.closing(decoder.captures()) as captures,
         ):
-            self.frame_size = next(frames).size
+            self.frame_size = next(captures).frame().size
             self.fps, self.start, self.duration = decoder.fps, decoder.start, decoder.duration
             self.frame_count = decoder.stream.frames or None
             self.time_base = decoder.stream.time_base
@@ -173,9 +191,12 @@ class VideoFile(Source):
     def _decoder(self) -> _Decoder:
         return _Decoder(f"file:{self.path}", self.name, None, live=False)
 
-    def _frames(self) -> Generator[Frame, None, None]:
+    def _captures(self) -> Generator[Capture, None, None]:
         with contextlib.closing(self._decoder()) as decoder:
-            yield from decoder.frames()
+            yield from decoder.captures()
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        return converted(self._captures())
 
 
 class NetworkStream(Source):
@@ -199,17 +220,35 @@ class NetworkStream(Source):
         self._read = False
         self.fps = decoder.fps
         self.duration = None if live else decoder.duration
-        self.is_live = live or self.duration is None
+        self.is_live = decoder.live = live or self.duration is None
         self.start = None if self.is_live else 0.0
         self.time_base = decoder.stream.time_base
         context = decoder.stream.codec_context
         self.frame_size = (context.height, context.width) if context.height else None
 
-    def _frames(self) -> Generator[Frame, None, None]:
+    def _captures(self) -> Generator[Capture, None, None]:
         if self._read:
             raise SourceError(f"{self.name}: a network stream can be read only once")
         self._read = True
-        return self._decoder.frames()
+        return self._decoder.captures()
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        return converted(self._captures())
+
+
+class _Arrivals:
+    """When the packet of a picture had come in: decoders may give the picture some packets later."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int | None, float] = {}
+
+    def note(self, pts: int | None) -> None:
+        self._seconds[pts] = time.monotonic()
+        if len(self._seconds) > 64:
+            del self._seconds[next(iter(self._seconds))]
+
+    def of(self, pts: int | None) -> float:
+        return self._seconds.get(pts) or time.monotonic()
 
 
 def _seconds(picture: av.VideoFrame, step: float) -> float:

@@ -136,7 +136,7 @@ def test_a_file_address_and_a_name_with_a_colon_are_files(
 def test_a_missing_camera_is_refused_without_noise(
     capfd: pytest.CaptureFixture[str], text: str
 ) -> None:
-    with pytest.raises(SourceError, match="97: no such camera, or another program is using it"):
+    with pytest.raises(SourceError, match=r"97: no such camera \(/dev/video97\)"):
         open_source(text)
     assert capfd.readouterr() == ("", "")
 
