@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from sipvideo.errors import SinkError
@@ -79,7 +79,7 @@ class AnnotatedVideo(Sink):
         source: Clip | None = None,
         *,
         crf: int = 20,
-        preset: str = "veryfast",
+        preset: str = "superfast",
     ) -> None:
         if Path(path).suffix.lower() != ".mp4":
             raise SinkError(f"{path}: expected a name ending in .mp4")
@@ -99,7 +99,7 @@ class AnnotatedVideo(Sink):
         self._next_index = 0
         self._video: av.VideoStream | None = None
         self._audio: AudioTrack | None = None
-        self._converter = VideoReformatter()
+        self._convert = _ToYuv()
 
     def _write(self, result: FrameResult) -> None:
         picture = self._draw(result)
@@ -107,13 +107,7 @@ class AnnotatedVideo(Sink):
             self._begin(picture, result.frame.timestamp)
         assert self._video is not None
         fitted = _fitted(picture, (self._video.height, self._video.width))
-        frame = self._converter.reformat(
-            av.VideoFrame.from_ndarray(fitted, format="rgb24"),
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-        )
+        frame = self._convert(fitted)
         tick = round((result.frame.timestamp - (self._start or 0.0)) / self._tick)
         # Two frames in one tick cannot be told apart: the later one moves on by one.
         frame.pts = self._last_tick = max(tick, self._last_tick + 1)
@@ -163,6 +157,41 @@ class AnnotatedVideo(Sink):
         if clip is None or (clip.frame_count is not None and self._next_index >= clip.frame_count):
             return True
         return clip.duration is not None and end + 0.1 >= clip.duration
+
+
+class _ToYuv:
+    """RGB to yuv420p, BT.709 in the range of video, straight into the encoder's frame.
+
+    A third of the time of FFmpeg's conversion, which averages colours only along rows. All pictures have one size.
+    """
+
+    def __init__(self) -> None:
+        weights = np.array((0.2126, 0.7152, 0.0722))
+        red, blue = np.eye(3)[[0, 2]]
+        rows = (
+            weights * 219,
+            (blue - weights) * 112 / (1 - weights[2]),
+            (red - weights) * 112 / (1 - weights[0]),
+        )
+        offsets = ((16.0,), (128.0,), (128.0,))
+        self._matrix = np.hstack((np.stack(rows) / 255, offsets)).astype(np.float32)
+        self._full: NDArray[Any] | None = None  # kept: fresh memory costs more than the arithmetic
+        self._half: NDArray[Any] | None = None
+
+    def __call__(self, picture: NDArray[np.uint8]) -> av.VideoFrame:
+        height, width = picture.shape[:2]
+        frame = av.VideoFrame(width, height, "yuv420p")
+        frame.color_range = ColorRange.MPEG
+        y, u, v = (
+            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+            for plane in frame.planes
+        )
+        self._full = cv2.transform(picture, self._matrix, self._full)
+        size = (width // 2, height // 2)
+        self._half = cv2.resize(self._full, size, self._half, interpolation=cv2.INTER_AREA)
+        cv2.extractChannel(self._full, 0, y)
+        cv2.mixChannels([self._half], [u, v], [1, 0, 2, 1])
+        return frame
 
 
 def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
