@@ -162,20 +162,17 @@ class CompactMasks:
     def _counts(self, k: int) -> list[int]:
         """Uncompressed RLE counts of the column-major frame, starting with the background run."""
         height, width = self.frame_size
-        x0, y0 = (int(v) for v in self.windows[k, :2])
-        columns = self.crop(k).T
-        padded = np.zeros((columns.shape[0], columns.shape[1] + 2), np.int8)
-        padded[:, 1:-1] = columns
-        steps = np.diff(padded, axis=1)
-        column, row = np.nonzero(steps == 1)
-        starts = (column + x0) * height + row + y0
-        column, row = np.nonzero(steps == -1)
-        ends = (column + x0) * height + row + y0
+        x0, y0 = self.windows[k, :2].tolist()
+        crop = self.crop(k)
+        rows, columns = crop.shape
+        # Column after column with an empty pixel before each, so that every run ends inside its column.
+        flat = np.zeros(columns * (rows + 1) + 1, bool)
+        flat[:-1].reshape(columns, rows + 1)[:, 1:] = crop.T
+        column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 1)
+        edges = (column + x0) * height + row + y0
         # A run that reaches the frame's bottom continues at the top of the next column.
-        joined = starts[1:] == ends[:-1]
-        starts = starts[np.concatenate(([True], ~joined))] if len(starts) else starts
-        ends = ends[np.concatenate((~joined, [True]))] if len(ends) else ends
-        edges = np.stack((starts, ends), 1).reshape(-1)
+        joined = 2 * np.flatnonzero(edges[2::2] == edges[1:-1:2]) + 1
+        edges = np.delete(edges, np.concatenate((joined, joined + 1)))
         counts: list[int] = np.diff(np.concatenate(([0], edges, [height * width]))).tolist()
         return counts if counts[-1] or len(counts) == 1 else counts[:-1]
 
