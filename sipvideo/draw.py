@@ -177,11 +177,13 @@ def _draw_tags(
     scale = height / 27
     thickness = max(1, round(height / STROKE))
     margin = round(height * 0.32)
-    taken: list[Box] = []
-    for k, text in enumerate(texts):
+    sizes = []
+    for text in texts:
         (w, h), baseline = cv2.getTextSize(text, FONT, scale, thickness)
-        size = (w + 2 * margin, h + baseline + margin)
-        taken.append(_best_place(_places(_pixels(boxes[k]), size, frame_size), taken))
+        sizes.append((w + 2 * margin, h + baseline + margin))
+    taken: list[Box] = []
+    for places in _places(np.rint(boxes).astype(np.int64), sizes, frame_size):
+        taken.append(_best_place(places, taken))
     for k in reversed(range(len(texts))):
         x0, y0, _, y1 = taken[k]
         (_, h), baseline = cv2.getTextSize(texts[k], FONT, scale, thickness)
@@ -199,19 +201,22 @@ def _draw_tags(
         )
 
 
-def _places(box: Box, size: tuple[int, int], frame_size: tuple[int, ...]) -> NDArray[np.int64]:
-    """Where a tag of (width, height) may go, int64 [P, 4], best first: above the box, in it, below, beside it."""
-    x0, y0, x1, y1 = box
-    width, height = size
-    gap = max(1, height // 8)
+def _places(
+    boxes: NDArray[np.int64], sizes: Sequence[tuple[int, int]], frame_size: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Where tags of (width, height) may go, best first: above the box, in it, below, beside it; int64 [N, P, 4]."""
+    x0, y0, x1, y1 = boxes.T
+    width, height = np.array(sizes, np.int64).reshape(-1, 2).T
+    gap = np.maximum(1, height // 8)
     step = height + gap
-    rows = np.array([y0 - step, y0 + gap, y1 + gap, y1 - step, y0 - 2 * step, y0 + gap + step])
-    rows = np.minimum(rows.clip(min=gap), frame_size[0] - step).clip(min=0)
-    columns = np.array([(x0 + x1 - width) // 2, x0, x1 - width, x0 - gap - width, x1 + gap])
-    columns = np.minimum(columns.clip(min=gap), frame_size[1] - width - gap).clip(min=0)
-    top = np.concatenate((rows.repeat(3), rows.repeat(2)))
-    left = np.concatenate((np.tile(columns[:3], len(rows)), np.tile(columns[3:], len(rows))))
-    return np.stack((left, top, left + width, top + height), 1)
+    rows = np.stack((y0 - step, y0 + gap, y1 + gap, y1 - step, y0 - 2 * step, y0 + gap + step), 1)
+    rows = np.minimum(np.maximum(rows, gap[:, None]), (frame_size[0] - step)[:, None]).clip(min=0)
+    columns = np.stack(((x0 + x1 - width) // 2, x0, x1 - width, x0 - gap - width, x1 + gap), 1)
+    right = frame_size[1] - width - gap
+    columns = np.minimum(np.maximum(columns, gap[:, None]), right[:, None]).clip(min=0)
+    top = np.hstack((rows.repeat(3, 1), rows.repeat(2, 1)))
+    left = np.hstack((np.tile(columns[:, :3], 6), np.tile(columns[:, 3:], 6)))
+    return np.stack((left, top, left + width[:, None], top + height[:, None]), 2)
 
 
 def _best_place(places: NDArray[np.int64], taken: Sequence[Box]) -> Box:
@@ -230,6 +235,7 @@ def _fill_rounded(picture: Picture, box: Box, colour: Colour, radius: int) -> No
     cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 2 * radius, cv2.LINE_AA)
 
 
+@functools.lru_cache(maxsize=4096)
 def _ink(colour: Colour) -> Colour:
     """Black or white, whichever contrasts more (WCAG relative luminance)."""
     linear = (np.array(colour) / 255) ** 2.2
