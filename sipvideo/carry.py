@@ -84,9 +84,8 @@ class Carrier:
 
     def _small(self, frame: Frame) -> NDArray[np.uint8]:
         height, width = (max(1, round(side * self._scale)) for side in frame.size)
-        how = cv2.INTER_AREA if self._scale < 0.5 else cv2.INTER_LINEAR
-        small = cv2.resize(frame.image, (width, height), interpolation=how)
-        return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+        grey = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
+        return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
     def _follow(self, grey: NDArray[np.uint8]) -> None:
         """Moves all points on; those that do not find back to where they were are lost."""
@@ -152,26 +151,29 @@ def _points(
         apart,
         mask=region,
     )
-    places = [] if corners is None else corners.reshape(-1, 2) + (x0, y0)
+    places = [] if corners is None else corners.reshape(-1, 2) + np.array([x0, y0])
     return np.array(places, np.float32).reshape(-1, 2)
 
 
-def _motion(before: Points, after: Points) -> tuple[float, NDArray[np.float64]]:
+def _motion(before: Points, after: Points) -> tuple[float, Points]:
     """What most points did: after = size * before + shift, by medians. One or two points tell no size."""
     size = 1.0
     if len(before) >= 4:
         i, j = np.triu_indices(len(before), 1)
-        was = np.hypot(*(before[i] - before[j]).T)
-        far = was >= np.median(was)
-        size = float(
-            np.median(np.hypot(*(after[i] - after[j]).T)[far] / np.maximum(was[far], 1e-3))
-        )
-        size = float(np.clip(size, 0.5, 2.0))
-    return size, np.median(after - size * before, axis=0).astype(np.float64)
+        was, now = (np.hypot(*(points[i] - points[j]).T) for points in (before, after))
+        far = np.argsort(was)[len(was) // 2 :]
+        size = min(max(float(_median(now[far] / np.maximum(was[far], 1e-3))), 0.5), 2.0)
+    return size, _median(after - size * before)
+
+
+def _median(values: Points) -> Points:
+    """Along the first axis; numpy's own takes ten times as long for so few."""
+    ordered = np.sort(values, axis=0)
+    return np.asarray((ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2)
 
 
 def _placed(
-    mask: BoolArray, window: NDArray[np.int32], size: float, shift: NDArray[np.float64]
+    mask: BoolArray, window: NDArray[np.int32], size: float, shift: Points
 ) -> tuple[BoolArray, tuple[int, int]]:
     """A mask's crop at its new size, and where its top left corner goes (x, y)."""
     x0, y0, x1, y1 = window * size + np.tile(shift, 2)
