@@ -6,8 +6,10 @@ Everything happens inside the objects' windows, so that a hundred objects on a 4
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +21,9 @@ Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels, x1, y1 exclusive."""
+
+Path = NDArray[np.float32]
+"""float32 [P, 2], x, y in frame pixels."""
 
 UNTRACKED: Colour = (176, 180, 186)
 FONT = cv2.FONT_HERSHEY_DUPLEX
@@ -53,13 +58,19 @@ class Style:
             raise ValueError(f"Style.text_scale: expected above 0, got {self.text_scale}")
 
 
-def draw(result: FrameResult, class_names: Sequence[str], style: Style = Style()) -> Picture:
-    """Draws the objects of one frame; the frame itself is not touched.
+def draw(
+    result: FrameResult,
+    class_names: Sequence[str],
+    style: Style = Style(),
+    trails: Mapping[int, Path] | None = None,
+) -> Picture:
+    """Draws the objects of one frame; the frame itself is not touched. Carried objects have dashed outlines.
 
     Args:
         result: the frame and its N objects.
         class_names: names in label order; a label beyond them is shown as its number.
         style: what to draw.
+        trails: where identities were before, see :meth:`Trails.paths`.
 
     Returns:
         uint8 [H, W, 3], RGB, a new picture of the frame's size.
@@ -68,12 +79,15 @@ def draw(result: FrameResult, class_names: Sequence[str], style: Style = Style()
     detections = result.detections
     colours = [colour_of(int(track_id)) for track_id in result.track_ids]
     line = max(1, round(min(result.frame.size) / 400))
+    for track_id, path in (trails or {}).items():
+        _draw_trail(picture, path, colour_of(track_id), line)
     # Large and doubtful objects go to the bottom, small and certain ones stay visible.
     weights = detections.masks.areas() / np.maximum(detections.scores, 1e-3)
     order = np.argsort(-weights, kind="stable").tolist()
     for k in order:
         window = detections.masks.windows[k]
-        _draw_mask(picture, detections.masks.crop(k), window, colours[k], (style, line))
+        how = (style, line, result.carried)
+        _draw_mask(picture, detections.masks.crop(k), window, colours[k], how)
     if style.boxes:
         for k in order:
             x0, y0, x1, y1 = _pixels(detections.boxes[k])
@@ -123,9 +137,9 @@ def _draw_mask(
     mask: NDArray[np.bool_],
     window: NDArray[np.int32],
     colour: Colour,
-    how: tuple[Style, int],
+    how: tuple[Style, int, bool],
 ) -> None:
-    style, line = how
+    style, line, dashed = how
     if not mask.size:
         return
     x0, y0, x1, y1 = window.tolist()
@@ -137,10 +151,82 @@ def _draw_mask(
         found, _ = cv2.findContours(bits, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))
         # Without the stairs of the pixel grid: smoother to the eye, and a tenth of the strokes.
         contours = [cv2.approxPolyDP(contour, 0.8, True) for contour in found]
+        if dashed:
+            lines = [dash for contour in contours for dash in _dashes(contour[:, 0], 4.0 * line)]
+            cv2.polylines(picture, lines, False, colour, line, cv2.LINE_AA)
+            return
         if line > 1:
-            rim = (colour[0] // 3, colour[1] // 3, colour[2] // 3)
-            cv2.drawContours(picture, contours, -1, rim, line + 2, cv2.LINE_AA)
+            cv2.drawContours(picture, contours, -1, _rim(colour), line + 2, cv2.LINE_AA)
         cv2.drawContours(picture, contours, -1, colour, line, cv2.LINE_AA)
+
+
+def _rim(colour: Colour) -> Colour:
+    """A dark line of the same hue, which sets a bright one off from any background."""
+    return colour[0] // 3, colour[1] // 3, colour[2] // 3
+
+
+def _dashes(corners: NDArray[Any], length: float) -> list[NDArray[np.int32]]:
+    """A closed line [P, 2] as separate strokes of that length in pixels, with equal gaps."""
+    closed = np.concatenate((corners, corners[:1])).astype(np.float64)
+    along = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))))
+    count = max(1, round(along[-1] / (2 * length)))
+    places = (np.arange(count)[:, None] + np.linspace(0, 0.5, 4)) * along[-1] / count
+    strokes = np.stack([np.interp(places, along, closed[:, axis]) for axis in (0, 1)], axis=2)
+    return list(np.rint(strokes).astype(np.int32))
+
+
+def _draw_trail(picture: Picture, path: Path, colour: Colour, line: int) -> None:
+    """The older, the thinner."""
+    points = np.rint(path).astype(np.int32)
+    parts = np.array_split(np.arange(len(points)), 4)
+    for widen, tint in ((2, _rim(colour)), (0, colour)):
+        for part, indices in enumerate(parts):
+            if len(indices):
+                stroke = points[max(indices[0] - 1, 0) : indices[-1] + 1]
+                width = max(1, line * (part + 1) // 2) + widen
+                cv2.polylines(picture, [stroke], False, tint, width, cv2.LINE_AA)
+
+
+class Trails:
+    """Where the objects of one video were in the last seconds.
+
+    Args:
+        seconds: length of the memory.
+    """
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        self.seconds = seconds
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything, for a new video."""
+        self._places: dict[int, deque[tuple[float, float, float]]] = {}
+        self._frame_size = (0, 0)
+
+    def add(self, result: FrameResult) -> None:
+        """One more result; also one of a video that began anew or has another size."""
+        now = result.frame.timestamp
+        latest = max((places[-1][0] for places in self._places.values()), default=now)
+        if result.frame.size != self._frame_size or now < latest:
+            self.clear()
+            self._frame_size = result.frame.size
+        for track_id, box in zip(result.track_ids.tolist(), result.detections.boxes, strict=True):
+            if track_id >= 0:
+                x0, y0, x1, y1 = box.tolist()
+                place = (now, (x0 + x1) / 2, (y0 + y1) / 2)
+                self._places.setdefault(track_id, deque()).append(place)
+        for track_id, places in list(self._places.items()):
+            while places and now - places[0][0] > self.seconds:
+                places.popleft()
+            if not places:
+                del self._places[track_id]
+
+    def paths(self) -> dict[int, Path]:
+        """Centre of the box by identity, oldest first; of all that were seen within the memory."""
+        return {
+            track_id: np.array([place[1:] for place in places], np.float32)
+            for track_id, places in self._places.items()
+        }
 
 
 @functools.lru_cache(maxsize=256)

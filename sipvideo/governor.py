@@ -80,8 +80,9 @@ class Governor:
     """Chooses input size and detection interval from measured times. May be shared by several videos and threads.
 
     The largest input that fits the budget is chosen, so that every frame does. Where none fits, the mean over an
-    interval shall: a detected frame then takes longer, and the carried ones less. A choice that takes too long is left as soon as the median of a few frames says so; a better one
-    is tried only when it is expected to fit with room to spare, and more and more rarely after it did not.
+    interval shall: a detected frame then takes longer, and the carried ones less. A choice that takes too long is left
+    as soon as the median of a few frames says so; a better one is tried only when it is expected to fit with room to
+    spare, and more and more rarely after it did not.
 
     Args:
         budget: milliseconds that a frame may take.
