@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         config, model = load_model(args.config, args.weights, args.overrides)
     # Made first: the baseline keeps the network as it was trained.
     plain = benchmark.plain_form(model, config) if args.vs == "plain" else None
-    segmenter = build_segmenter(config, model, args.device)
+    segmenter = build_segmenter(config, model, args.device, args.runtime)
     report = benchmark.measure(segmenter, frames, args.warm_up, plain)
     print(report.table())
     print(

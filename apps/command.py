@@ -22,12 +22,6 @@ PIPE_CLOSED = 141
 
 T = TypeVar("T")
 
-# PyTorch's threads wait for each other hundreds of times per frame. GNU OpenMP lets them spin for milliseconds
-# meanwhile, which on cores that others use too makes a frame take seconds instead of milliseconds; a short spin costs
-# an idle machine nothing measurable. Must be set before PyTorch loads.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2500")
-
 
 def guarded(command: Callable[[], int]) -> int:
     """Runs a command; what a user can act on becomes one line on stderr instead of a traceback.
@@ -143,19 +137,27 @@ def add_weights_flag(parser: argparse._ActionsContainer) -> None:
     """--weights."""
     parser.add_argument(
         "--weights",
-        metavar="FILE",
-        help="weights file; default: the model that comes with sipvideo",
+        metavar="FILE|FOLDER",
+        help="weights file, or the folder of an exported model; default: the model that comes with sipvideo",
     )
 
 
 def add_model_flags(parser: argparse._ActionsContainer) -> None:
-    """--weights, --config, --set and --device: what :func:`segmenter` needs."""
+    """--weights, --config, --set, --device and --runtime: what :func:`segmenter` needs."""
     add_weights_flag(parser)
     add_config_flags(parser)
     parser.add_argument(
         "--device",
         default="auto",
         help="cpu, cuda, cuda:1 or auto (default): CUDA where there is one, else the CPU",
+    )
+    parser.add_argument(
+        "--runtime",
+        default="auto",
+        metavar="NAME",
+        help="engine that runs the network: torch, torch-bf16 (half the precision, faster on CPUs that know it), "
+        "torch-compile (compiled at the start; needs a C++ compiler), torch-fp16 (only with CUDA), or auto (default): "
+        "the fastest that is installed",
     )
 
 
@@ -180,18 +182,18 @@ def add_quiet_flag(parser: argparse._ActionsContainer) -> None:
 
 
 def segmenter(args: argparse.Namespace) -> VideoSegmenter:
-    """The segmenter that the model flags ask for. Loads PyTorch, hence only here.
+    """The segmenter that the model flags ask for. Loads the engine, hence only here.
 
     Raises:
         SipVideoError: OpenCV is missing, or as :func:`sipvideo.build.load`.
     """
     require_opencv()
-    from sipvideo.build import build_segmenter, load_model
+    from sipvideo.build import load
+    from sipvideo.segmenter import FrameSegmenter
 
-    config, model = load_model(args.config, args.weights, args.overrides)
-    ready = build_segmenter(config, model, args.device)
-    if args.weights and not args.config:
-        note(f"{args.weights}: recognised as {config.name}")
+    ready = load(args.config, args.weights, args.device, args.overrides, args.runtime)
+    if args.weights and not args.config and isinstance(ready.segment, FrameSegmenter):
+        note(f"{args.weights}: recognised as {ready.segment.config.name}")
     return ready
 
 

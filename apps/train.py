@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     command.require_opencv()
     import torch
 
-    from sipvideo.build import choose_device
+    from sipvideo.runtime.pytorch import choose_device
     from sipvideo.training.distributed import joined
 
     recipe, paths, weights = recipe_and_data(args)

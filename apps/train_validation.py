@@ -64,11 +64,11 @@ class Validation:
 
     def _of_pictures(self, model: SipMask) -> Figures | None:
         """Average precision of masks and boxes as COCO defines it."""
+        from sipvideo.build import build_segmenter
         from sipvideo.evaluation.pictures import evaluate_pictures
-        from sipvideo.segmenter import FrameSegmenter
         from sipvideo.structures import Frame
 
-        segment = FrameSegmenter(model.for_inference(), self.config, self.device)
+        segment = build_segmenter(self.config, model, str(self.device), "torch").segment
         images: list[Json] = []
         annotations: list[Json] = []
         results: list[Json] = []
@@ -102,7 +102,7 @@ class Validation:
         from sipvideo.sinks import YouTubeVISResults
 
         assert isinstance(self.data, YouTubeVis)
-        segmenter = build_segmenter(self.config, model, str(self.device))
+        segmenter = build_segmenter(self.config, model, str(self.device), "torch")
         ids = self.data.category_ids
         known = np.array([key is not None for key in ids])
         with TemporaryDirectory() as folder:

@@ -8,18 +8,25 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sipvideo.build import load
     from sipvideo.sources import open_source
 
+# PyTorch's threads wait for each other hundreds of times per frame. GNU OpenMP lets them spin for milliseconds
+# meanwhile, which on cores that others use too makes a frame take seconds instead of milliseconds; a short spin costs
+# an idle machine nothing measurable. Must be set before PyTorch loads.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2500")
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "open_source"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports PyTorch and the video libraries only when they are used."""
+    """Imports engines and the video libraries only when they are used."""
     if name == "load":
         from sipvideo.build import load
 

@@ -12,7 +12,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
 
 from sipvideo.config import Config
 from sipvideo.errors import ConfigError
@@ -130,7 +129,6 @@ def measure(
     return report
 
 
-@torch.inference_mode()
 def _stages(
     segmenter: VideoSegmenter, segment: FrameSegmenter, frame: Frame
 ) -> tuple[dict[str, float], Detections]:
@@ -139,19 +137,13 @@ def _stages(
 
     def lap(name: str) -> None:
         nonlocal last
-        if segment.device.type == "cuda":
-            torch.cuda.synchronize(segment.device)
         now = time.perf_counter()
         times[name], last = (now - last) * 1000, now
 
     images, geometries = segment.inputs([frame])
     lap("preprocess")
-    trunk = segment.model.backbone(images)
-    lap("backbone")
-    pyramid = segment.model.neck(trunk[1:])
-    lap("pyramid")
-    outputs = segment.model.head(pyramid, trunk)
-    lap("head")
+    outputs = segment.runtime(images)
+    lap("network")
     detections = segment.postprocess(outputs, geometries[0])
     lap("boxes and masks")
     segmenter.tracker.update(detections, frame.timestamp)

@@ -35,3 +35,35 @@ def covered(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float3
     result: NDArray[np.float32] = np.zeros(sides.shape[:2], np.float32)
     np.divide(sides[..., 0] * sides[..., 1], area[None], out=result, where=area[None] > 0)
     return result
+
+
+def part_edges(
+    low: NDArray[np.float32], high: NDArray[np.float32], size: int, parts: int
+) -> NDArray[np.int64]:
+    """Splits one side of N boxes as the published crop-split operation does.
+
+    Args:
+        low: float32 [N], where the boxes start, pixels of a map.
+        high: float32 [N], where they end.
+        size: pixels of the map along this side.
+        parts: number of parts k.
+
+    Returns:
+        int64 [N, k + 1], pixel indices; part i holds the pixels ``edges[i]`` to ``edges[i + 1] - 1``. Pixel p is
+        inside if low <= p < high; its part is int((p - low) / ((high - low + 0.1) / k)) in single precision. All 0
+        for boxes that are inverted, empty, outside or not finite.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        sound = (low < high) & np.isfinite(high - low)
+    low, high = np.where(sound, low, np.float32(0)), np.where(sound, high, np.float32(0))
+    start, stop = np.ceil(low).clip(0, size), np.ceil(high).clip(0, size)
+    stop = np.maximum(stop, start)
+    step = (((high - low).astype(np.float64) + 0.1) / parts).astype(np.float32)[:, None]
+    number = np.arange(1, parts, dtype=np.float32)
+    # Where a part begins up to rounding; the published division decides which of the pixels around is its first.
+    about = np.ceil(low[:, None] + number * step) - 1
+    before = sum((about + k - low[:, None]) / step < number for k in range(3))
+    inner = (about + before).clip(start[:, None], stop[:, None])
+    edges = np.concatenate((start[:, None], inner, stop[:, None]), 1).astype(np.int64)
+    edges[start == stop] = 0
+    return edges

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from sipvideo.config import Config, load_config
 from sipvideo.errors import ConfigError
-from sipvideo.model import checkpoint
-from sipvideo.model.head import HeadOutputs
-from sipvideo.model.sipmask import SipMask
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.postprocess.objects import FILE as OBJECTS_FILE
+from sipvideo.postprocess.objects import load as read_objects
+from sipvideo.runtime import check_name, make_runtime
 from sipvideo.segmenter import FrameSegmenter
 from sipvideo.structures import Frame
 from sipvideo.tracker import build_tracker
+from sipvideo.transforms import FrameTransform
+
+if TYPE_CHECKING:
+    from sipvideo.model.checkpoint import Checkpoint
+    from sipvideo.model.sipmask import SipMask
 
 DEFAULT_WEIGHTS = "sipmask_nano.safetensors"
 
@@ -26,22 +30,31 @@ def load(
     weights: str | Path | None = None,
     device: str = "auto",
     overrides: Sequence[str] = (),
+    runtime: str = "auto",
 ) -> VideoSegmenter:
     """A ready segmenter. Without arguments: the default model that comes with the package.
 
     Args:
         config: name of a configuration, path of a YAML file, or a configuration; by default the one inside
             the weights file, or the packaged one that a published checkpoint fits.
-        weights: a ``.safetensors`` file of this project or a published SipMask checkpoint; by default the
-            packaged weights.
+        weights: a ``.safetensors`` file of this project, a published SipMask checkpoint, or the folder of an
+            exported model, which has its configuration inside and needs no PyTorch; by default the packaged weights.
         device: "cpu", "cuda", "cuda:1", ... or "auto": CUDA where there is one, else the CPU.
         overrides: ``section.key=value`` changes of the configuration.
+        runtime: the engine that runs the network, one of :func:`sipvideo.runtime.available`; "auto": the fastest.
 
     Raises:
-        ConfigError: wrong configuration, or a checkpoint that fits none.
+        ConfigError: wrong configuration, a checkpoint that fits none, or a runtime that cannot run here.
         CheckpointError: unreadable weights, or weights of another model.
     """
-    return build_segmenter(*load_model(config, weights, overrides), device)
+    check_name(runtime)
+    if weights is not None and Path(weights).is_dir():
+        if config is not None:
+            raise ConfigError(
+                f"{weights}: an exported model has its configuration inside; leave --config away"
+            )
+        return load_export(Path(weights), device, overrides, runtime)
+    return build_segmenter(*load_model(config, weights, overrides), device, runtime)
 
 
 def load_model(
@@ -50,6 +63,9 @@ def load_model(
     overrides: Sequence[str] = (),
 ) -> tuple[Config, SipMask]:
     """A network with its weights, as loaded, and its configuration; arguments and errors as :func:`load`."""
+    from sipvideo.model import checkpoint
+    from sipvideo.model.sipmask import SipMask
+
     file = checkpoint.read(packaged_weights() if weights is None else weights)
     if config is None:
         config = file.config or recognised(file)
@@ -67,12 +83,14 @@ def packaged_weights() -> Path:
     return Path(str(resources.files("sipvideo") / "weights" / DEFAULT_WEIGHTS))
 
 
-def recognised(file: checkpoint.Checkpoint) -> Config:
+def recognised(file: Checkpoint) -> Config:
     """The packaged configuration of a published checkpoint.
 
     Raises:
         ConfigError: no packaged model has these weights.
     """
+    from sipvideo.model import checkpoint
+
     names = checkpoint.matching_configs(file)
     if not names:
         raise ConfigError(
@@ -81,7 +99,6 @@ def recognised(file: checkpoint.Checkpoint) -> Config:
     return load_config(names[0])
 
 
-@torch.no_grad()
 def with_random_weights(config: Config, frame: Frame) -> SipMask:
     """An untrained network for speed measurements, whose class bias lets about ``max_detections`` objects through.
 
@@ -89,11 +106,17 @@ def with_random_weights(config: Config, frame: Frame) -> SipMask:
         config: its configuration.
         frame: the picture on which the bias is found.
     """
+    import torch
+
+    from sipvideo.model.sipmask import SipMask
+
     torch.manual_seed(0)
     model = SipMask(config).eval()
     for conv in model.head.box_distances:
         torch.nn.init.constant_(conv.bias, 3.0)  # type: ignore[arg-type]
-    outputs: HeadOutputs = model(FrameSegmenter(model, config).inputs([frame])[0])
+    image, _ = FrameTransform(config.input)(frame)
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(image)[None])
     best = torch.cat([logits.flatten() for logits in outputs.class_logits])
     wanted = torch.tensor(config.postprocess.score_threshold * 4).clamp(max=0.9).logit()
     shift = wanted - best.topk(min(len(best), 20 * config.postprocess.max_detections)).values[-1]
@@ -102,29 +125,39 @@ def with_random_weights(config: Config, frame: Frame) -> SipMask:
     return model
 
 
-def build_segmenter(config: Config, model: SipMask, device: str = "auto") -> VideoSegmenter:
+def build_segmenter(
+    config: Config, model: SipMask, device: str = "auto", runtime: str = "auto"
+) -> VideoSegmenter:
     """Network, post-processing and tracker of one configuration put together.
 
     The model is rearranged for inference (:meth:`SipMask.for_inference`): train a copy, not this one.
+
+    Raises:
+        ConfigError: a device or runtime that is unknown or absent.
     """
+    from sipvideo.runtime.pytorch import object_head
+
+    objects = object_head(model, config)
+    ready = make_runtime(runtime, model, config, device)
     return VideoSegmenter(
-        FrameSegmenter(model.for_inference(), config, choose_device(device)),
-        build_tracker(config.tracker),
-        config.class_names,
+        FrameSegmenter(ready, objects, config), build_tracker(config.tracker), config.class_names
     )
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: unknown or absent device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {name}: not available here") from error
-    return device
+def load_export(
+    folder: Path, device: str = "auto", overrides: Sequence[str] = (), runtime: str = "auto"
+) -> VideoSegmenter:
+    """A ready segmenter of an exported model; arguments and errors as :func:`load`. Does without PyTorch."""
+    config, objects = read_objects(folder / OBJECTS_FILE)
+    if overrides:
+        changed = config.with_overrides(overrides)
+        for section in ("classes", "backbone", "neck", "head"):
+            if getattr(changed, section) != getattr(config, section):
+                raise ConfigError(
+                    f"--set {section}...: the network of {folder} is exported as it is"
+                )
+        config = changed
+    ready = make_runtime(runtime, folder, config, device)
+    return VideoSegmenter(
+        FrameSegmenter(ready, objects, config), build_tracker(config.tracker), config.class_names
+    )

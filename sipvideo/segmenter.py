@@ -1,53 +1,59 @@
-"""Frame in, detections out: transform, network and post-processing of one model."""
+"""Frame in, detections out: transform, network and post-processing of one model. Needs no deep-learning framework."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from sipvideo.config import Config
-from sipvideo.model.head import HeadOutputs
-from sipvideo.model.postprocess import Postprocess
-from sipvideo.model.sipmask import SipMask
-from sipvideo.structures import Detections, Frame
+from sipvideo.postprocess import ObjectHead, Postprocess
+from sipvideo.postprocess.outputs import Runtime
+from sipvideo.structures import Detections, FloatArray, Frame
 from sipvideo.transforms import FrameTransform, Geometry
 
 
 class FrameSegmenter:
     """Finds the objects of single frames. Has no memory: the same frame gives the same detections.
 
+    May be used from several threads at once.
+
     Args:
-        model: the network, in evaluation mode, weights loaded.
+        runtime: runs the dense network.
+        objects: the per-object part of the same network.
         config: its configuration.
-        device: where it runs.
     """
 
-    def __init__(self, model: SipMask, config: Config, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
-        self.model = model.eval().to(self.device)
+    def __init__(self, runtime: Runtime, objects: ObjectHead, config: Config) -> None:
+        self.runtime = runtime
+        self.objects = objects
         self.config = config
         self.transform = FrameTransform(config.input)
-        self.postprocess = Postprocess(config.postprocess, model.head)
-        self.network: Callable[[Tensor], HeadOutputs] = self.model
+        self.postprocess = Postprocess(config, objects)
 
     def __call__(self, frame: Frame) -> Detections:
         """Detections of one frame, frame pixels, by descending score."""
         return self.batch([frame])[0]
 
-    @torch.inference_mode()
     def batch(self, frames: Sequence[Frame]) -> list[Detections]:
         """Detections of frames of one size; equal to calling one by one up to rounding."""
+        if not frames:
+            return []
         images, geometries = self.inputs(frames)
-        outputs = self.network(images)
+        outputs = self.runtime(images)
         return [
             self.postprocess(outputs, geometry, item) for item, geometry in enumerate(geometries)
         ]
 
-    def inputs(self, frames: Sequence[Frame]) -> tuple[Tensor, list[Geometry]]:
-        """Model inputs float32 [B, 3, H, W] on the device, and where each frame lies in its input."""
-        pairs = [self.transform(frame) for frame in frames]
-        images = torch.stack([torch.from_numpy(image) for image, _ in pairs])
-        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        return images, [geometry for _, geometry in pairs]
+    def inputs(self, frames: Sequence[Frame]) -> tuple[FloatArray, list[Geometry]]:
+        """Model inputs float32 [B, 3, H, W], channels last in memory, and where each frame lies in its input."""
+        geometries = [self.transform.geometry(frame.size) for frame in frames]
+        images = np.zeros((len(frames), *geometries[0].padded_size, 3), np.float32)
+        for frame, geometry, image in zip(frames, geometries, images, strict=True):
+            self.transform.write(frame, geometry, image)
+        return images.transpose(0, 3, 1, 2), geometries
+
+    def resized(self, size: tuple[int, int]) -> FrameSegmenter:
+        """The same network with another input size, ``input.size`` of the configuration: (long, short) in pixels."""
+        config = self.config.with_overrides([f"input.size=[{size[0]}, {size[1]}]"])
+        return FrameSegmenter(self.runtime, self.objects, config)

@@ -24,14 +24,14 @@ LAYERS = (
         "stages",
     },
     {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess", "carry"},
-    {"pipeline", "segmenter", "runtime", "training", "evaluation", "results"},
+    {"pipeline", "segmenter", "runtime", "training", "evaluation", "results", "overlay"},
     {"build", "live", "export", "governor", "controls", "recording"},
     {"web", "benchmark"},
     {"apps"},
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ONLY_IN = {
-    "cv2": {"carry", "sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
+    "cv2": {"carry", "overlay", "sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
     "av": {"sources", "sinks"},
     "torch": {
         "model",
@@ -41,7 +41,6 @@ ONLY_IN = {
         "apps",
         "benchmark",
         "runtime",
-        "segmenter",
         "export",
     },
 }

@@ -35,7 +35,8 @@ class FeatureAlignment(nn.Module):
 
         No gradient flows into the distances.
         """
-        x = deformable_conv(feature, self.offset(distances.detach()), self.conv.weight, self.groups)
+        offsets = self.offset(distances.detach().to(self.offset.weight.dtype))
+        x = deformable_conv(feature, offsets, self.conv.weight, self.groups)
         if self.conv.bias is not None:
             x = x + self.conv.bias.view(1, -1, 1, 1)
         return torch.relu(self.norm(x) if self.use_norm else x)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sipvideo.config import HeadConfig
-from sipvideo.model.ops import sample
 from sipvideo.model.units import SeparableUnit
 
 
@@ -39,18 +38,6 @@ class PyramidSum(nn.Module):
             small = F.conv2d(feature, weight)
             total = total + F.interpolate(small, size=size, mode="bilinear", align_corners=False)
         return total
-
-    def at(self, features: Sequence[Tensor], rows: Tensor, columns: Tensor) -> Tensor:
-        """The same only at stride-8 cells (rows, columns) int64 [P] of maps [C, h, w]: float [P, O]."""
-        height, width = features[0].shape[-2:]
-        samples = []
-        for feature in features:
-            h, w = feature.shape[-2:]
-            # Bilinear upsampling repeats the border, so positions are kept inside the map.
-            y = ((rows + 0.5) * (h / height) - 0.5).clamp(0, h - 1)
-            x = ((columns + 0.5) * (w / width) - 0.5).clamp(0, w - 1)
-            samples.append(sample(feature, y.view(-1, 1, 1), x.view(-1, 1, 1)))
-        return F.linear(torch.cat(samples, 1), self.conv.weight.flatten(1), self.conv.bias)
 
 
 class MaskPyramid(nn.Module):

@@ -227,9 +227,10 @@ class SipMaskHead(nn.Module):
         if self.config.box_distances == "distribution":
             batch, _, height, width = raw.shape
             bins = self.config.distance_bins
-            share = raw.view(batch, 4, bins, height, width).softmax(2)
+            # In single precision also where the network is not: boxes are hundreds of pixels wide.
+            share = raw.view(batch, 4, bins, height, width).float().softmax(2)
             return (share * torch.arange(bins, device=raw.device).view(1, 1, -1, 1, 1)).sum(2)
-        scaled = raw * self.scales[level]
+        scaled = raw.float() * self.scales[level].float()
         return torch.relu(scaled) if self.config.box_distances == "relu" else scaled
 
     def coefficient_maps(self, outputs: HeadOutputs) -> list[Tensor]:
@@ -285,14 +286,3 @@ class SipMaskHead(nn.Module):
         """Track-tower features to the whole tracking map, float [B, E, H / 8, W / 8]. For training."""
         result: Tensor = self.embedding(features)
         return result
-
-    def embeddings_at(self, outputs: HeadOutputs, item: int, boxes: Tensor) -> Tensor:
-        """Embeddings float [N, E] at the centres of boxes float [N, 4], model-input pixels."""
-        features = [feature[item] for feature in outputs.embedding_features]
-        if not features:
-            return boxes.new_zeros(len(boxes), 0)
-        height, width = features[0].shape[-2:]
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2 / EMBEDDING_STRIDE
-        columns = centres[:, 0].floor().long().clamp(0, width - 1)
-        rows = centres[:, 1].floor().long().clamp(0, height - 1)
-        return self.embedding.at(features, rows, columns)

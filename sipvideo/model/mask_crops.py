@@ -1,4 +1,4 @@
-"""Masks inside boxes, for inference and (differentiable) for training: spatial preservation, section 3.1 of the paper.
+"""Masks inside boxes, differentiable, for training: spatial preservation, section 3.1 of the paper.
 
 Each box is split into k x k sub-regions, and each sub-region has mask coefficients of its own. The published code
 computes k * k full maps for every object and then copies each pixel of the box from the map of its sub-region. The
@@ -12,35 +12,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-
-def part_edges(low: float, high: float, size: int, parts: int) -> list[int]:
-    """Splits one side of a box as the published crop-split operation does.
-
-    Args:
-        low: box start, basis pixels (float32).
-        high: box end.
-        size: pixels of the map along this side.
-        parts: number of parts k.
-
-    Returns:
-        k + 1 pixel indices; part i holds the pixels ``edges[i]`` to ``edges[i + 1] - 1``. Pixel p is inside
-        if low <= p < high; its part is int((p - low) / ((high - low + 0.1) / k)) in single precision.
-    """
-    if not (low < high and np.isfinite(high - low)):  # inverted, empty or not a number
-        return [0] * (parts + 1)
-    start, stop = max(0, int(np.ceil(low))), min(size, int(np.ceil(high)))
-    if not start < stop:
-        return [0] * (parts + 1)
-    extent = np.float32(high) - np.float32(low)
-    step = np.float32((float(extent) + 0.1) / parts)
-    part = ((np.arange(start, stop, dtype=np.float32) - np.float32(low)) / step).astype(np.int64)
-    inner = start + np.searchsorted(part, np.arange(1, parts))
-    return [start, *inner.tolist(), stop]
+from sipvideo.boxes import part_edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +40,7 @@ class CropWindows:
         """Finds the pixels inside boxes.
 
         Pixel (x, y) belongs to a box if x0 <= x < x1 and y0 <= y < y1, so an inverted box has none; how the parts
-        are divided says :func:`part_edges`.
+        are divided says :func:`sipvideo.boxes.part_edges`.
 
         Args:
             boxes: float32 [N, 4], x0, y0, x1, y1 in map pixels; finite, not rounded, may leave the map.
@@ -74,8 +50,8 @@ class CropWindows:
         height, width = map_size
         corners = boxes.detach().float().cpu().numpy()
         return cls(
-            [part_edges(x0, x1, width, sub_regions) for x0, _, x1, _ in corners],
-            [part_edges(y0, y1, height, sub_regions) for _, y0, _, y1 in corners],
+            part_edges(corners[:, 0], corners[:, 2], width, sub_regions).tolist(),
+            part_edges(corners[:, 1], corners[:, 3], height, sub_regions).tolist(),
             map_size,
         )
 

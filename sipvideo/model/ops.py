@@ -88,7 +88,7 @@ def deformable_conv(feature: Tensor, offsets: Tensor, weight: Tensor, groups: in
     if feature.is_cuda or torch.is_grad_enabled():
         # In half precision there is no such operation on CPUs.
         result: Tensor = deform_conv2d(feature.float(), offsets.float(), weight.float(), padding=1)
-        return result
+        return result.to(weight.dtype)
     height, width = feature.shape[2:]
     cells = torch.arange(height * width, device=feature.device)
     rows, columns = torch.div(cells, width, rounding_mode="floor"), cells % width

@@ -29,7 +29,8 @@ class DeformableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float [B, C, H, W] to float [B, O, H, W]."""
-        return deformable_conv(x, self.conv_offset(x), self.weight, groups=1)
+        offsets = self.conv_offset(x.to(self.conv_offset.weight.dtype))
+        return deformable_conv(x, offsets, self.weight, groups=1)
 
 
 class ResNet(nn.Module):

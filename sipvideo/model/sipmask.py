@@ -59,6 +59,14 @@ class SipMask(nn.Module):
                     setattr(parent, name, WinogradConv(child))
         return self
 
+    def in_precision(self, dtype: torch.dtype) -> SipMask:
+        """Converts the weights, in place, except where places on a map are computed: those need single precision."""
+        self.to(dtype)
+        for name, module in self.named_modules():
+            if name.endswith("offset"):
+                module.float()
+        return self
+
     def pyramid(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Images float [B, 3, H, W] to pyramid levels and the backbone's maps at strides 4, 8, 16, 32."""
         trunk = self.backbone(images)

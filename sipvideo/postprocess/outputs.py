@@ -1,15 +1,18 @@
-"""What every runtime hands over: the raw outputs of the dense network as numpy arrays."""
+"""What runs the dense network, and what it hands over: the raw outputs as numpy arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from sipvideo.structures import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
 class DenseOutputs:
-    """Raw outputs for a batch of B inputs, float32 with any strides; lists are per level, finest first.
+    """Raw outputs for a batch of B inputs, float32; lists are per level, finest first.
+
+    Any strides will do; memory with the channels last is read most quickly.
 
     Attributes:
         class_logits: [B, C, h, w].
@@ -26,3 +29,18 @@ class DenseOutputs:
     coefficient_features: list[FloatArray]
     basis_masks: FloatArray
     embedding_features: list[FloatArray]
+
+
+class Runtime(Protocol):
+    """Runs one dense network. May be called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """As ``--runtime`` says it."""
+
+    @property
+    def about(self) -> str:
+        """For people: engine, version, precision, threads."""
+
+    def __call__(self, images: FloatArray) -> DenseOutputs:
+        """Model inputs float32 [B, 3, H, W] (normalised, any strides, sides multiples of 32) to raw outputs."""

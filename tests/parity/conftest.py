@@ -49,7 +49,7 @@ def published_checkpoint(path: Path, which: str, calibration: str) -> Path:
 
 def segmenter(name: str, path: Path, overrides: list[str]) -> FrameSegmenter:
     """The reference weights in our model, built as every command builds it."""
-    segment = build.load(name, path, "cpu", overrides).segment
+    segment = build.load(name, path, "cpu", overrides, "torch").segment
     assert isinstance(segment, FrameSegmenter)
     return segment
 

@@ -1,0 +1,173 @@
+"""Masks of the detections: assembled inside their boxes, brought to the frame, kept as bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+
+from sipvideo.boxes import part_edges
+from sipvideo.masks import CompactMasks
+from sipvideo.postprocess.sampling import sigmoid
+from sipvideo.structures import FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class LowResMasks:
+    """Probabilities of N objects at the basis masks' resolution; 0 outside their windows.
+
+    Attributes:
+        windows: int64 [N, 4], x0, y0, x1, y1 of each object's pixels, basis pixels, x1, y1 exclusive.
+        flat: float32 [T], the values of all windows, object after object, row by row.
+        map_size: (height, width) of the basis masks.
+    """
+
+    windows: IntArray
+    flat: FloatArray
+    map_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @property
+    def areas(self) -> IntArray:
+        """Pixels of each window, int64 [N]."""
+        areas: IntArray = (self.windows[:, 2:] - self.windows[:, :2]).prod(1)
+        return areas
+
+    def split(self) -> list[FloatArray]:
+        """One view [h, w] per object."""
+        ends = np.cumsum(self.areas).tolist()
+        return [
+            self.flat[end - (y1 - y0) * (x1 - x0) : end].reshape(y1 - y0, x1 - x0)
+            for end, (x0, y0, x1, y1) in zip(ends, self.windows.tolist(), strict=True)
+        ]
+
+    def certainty(self, threshold: float) -> FloatArray:
+        """Mean probability of each mask's pixels, those above the threshold; 0 for an empty mask: float32 [N]."""
+        areas = self.areas
+        some = np.flatnonzero(areas)
+        result = np.zeros(len(self), np.float32)
+        if len(some):
+            starts = (np.cumsum(areas) - areas)[some]
+            inside = self.flat > threshold
+            total = np.add.reduceat(self.flat * inside, starts)
+            count = np.add.reduceat(inside, starts, dtype=np.int64)
+            result[some] = total / np.maximum(count, 1)
+        return result
+
+
+def assemble(
+    basis: FloatArray, coefficients: FloatArray, boxes: FloatArray, parts: int
+) -> LowResMasks:
+    """Mask probabilities of N objects, each inside its box (section 3.1 of the paper).
+
+    Args:
+        basis: [K, H, W], any strides.
+        coefficients: [N, parts * parts * K], parts row by row.
+        boxes: float32 [N, 4], basis pixels, neither rounded nor clamped.
+        parts: sub-regions per side; 2 in the paper.
+    """
+    bases, height, width = basis.shape
+    columns = part_edges(boxes[:, 0], boxes[:, 2], width, parts)
+    rows = part_edges(boxes[:, 1], boxes[:, 3], height, parts)
+    windows = np.stack((columns[:, 0], rows[:, 0], columns[:, -1], rows[:, -1]), 1)
+    windows[(windows[:, :2] >= windows[:, 2:]).any(1)] = 0
+    sizes = windows[:, 2:] - windows[:, :2]
+    logits = LowResMasks(windows, np.empty(int(sizes.prod(1).sum()), np.float32), (height, width))
+    vectors = coefficients.reshape(-1, parts * parts, bases)
+    for k, window in enumerate(logits.split()):
+        if window.size:
+            _object_logits(window, basis, vectors[k], (rows[k].tolist(), columns[k].tolist()))
+    return LowResMasks(windows, sigmoid(logits.flat), (height, width))
+
+
+def _object_logits(
+    out: FloatArray,
+    basis: FloatArray,
+    vectors: FloatArray,
+    edges: tuple[list[int], list[int]],
+) -> None:
+    """Fills ``out`` [h, w] with one object's logits: its parts' maps over the window, each taken where it belongs."""
+    ys, xs = edges
+    window = basis[:, ys[0] : ys[-1], xs[0] : xs[-1]].reshape(len(basis), -1)
+    maps = (vectors @ window).reshape(len(vectors), *out.shape)
+    parts = len(xs) - 1
+    for row, (top, bottom) in enumerate(pairwise(ys)):
+        for column, (left, right) in enumerate(pairwise(xs)):
+            here = slice(top - ys[0], bottom - ys[0]), slice(left - xs[0], right - xs[0])
+            out[here] = maps[row * parts + column][here]
+
+
+def to_frame(
+    masks: LowResMasks,
+    upsampled_size: tuple[int, int],
+    frame_size: tuple[int, int],
+    threshold: float,
+) -> CompactMasks:
+    """Upsamples bilinearly (half-pixel centres), thresholds, and pastes at the frame's top left.
+
+    Args:
+        masks: probabilities at the basis masks' resolution.
+        upsampled_size: (height, width) that the whole basis map would be resized to.
+        frame_size: (height, width); what lies outside is cut off.
+        threshold: a pixel belongs to the object if its probability is greater.
+    """
+    height, width = masks.map_size
+    crops, origins = [], []
+    for probability, (left, top, _, _) in zip(masks.split(), masks.windows.tolist(), strict=True):
+        h, w = probability.shape
+        row, y0 = _resample_plan(height, upsampled_size[0], top, h)
+        column, x0 = _resample_plan(width, upsampled_size[1], left, w)
+        padded = np.zeros((w + 2, h + 2), np.float32)
+        padded[1:-1, 1:-1] = probability.T
+        # Whole rows are copied in both directions; along the short sides first, as there the map is small.
+        wide = np.ascontiguousarray(_stretched(padded, column).T)
+        crops.append(_stretched(wide, row) > threshold)
+        origins.append((x0, y0))
+    return CompactMasks.from_crops(crops, origins, frame_size)
+
+
+Plan = tuple[IntArray, IntArray, FloatArray]
+
+
+def _stretched(rows: FloatArray, plan: Plan) -> FloatArray:
+    """Linear interpolation along the first axis: [n, m] to [len(plan), m]."""
+    low, high, share = plan
+    result = rows.take(high, axis=0)
+    lower = rows.take(low, axis=0)
+    result -= lower
+    result *= share[:, None]
+    result += lower
+    return result
+
+
+def _resample_plan(size: int, upsampled: int, start: int, length: int) -> tuple[Plan, int]:
+    """Output pixels that a window touches: (low, high, share) into the window padded by one, and the first."""
+    low, high, share = _bilinear_axis(size, upsampled)
+    first = int(np.searchsorted(high, start))
+    stop = max(first, int(np.searchsorted(low, start + length)))
+    if not length:
+        stop = first
+    to_padded = 1 - start
+    inside = slice(first, stop)
+    plan = (
+        (low[inside] + to_padded).clip(0, length + 1),
+        (high[inside] + to_padded).clip(0, length + 1),
+        share[inside],
+    )
+    return plan, first
+
+
+@lru_cache(maxsize=64)
+def _bilinear_axis(size: int, upsampled: int) -> Plan:
+    """Along one axis of a bilinear resize: lower and upper source index and the upper one's weight."""
+    # Single precision as in the framework's kernel; the ratio is taken from the integer sizes.
+    ratio = np.float32(size) / np.float32(max(1, upsampled))
+    position = ratio * (np.arange(upsampled, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+    position = np.maximum(position, np.float32(0))
+    low = np.minimum(position.astype(np.int64), size - 1)
+    high = np.minimum(low + 1, size - 1)
+    return low, high, (position - low).astype(np.float32)

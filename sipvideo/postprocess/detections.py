@@ -1,0 +1,116 @@
+"""Raw outputs to detections in frame pixels: the one place where logits, distances and bases are converted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sipvideo.config import Config
+from sipvideo.postprocess import candidates as candidate_cells
+from sipvideo.postprocess import suppression
+from sipvideo.postprocess.assembly import LowResMasks, assemble, to_frame
+from sipvideo.postprocess.candidates import Candidates
+from sipvideo.postprocess.objects import ObjectHead
+from sipvideo.postprocess.outputs import DenseOutputs
+from sipvideo.structures import Detections, FloatArray, IntArray
+from sipvideo.transforms import Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What survives non-maximum suppression: index into the candidates, label and score, all [n]."""
+
+    index: IntArray
+    label: IntArray
+    score: FloatArray
+
+
+class Postprocess:
+    """Candidates, suppression, masks and embeddings of one input of a batch. Has no state.
+
+    Args:
+        config: the model's configuration.
+        objects: reads coefficients, embeddings and mask scores where they are needed.
+    """
+
+    def __init__(self, config: Config, objects: ObjectHead) -> None:
+        self.config = config.postprocess
+        self.objects = objects
+
+    def __call__(self, outputs: DenseOutputs, geometry: Geometry, item: int = 0) -> Detections:
+        """Detections of input ``item``, frame pixels, by descending score."""
+        candidates = self.candidates(outputs, geometry, item)
+        # Published pipelines divide by the scale in float32 and multiply it back for the masks.
+        scale = geometry.box_scale()
+        frame_boxes = candidates.boxes / scale
+        kept = self.suppress(candidates, frame_boxes)
+        boxes = frame_boxes[kept.index]
+        cells = (candidates.level, candidates.row, candidates.column)
+        level, row, column = (values[kept.index] for values in cells)
+        masks = assemble(
+            outputs.basis_masks[item],
+            self.objects.coefficients(outputs, item, (level, row, column)),
+            boxes * scale / np.float32(self.objects.basis_stride),
+            self.objects.config.sub_regions,
+        )
+        return Detections(
+            boxes=boxes,
+            scores=kept.score,
+            labels=kept.label,
+            masks=to_frame(
+                masks,
+                geometry.upsampled_size(
+                    masks.map_size, self.objects.basis_stride, self.config.mask_scale
+                ),
+                geometry.frame_size,
+                self.config.mask_threshold,
+            ),
+            embeddings=self.objects.embeddings(outputs, item, boxes * scale),
+            mask_scores=self._mask_scores(masks, kept),
+        )
+
+    def candidates(self, outputs: DenseOutputs, geometry: Geometry, item: int = 0) -> Candidates:
+        """The cells of input ``item`` that may become detections."""
+        return candidate_cells.find(
+            outputs, item, self.config, self.objects.strides, geometry.resized_size
+        )
+
+    def suppress(self, candidates: Candidates, frame_boxes: FloatArray) -> Kept:
+        """Non-maximum suppression per class over boxes float32 [N, 4], then the best by score."""
+        config = self.config
+        if config.nms == "fast":
+            index, label = suppression.fast(
+                frame_boxes, candidates.scores, candidates.valid, config.nms_iou
+            )
+        else:
+            # The FCOS tree suppresses before it returns to frame pixels.
+            in_input = config.candidate_rule == "location_and_class"
+            boxes = candidates.boxes if in_input else frame_boxes
+            # Closed pixel boxes: one more pixel at the far sides gives the same widths and overlaps.
+            boxes = boxes + np.array([0, 0, config.nms_pixel, config.nms_pixel], np.float32)
+            index, label = suppression.classwise(
+                boxes, candidates.scores, candidates.valid, config.nms_iou
+            )
+        score = candidates.scores[index, label]
+        order = np.lexsort((index, label, -score))[: config.max_detections]
+        return Kept(index[order], label[order], score[order])
+
+    def _mask_scores(self, masks: LowResMasks, kept: Kept) -> FloatArray | None:
+        """What masks are ranked by: score times the quality that the model or its probabilities tell."""
+        if self.objects.config.rescoring:
+            return kept.score * self._rescored(masks, kept.label)
+        if self.config.mask_quality:
+            return kept.score * masks.certainty(self.config.mask_threshold)
+        return None
+
+    def _rescored(self, masks: LowResMasks, labels: IntArray) -> FloatArray:
+        """Expected mask IoU of each detection's own class (SipMask++): float32 [N]."""
+        quality = np.zeros(len(masks), np.float32)
+        # One at a time: the scoring network sees a whole low-resolution map per object.
+        for k, probability in enumerate(masks.split()):
+            x0, y0, x1, y1 = masks.windows[k]
+            full = np.zeros(masks.map_size, np.float32)
+            full[y0:y1, x0:x1] = probability
+            quality[k] = self.objects.mask_quality(full, int(labels[k]))
+        return quality

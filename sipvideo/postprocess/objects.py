@@ -1,0 +1,292 @@
+"""What the head computes for single objects only: their coefficients, embeddings and mask scores, in numpy.
+
+The weights are those of the head of :mod:`sipvideo.model`, under the same names. They travel in
+``objects.safetensors``, which has the whole configuration inside, so that an exported network needs nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from sipvideo.config import Config, config_from_values
+from sipvideo.errors import CheckpointError
+from sipvideo.postprocess.outputs import DenseOutputs
+from sipvideo.postprocess.sampling import (
+    cells,
+    gather,
+    leaky_relu,
+    neighbours,
+    sample,
+    tap_matrix,
+)
+from sipvideo.structures import FloatArray, IntArray
+
+FILE = "objects.safetensors"
+STRIDES = {"fpn": (8, 16, 32, 64, 128), "pan": (8, 16, 32)}
+"""Model-input pixels per cell of each neck's levels."""
+EMBEDDING_LEVELS = 3
+GRID_MARGIN = 0.1
+"""box_grid: how far the taps reach beyond the box, in box sides."""
+GRID_REDUCED = 48
+SCORING_CHANNELS = (1, 16, 16, 16, 32, 64, 128)
+
+Weights = Mapping[str, FloatArray]
+
+
+def weight_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight that :class:`ObjectHead` reads."""
+    head, channels = config.head, config.neck.channels
+    count = head.bases * head.sub_regions**2
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def layer(name: str, *weight: int, bias: bool = True) -> None:
+        shapes[f"{name}.weight"] = weight
+        if bias:
+            shapes[f"{name}.bias"] = weight[:1]
+
+    if head.alignment == "box_grid":
+        layer("coefficients.reduce", GRID_REDUCED, channels + head.bases)
+        layer("coefficients.hidden", head.grid_hidden, GRID_REDUCED * head.grid_side**2 + 2)
+        layer("coefficients.output", count, head.grid_hidden)
+    elif head.alignment == "coefficients":
+        layer("alignment.offset", head.alignment_groups * 18, 4, 1, 1, bias=False)
+        layer("alignment.conv", channels, channels, 3, 3, bias=bool(head.tower_bias))
+        layer("coefficients", count, channels, 1, 1)
+    else:
+        kernel = 3 if head.unit == "conv" else 1
+        layer("coefficients", count, channels, kernel, kernel)
+    if head.embedding:
+        layer("embedding.conv", head.embedding, EMBEDDING_LEVELS * channels, 1, 1)
+    if head.rescoring:
+        for k in range(len(SCORING_CHANNELS) - 1):
+            layer(f"mask_scoring.convs.{k}", SCORING_CHANNELS[k + 1], SCORING_CHANNELS[k], 3, 3)
+        layer("mask_scoring.output", len(config.class_names), SCORING_CHANNELS[-1], 1, 1)
+    return shapes
+
+
+class ObjectHead:
+    """The per-object part of one model's head. Has no state: may be used from several threads.
+
+    Args:
+        config: the model's configuration.
+        weights: name to float32 array, as :func:`weight_shapes` lists them.
+
+    Raises:
+        ValueError: weights are missing or have another shape.
+    """
+
+    def __init__(self, config: Config, weights: Weights) -> None:
+        for name, shape in weight_shapes(config).items():
+            if name not in weights or weights[name].shape != shape:
+                got = list(weights[name].shape) if name in weights else "nothing"
+                raise ValueError(f"{name}: expected float32 {list(shape)}, got {got}")
+        self.config = config.head
+        self.strides = STRIDES[config.neck.name]
+        self.weights = {
+            name: np.ascontiguousarray(weights[name], np.float32) for name in weight_shapes(config)
+        }
+        if config.head.alignment == "coefficients":
+            kernel = self.weights["alignment.conv.weight"]
+            self._taps = tap_matrix(kernel, config.head.alignment_groups)
+        elif self.weights.get("coefficients.weight", np.zeros(0)).shape[2:] == (3, 3):
+            self._taps = tap_matrix(self.weights["coefficients.weight"], 1)
+
+    @property
+    def basis_stride(self) -> int:
+        """Model-input pixels per basis-mask pixel."""
+        return 8 // self.config.basis_upsample
+
+    def coefficients(
+        self, outputs: DenseOutputs, item: int, where: tuple[IntArray, IntArray, IntArray]
+    ) -> FloatArray:
+        """Coefficients at cells (level, row, column), each int64 [P]: float32 [P, k * k * bases]."""
+        levels, rows, columns = where
+        grid = self.config.alignment == "box_grid"
+        found: FloatArray | None = None
+        for level in np.unique(levels).tolist():
+            here = np.flatnonzero(levels == level)
+            read = self._near if grid else self._at_cells
+            values = read(outputs, item, level, (rows[here], columns[here]))
+            if found is None:
+                found = np.empty((len(levels), values.shape[1]), np.float32)
+            found[here] = values
+        if found is None:
+            return np.zeros((0, self.config.bases * self.config.sub_regions**2), np.float32)
+        return self._grid(found, outputs, item) if grid else found
+
+    def _at_cells(
+        self, outputs: DenseOutputs, item: int, level: int, at: tuple[IntArray, IntArray]
+    ) -> FloatArray:
+        feature = outputs.coefficient_features[level][item]
+        if self.config.alignment == "coefficients":
+            distances = outputs.box_distances[level][item][:, at[0], at[1]].T
+            offsets = (distances / np.float32(self.strides[level])) @ _matrix(
+                self.weights["alignment.offset.weight"]
+            )
+            x = sample(feature, *_tap_positions(*at, offsets)) @ self._taps
+            if "alignment.conv.bias" in self.weights:
+                x += self.weights["alignment.conv.bias"]
+            return self._linear("coefficients", np.maximum(x, 0, out=x))
+        if self.weights["coefficients.weight"].shape[2:] == (3, 3):
+            around = neighbours(feature, *at)
+            return around @ self._taps + self.weights["coefficients.bias"]
+        index = at[0] * feature.shape[2] + at[1]
+        return self._linear("coefficients", gather(cells(feature), index))
+
+    def _grid_boxes(
+        self, outputs: DenseOutputs, item: int, level: int, at: tuple[IntArray, IntArray]
+    ) -> FloatArray:
+        """The boxes [P, 4] that cells predict, model-input pixels, not clamped."""
+        sides = outputs.box_distances[level][item][:, at[0], at[1]].T
+        stride = self.strides[level]
+        points = np.stack((at[1], at[0]), 1).astype(np.float32) * stride + stride // 2
+        return np.concatenate((points - sides[:, :2], points + sides[:, 2:]), 1)
+
+    def _near(
+        self, outputs: DenseOutputs, item: int, level: int, at: tuple[IntArray, IntArray]
+    ) -> FloatArray:
+        """Box, then the level's feature at the taps of the grid: [P, 4 + side^2 * channels]."""
+        boxes = self._grid_boxes(outputs, item, level, at)
+        feature = outputs.coefficient_features[level][item]
+        return np.concatenate((boxes, self._tapped(feature, boxes, self.strides[level])), 1)
+
+    def _tapped(self, feature: FloatArray, boxes: FloatArray, stride: int) -> FloatArray:
+        """A map read at the side^2 taps of each box, row by row: [P, side^2 * channels]."""
+        side = self.config.grid_side
+        share = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
+        share = share * np.float32(1 + 2 * GRID_MARGIN) - np.float32(GRID_MARGIN)
+        x0, y0, x1, y1 = boxes.T[..., None]
+        x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+        shape = (len(boxes), 1, side, side)
+        rows = np.broadcast_to((y / stride - np.float32(0.5))[:, None, :, None], shape)
+        columns = np.broadcast_to((x / stride - np.float32(0.5))[:, None, None, :], shape)
+        flat = (len(boxes), 1, side * side)
+        return sample(feature, rows.reshape(flat), columns.reshape(flat))
+
+    def _grid(self, near: FloatArray, outputs: DenseOutputs, item: int) -> FloatArray:
+        """The layers behind the grid of taps; ``near`` as :meth:`_near` gives it for all objects."""
+        boxes, count = near[:, :4], self.config.grid_side**2
+        fine = self._tapped(outputs.basis_masks[item], boxes, self.basis_stride)
+        taps = np.concatenate(
+            (near[:, 4:].reshape(len(near) * count, -1), fine.reshape(len(near) * count, -1)), 1
+        )
+        taps = leaky_relu(self._linear("coefficients.reduce", taps)).reshape(len(near), -1)
+        # Around 0 for objects of the usual sizes.
+        sides = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1)) - np.float32(4)
+        joined = np.concatenate((taps, sides), 1)
+        hidden = leaky_relu(self._linear("coefficients.hidden", joined))
+        return self._linear("coefficients.output", hidden)
+
+    def embeddings(self, outputs: DenseOutputs, item: int, boxes: FloatArray) -> FloatArray:
+        """Embeddings float32 [N, E] at the centres of boxes [N, 4], model-input pixels."""
+        features = [feature[item] for feature in outputs.embedding_features]
+        if not features:
+            return np.zeros((len(boxes), 0), np.float32)
+        height, width = features[0].shape[1:]
+        centres = np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / self.strides[0])
+        columns, rows = centres[:, 0].clip(0, width - 1), centres[:, 1].clip(0, height - 1)
+        samples = []
+        for feature in features:
+            h, w = feature.shape[1:]
+            # Bilinear upsampling repeats the border, so positions are kept inside the map.
+            y = ((rows + np.float32(0.5)) * np.float32(h / height) - np.float32(0.5)).clip(0, h - 1)
+            x = ((columns + np.float32(0.5)) * np.float32(w / width) - np.float32(0.5)).clip(
+                0, w - 1
+            )
+            samples.append(sample(feature, y.reshape(-1, 1, 1), x.reshape(-1, 1, 1)))
+        return self._linear("embedding.conv", np.concatenate(samples, 1))
+
+    def mask_quality(self, probability: FloatArray, label: int) -> float:
+        """SipMask++: the expected IoU of a whole low-resolution mask [H, W] of class ``label``."""
+        x = probability[..., None]
+        for k in range(len(SCORING_CHANNELS) - 1):
+            x = self._strided(f"mask_scoring.convs.{k}", x)
+        weight, bias = (
+            self.weights["mask_scoring.output.weight"],
+            self.weights["mask_scoring.output.bias"],
+        )
+        return max(
+            0.0, float((x.reshape(-1, x.shape[2]) @ weight[label].reshape(-1)).max() + bias[label])
+        )
+
+    def _strided(self, name: str, x: FloatArray) -> FloatArray:
+        """3x3 convolution with stride 2 without padding, and ReLU: [h, w, C] to [h', w', O]."""
+        height, width = (x.shape[0] - 1) // 2, (x.shape[1] - 1) // 2
+        patches = [
+            x[i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2]
+            for i in range(3)
+            for j in range(3)
+        ]
+        columns = np.stack(patches, 2).reshape(height * width, -1)
+        y = columns @ tap_matrix(self.weights[f"{name}.weight"], 1) + self.weights[f"{name}.bias"]
+        result: FloatArray = np.maximum(y, 0, out=y).reshape(height, width, -1)
+        return result
+
+    def _linear(self, name: str, x: FloatArray) -> FloatArray:
+        y: FloatArray = x @ _matrix(self.weights[f"{name}.weight"])
+        y += self.weights[f"{name}.bias"]
+        return y
+
+
+def _matrix(weight: FloatArray) -> FloatArray:
+    """Weights [O, C] or [O, C, 1, 1] as [C, O]."""
+    return weight.reshape(len(weight), -1).T
+
+
+def _tap_positions(
+    rows: IntArray, columns: IntArray, offsets: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Rows and columns [P, G, 9] of the taps of 3x3 deformable convolutions; offsets [P, G * 18], (dy, dx) in cells."""
+    offsets = offsets.reshape(len(rows), -1, 9, 2)
+    tap = np.arange(9)
+    y = offsets[..., 0] + (rows.reshape(-1, 1, 1) + (tap // 3 - 1)).astype(np.float32)
+    x = offsets[..., 1] + (columns.reshape(-1, 1, 1) + (tap % 3 - 1)).astype(np.float32)
+    return y, x
+
+
+def save(path: str | Path, config: Config, objects: ObjectHead) -> None:
+    """Writes ``objects.safetensors``: the weights, float32, and the configuration as JSON in the metadata."""
+    metadata = {"format": "sipvideo-objects", "config": config.model_dump_json(exclude_unset=True)}
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(safetensors.numpy.save(objects.weights, metadata))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> tuple[Config, ObjectHead]:
+    """Reads what :func:`save` wrote.
+
+    Raises:
+        CheckpointError: missing or damaged file, another kind of file, weights that do not fit the configuration.
+        ConfigError: the configuration inside is not valid.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; an exported model is a folder with {FILE}")
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = dict(file.metadata() or {})
+            arrays: dict[str, NDArray[np.float32]] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+    if metadata.get("format") != "sipvideo-objects":
+        raise CheckpointError(f"{path}: a safetensors file, but not written by sipvideo export")
+    try:
+        values = json.loads(metadata["config"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: the configuration inside is missing or damaged") from error
+    config = config_from_values(values, f"{path} (configuration inside)")
+    try:
+        return config, ObjectHead(config, arrays)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: does not fit the configuration inside: {error}") from error
