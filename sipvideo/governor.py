@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from sipvideo.carry import Carrier
+from sipvideo.config import Config
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.structures import Detections, Frame, FrameResult, IntArray
 
@@ -204,6 +205,8 @@ class Governor:
 class Detector(Protocol):
     """What the governor asks of a segmenter of frames; :class:`sipvideo.segmenter.FrameSegmenter` fits."""
 
+    config: Config
+
     def __call__(self, frame: Frame) -> Detections:
         """Detections of one frame."""
 
@@ -217,21 +220,21 @@ class GovernedSegmenter:
     Results of carried frames say so (``FrameResult.carried``). Identities go on through every change of the choice.
 
     Args:
-        segmenter: the segmenter to govern; its ``segment`` must be a :class:`Detector`.
-        size: its configured input size, the largest one to choose.
+        segmenter: the segmenter to govern; its ``segment`` must be a :class:`Detector`. Its configured input size is
+            the largest one to be chosen.
         budget: milliseconds that a frame may take, or a governor to share.
 
     Attributes:
         governor: tells the present ``choice``; all segmenters that :meth:`another` gives share it.
     """
 
-    def __init__(self, segmenter: VideoSegmenter, size: Size, budget: float | Governor) -> None:
+    def __init__(self, segmenter: VideoSegmenter, budget: float | Governor) -> None:
         detector: Detector = segmenter.segment  # type: ignore[assignment]
+        size = detector.config.input.size
         self.governor = budget if isinstance(budget, Governor) else Governor(budget, ladder(size))
         self.class_names = segmenter.class_names
-        self._size = size
         self._segmenter = segmenter
-        self._detectors = {size: segmenter.segment}
+        self._detectors: dict[Size, Callable[[Frame], Detections]] = {size: detector}
         self._resized = detector.resized
         self._carrier = Carrier()
         self._last: FrameResult | None = None
@@ -277,7 +280,7 @@ class GovernedSegmenter:
 
     def another(self) -> GovernedSegmenter:
         """A segmenter for a second video at the same time, under the same governor."""
-        other = GovernedSegmenter(self._segmenter.another(), self._size, self.governor)
+        other = GovernedSegmenter(self._segmenter.another(), self.governor)
         other._detectors = self._detectors
         return other
 
