@@ -40,7 +40,10 @@ class Segmenter(Protocol):
     """What a session asks of a segmenter, for instance :class:`sipvideo.pipeline.VideoSegmenter`."""
 
     class_names: tuple[str, ...]
-    segment: Callable[[Frame], Detections]
+
+    @property
+    def segment(self) -> Callable[[Frame], Detections]:
+        """Detections of one frame, without identities."""
 
     def step(self, frame: Frame) -> FrameResult:
         """Processes the next frame of a source."""
