@@ -10,6 +10,8 @@ from importlib import metadata
 
 COMMANDS = {
     "video": "segment and track videos and picture sequences, save the results",
+    "serve": "a page for the browser: live views, your webcam, uploads; REST and WebSocket API",
+    "webcam": "show cameras, streams and files live in a window",
     "train": "fine-tune on pictures or videos of your own, or follow a recipe",
     "eval": "score a model or its results on annotated videos or pictures",
     "data": "check annotated data, render videos with exact masks",

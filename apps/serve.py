@@ -1,0 +1,231 @@
+"""``sipvideo serve``: the browser page and its API: live sources, visitors' webcams, uploads."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sipvideo.apps import command
+from sipvideo.errors import SipVideoError
+
+if TYPE_CHECKING:
+    from sipvideo.live import LiveSession
+    from sipvideo.pipeline import VideoSegmenter
+    from sipvideo.web.settings import Settings
+
+SIZES = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parse(argv)
+    return command.guarded(lambda: run(args))
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
+    parser = argparse.ArgumentParser(
+        prog="sipvideo serve",
+        description="Serves a page with live views of sources of this machine, of the visitor's own webcam, "
+        "and with uploads of videos; also a REST and WebSocket API (docs/api.md).",
+    )
+    parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="live source: 0 (a camera), rtsp://..., http://..., udp://... or a file, played in a loop; "
+        "may be repeated; default: none, visitors bring their own",
+    )
+    listening = parser.add_argument_group("who may come in")
+    listening.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; default: 127.0.0.1, this machine only; 0.0.0.0: everybody who has the token",
+    )
+    listening.add_argument(
+        "--port", type=_port, default=8000, help="default: 8000; 0: any free one"
+    )
+    listening.add_argument(
+        "--token",
+        help="what visitors must show; default: none on this machine only, beyond it one is made and printed",
+    )
+    listening.add_argument(
+        "--tls",
+        nargs=2,
+        metavar=("CERT", "KEY"),
+        help="files for https, without which browsers give no webcam to pages of other machines",
+    )
+    limits = parser.add_argument_group("how much they may use")
+    limits.add_argument(
+        "--max-upload",
+        type=_amount(SIZES),
+        default="500MB",
+        metavar="SIZE",
+        help="of one video; default: 500MB",
+    )
+    limits.add_argument(
+        "--max-duration",
+        type=_amount(TIMES),
+        default="600",
+        metavar="TIME",
+        help="of one video; default: 600 s",
+    )
+    limits.add_argument(
+        "--max-jobs",
+        type=command.count,
+        default=2,
+        metavar="N",
+        help="videos processed at once, twice as many may wait; default: 2",
+    )
+    limits.add_argument(
+        "--max-visitors",
+        type=command.count,
+        default=50,
+        metavar="N",
+        help="live connections at once; default: 50",
+    )
+    limits.add_argument(
+        "--keep",
+        type=_amount(TIMES),
+        default="1h",
+        metavar="TIME",
+        help="how long results are kept; default: 1h",
+    )
+    limits.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="where uploads and results are kept; default: a temporary folder, removed at the end",
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    command.add_model_flags(parser)
+    command.add_quiet_flag(parser)
+    return parser.parse_args(argv)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _amount(units: dict[str, int]) -> Callable[[str], float]:
+    """Reads numbers with a unit, such as 500MB or 1h."""
+    names = {unit.lower(): factor for unit, factor in units.items()}
+
+    def read(text: str) -> float:
+        found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+        if found is None or found[2] not in names or not float(found[1]):
+            wanted = ", ".join(unit for unit in units if unit)
+            raise argparse.ArgumentTypeError(
+                f"expected a number above 0, with one of {wanted} if need be, got {text!r}"
+            )
+        return float(found[1]) * names[found[2]]
+
+    return read
+
+
+def run(
+    args: argparse.Namespace,
+    build: Callable[[argparse.Namespace], VideoSegmenter] = command.segmenter,
+) -> int:
+    """Serves until Ctrl-C; ``build`` makes the segmenter."""
+    settings = _settings(args)
+    from sipvideo.web.server import create_app, listen, make_server
+    from sipvideo.web.state import ServerState
+
+    with listen(
+        args.host, args.port
+    ) as listener:  # a taken port is told before the model is loaded
+        segmenter = build(args)
+        session = _session(args, segmenter)
+        try:
+            state = ServerState(segmenter, session, settings, _about(args))
+            server = make_server(create_app(state), state, args.tls)
+        except BaseException:
+            if session is not None:
+                session.close()
+            raise
+        scheme = "https" if args.tls else "http"
+        _welcome(args, f"{scheme}://{_shown(args.host)}:{listener.getsockname()[1]}/", settings)
+        server.run(sockets=[listener])
+    return 0
+
+
+def _session(args: argparse.Namespace, segmenter: VideoSegmenter) -> LiveSession | None:
+    """The live sources of the flags, opened.
+
+    Raises:
+        SourceError: one of them cannot be opened.
+    """
+    if not args.source:
+        return None
+    from sipvideo.live import LiveSession
+
+    sources = {str(number): text for number, text in enumerate(args.source, 1)}
+    return LiveSession(segmenter, sources, loop=True)
+
+
+def _about(args: argparse.Namespace) -> str:
+    return Path(args.weights).stem if args.weights else "sipmask_nano"
+
+
+def _shown(host: str) -> str:
+    """The address to type: a server that listens everywhere is called by its machine's name."""
+    name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
+    return f"[{name}]" if ":" in name else name
+
+
+def _welcome(args: argparse.Namespace, address: str, settings: Settings) -> None:
+    if settings.token is not None:
+        address += f"?token={quote(settings.token)}"
+    if not args.quiet:
+        print(f"sipvideo: open {address} (Ctrl-C ends)", flush=True)
+    if args.open:
+        threading.Timer(0.5, webbrowser.open, [address]).start()
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """The settings that the flags ask for.
+
+    Raises:
+        SipVideoError: the packages of the page are missing.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+        import websockets  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise SipVideoError(
+            f"{error.name} is not installed: pip install '.[web]' brings what the page needs"
+        ) from error
+    from sipvideo.web.settings import Settings, is_loopback
+
+    token = args.token
+    if token is None and not is_loopback(args.host):
+        token = secrets.token_urlsafe(16)
+    return Settings(
+        host=args.host,
+        token=token,
+        max_upload=int(args.max_upload),
+        max_duration=args.max_duration,
+        max_jobs=args.max_jobs,
+        max_visitors=args.max_visitors,
+        keep=args.keep,
+        data=args.data,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What the REST API answers, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from sipvideo.web.jobs import State
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out."""
+
+    detail: str = Field(description="one line")
+
+
+class Health(BaseModel):
+    """That the server is there, and its limits."""
+
+    status: str = "ok"
+    version: str
+    model: str = Field(description="model and engine")
+    classes: list[str] = Field(description="class names in label order")
+    visitors: int = Field(description="live connections now")
+    max_visitors: int
+    jobs: int = Field(description="videos waiting or in work")
+    max_upload: int = Field(description="bytes of one video")
+    max_duration: float = Field(description="seconds of one video")
+    keep: float = Field(description="seconds until results are removed")
+
+
+class SourceInfo(BaseModel):
+    """A live source of the server."""
+
+    id: str
+    name: str
+    state: str = Field(
+        description="connecting, live, waiting (to be reopened), ended, failed, closed"
+    )
+    text: str = Field(description="the state in words")
+    size: tuple[int, int] | None = Field(description="height and width of its pictures")
+    fps: float = Field(description="results per second of late")
+    source_fps: float = Field(description="pictures per second that the source gives")
+    dropped: int = Field(description="pictures that a newer one replaced")
+    reconnects: int
+    age_p50_ms: float | None = Field(
+        description="capture to display, median of the last results shown"
+    )
+    age_p95_ms: float | None
+
+
+class ResultFile(BaseModel):
+    """A file of results."""
+
+    name: str
+    bytes: int
+    url: str
+
+
+class JobInfo(BaseModel):
+    """An uploaded video and what became of it."""
+
+    id: str
+    name: str = Field(description="the visitor's file name, fit to be shown")
+    state: State
+    problem: str = Field(description="why it failed, else empty")
+    created: float = Field(description="seconds since 1970")
+    ended: float | None = Field(description="seconds since 1970")
+    frames: int = Field(description="done so far")
+    frame_count: int | None = Field(description="in the video, where known")
+    seconds: float = Field(description="of video done so far")
+    duration: float | None = Field(description="of the video in seconds, where known")
+    fps: float = Field(description="frames done per second")
+    tracks: int = Field(description="identities so far")
+    expires: float | None = Field(description="when its results are removed, seconds since 1970")
+    results: list[ResultFile] = Field(description="once it has ended")
+    archive: str | None = Field(description="address of all results in one zip file")
+
+
+def problems(**reasons: str) -> dict[int | str, dict[str, Any]]:
+    """Documentation of answers other than success: ``problems(s404="no such job")``."""
+    return {
+        int(status[1:]): {"model": Problem, "description": reason}
+        for status, reason in reasons.items()
+    }

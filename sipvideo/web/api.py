@@ -1,0 +1,320 @@
+"""The REST API (docs/api.md): uploads and their results, sources, live results as lines of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import math
+import zipfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+
+from sipvideo import __version__
+from sipvideo.errors import SourceError
+from sipvideo.web import answers, uploads
+from sipvideo.web.answers import problems
+from sipvideo.web.jobs import ENDED, BusyError, Job, TooLongError
+from sipvideo.web.state import ServerState
+from sipvideo.web.views import View
+
+RETRY_AFTER = {"retry-after": "10"}
+NO_ACCESS = problems(s401="the token is missing or wrong", s403="asked by another site or name")
+
+router = APIRouter(prefix="/api", responses=NO_ACCESS)
+
+
+def state_of(request: Request) -> ServerState:
+    """The server's state."""
+    state: ServerState = request.app.state.server
+    return state
+
+
+@router.get("/health", tags=["server"])
+async def health(request: Request) -> answers.Health:
+    """Says that the server is there, and its limits."""
+    state = state_of(request)
+    limits = state.settings
+    return answers.Health(
+        version=__version__,
+        model=state.about,
+        classes=list(state.class_names),
+        visitors=state.seats_taken,
+        max_visitors=limits.max_visitors,
+        jobs=sum(job.state not in ENDED for job in state.jobs.all()),
+        max_upload=limits.max_upload,
+        max_duration=limits.max_duration,
+        keep=limits.keep,
+    )
+
+
+@router.get("/sources", tags=["sources"])
+async def sources(request: Request) -> list[answers.SourceInfo]:
+    """Lists the server's live sources."""
+    return [_source_info(view) for view in state_of(request).views.views.values()]
+
+
+@router.get("/sources/{key}", tags=["sources"], responses=problems(s404="no such source"))
+async def source(request: Request, key: str) -> answers.SourceInfo:
+    """Tells how a source is."""
+    return _source_info(_view(request, key))
+
+
+@router.post("/sources/{key}/reset", tags=["sources"], responses=problems(s404="no such source"))
+async def reset(request: Request, key: str) -> answers.SourceInfo:
+    """Lets the source's identities start anew, for everybody who watches."""
+    view = _view(request, key)
+    view.reset()
+    return _source_info(view)
+
+
+@router.get(
+    "/sources/{key}/results",
+    tags=["sources"],
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/x-ndjson": {}}, "description": "one JSON object per line"},
+        **problems(s404="no such source", s503="too many live connections"),
+    },
+)
+async def results(
+    request: Request, key: str, count: Annotated[int | None, Query(ge=1, le=1_000_000)] = None
+) -> Response:
+    """Streams live results as they come, one JSON object per line, until the source ends or after ``count``."""
+    state, view = state_of(request), _view(request, key)
+    if not state.take_seat():
+        raise HTTPException(503, "as many visitors as the server takes are here", RETRY_AFTER)
+    lines = _lines(state, view, count)
+    return StreamingResponse(lines, media_type="application/x-ndjson", background=None)
+
+
+async def _lines(state: ServerState, view: View, count: int | None) -> AsyncIterator[str]:
+    try:
+        async with contextlib.aclosing(state.lines(view)) as lines:
+            number = 0
+            async for line in lines:
+                yield line + "\n"
+                number += 1
+                if number == count:
+                    return
+    finally:
+        state.leave_seat()
+
+
+VIDEO_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "the bytes of the video file as they are",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post(
+    "/jobs",
+    tags=["jobs"],
+    status_code=201,
+    openapi_extra=VIDEO_BODY,
+    responses=problems(
+        s413="more bytes than the server takes",
+        s415="not a video",
+        s422="longer than the server takes, or a wrong parameter",
+        s429="as many jobs as the server takes are waiting; Retry-After says when to ask again",
+        s507="the server has no room",
+    ),
+)
+async def upload(
+    request: Request,
+    response: Response,
+    name: Annotated[str, Query(max_length=1000, description="file name to show")] = "video",
+) -> answers.JobInfo:
+    """Takes a video and queues it. The body is the file itself: ``curl --data-binary @a.mp4``."""
+    state = state_of(request)
+    limit = state.settings.max_upload
+    too_large = HTTPException(413, f"videos of up to {limit} bytes are taken")
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > limit:
+        await uploads.drain(request.stream())
+        raise too_large
+    try:
+        job = state.jobs.new(name)
+    except BusyError:
+        await uploads.drain(request.stream())
+        raise HTTPException(
+            429, "too many videos are waiting: try again later", RETRY_AFTER
+        ) from None
+    except OSError as error:
+        raise HTTPException(507, f"the upload cannot be kept: {error.strerror}") from error
+    try:
+        await uploads.receive(request.stream(), state.jobs.upload_path(job), limit)
+        await asyncio.to_thread(state.jobs.start, job)
+    except BaseException as error:
+        state.jobs.remove(job)
+        if isinstance(error, uploads.TooLargeError):
+            await uploads.drain(request.stream())
+            raise too_large from None
+        raise _as_http(error) from error
+    response.headers["location"] = f"/api/jobs/{job.id}"
+    return _job_info(state, job)
+
+
+def _as_http(error: BaseException) -> BaseException:
+    """What an upload's failure means to whoever sent it."""
+    if isinstance(error, TooLongError):
+        return HTTPException(422, str(error))
+    if isinstance(error, SourceError):
+        return HTTPException(415, str(error))
+    if isinstance(error, uploads.DiskFullError):
+        return HTTPException(507, "the server has no room for this video")
+    return error
+
+
+@router.get("/jobs", tags=["jobs"])
+async def jobs(request: Request) -> list[answers.JobInfo]:
+    """Lists the videos of the server, the newest first."""
+    state = state_of(request)
+    return [_job_info(state, job) for job in state.jobs.all()]
+
+
+@router.get("/jobs/{key}", tags=["jobs"], responses=problems(s404="no such job"))
+async def job(request: Request, key: str) -> answers.JobInfo:
+    """Tells where a video stands."""
+    return _job_info(state_of(request), _job(request, key))
+
+
+@router.post("/jobs/{key}/cancel", tags=["jobs"], responses=problems(s404="no such job"))
+async def cancel(request: Request, key: str) -> answers.JobInfo:
+    """Ends a job between two frames; the results so far stay."""
+    state, found = state_of(request), _job(request, key)
+    await asyncio.to_thread(state.jobs.cancel, found)
+    return _job_info(state, found)
+
+
+@router.delete(
+    "/jobs/{key}", tags=["jobs"], status_code=204, responses=problems(s404="no such job")
+)
+async def remove(request: Request, key: str) -> None:
+    """Ends a job and removes all that is kept of it."""
+    await asyncio.to_thread(state_of(request).jobs.remove, _job(request, key))
+
+
+@router.get(
+    "/jobs/{key}/results.zip",
+    tags=["jobs"],
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "all results"},
+        **problems(s404="no such job, or no results yet"),
+    },
+)
+async def archive(request: Request, key: str) -> Response:
+    """All results of a video in one file."""
+    found = _job(request, key)
+    files = state_of(request).jobs.results(found)
+    if not files:
+        raise HTTPException(404, "there are no results yet")
+    header = {"content-disposition": f'attachment; filename="sipvideo-{found.id}.zip"'}
+    return StreamingResponse(_zipped(files), media_type="application/zip", headers=header)
+
+
+@router.get(
+    "/jobs/{key}/results/{file}",
+    tags=["jobs"],
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "the file"},
+        206: {"content": {"application/octet-stream": {}}, "description": "the range asked for"},
+        **problems(s404="no such result", s416="no such range"),
+    },
+)
+async def result(request: Request, key: str, file: str, download: bool = False) -> Response:
+    """One file of results; ranges are given, so that the video can be played and sought in."""
+    files = {path.name: path for path in state_of(request).jobs.results(_job(request, key))}
+    if file not in files:  # only names of our own making lead to a file
+        raise HTTPException(404, "no such result")
+    how = "attachment" if download else "inline"
+    return FileResponse(files[file], filename=file, content_disposition_type=how)
+
+
+def _view(request: Request, key: str) -> View:
+    view = state_of(request).views.views.get(key)
+    if view is None:
+        raise HTTPException(404, "no such source")
+    return view
+
+
+def _job(request: Request, key: str) -> Job:
+    found = state_of(request).jobs.get(key)
+    if found is None:
+        raise HTTPException(404, "no such job")
+    return found
+
+
+def _source_info(view: View) -> answers.SourceInfo:
+    status = view.status
+    p50, p95 = view.session.ages(view.key).shown
+    return answers.SourceInfo(
+        id=view.key,
+        name=status.name,
+        state=status.state,
+        text=status.text,
+        size=status.frame_size,
+        fps=round(status.fps, 2),
+        source_fps=round(status.source_fps, 2),
+        dropped=sum(status.dropped.values()),
+        reconnects=status.reconnects,
+        age_p50_ms=None if math.isnan(p50) else round(p50 * 1000, 1),
+        age_p95_ms=None if math.isnan(p95) else round(p95 * 1000, 1),
+    )
+
+
+def _job_info(state: ServerState, job: Job) -> answers.JobInfo:
+    address = f"/api/jobs/{job.id}/results"
+    files = [
+        answers.ResultFile(name=path.name, bytes=path.stat().st_size, url=f"{address}/{path.name}")
+        for path in state.jobs.results(job)
+    ]
+    expires = None if job.ended is None else job.ended + state.settings.keep
+    return answers.JobInfo(
+        **vars(job),
+        expires=expires,
+        results=files,
+        archive=f"{address}.zip" if files else None,
+    )
+
+
+class _Pipe(io.RawIOBase):
+    """Takes what a zip file writes, to be handed on."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def _zipped(files: Sequence[Path]) -> Iterator[bytes]:
+    """A zip file as it is made, a megabyte at a time."""
+    pipe = _Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in files:
+            how = zipfile.ZIP_STORED if path.suffix == ".mp4" else zipfile.ZIP_DEFLATED
+            entry = zipfile.ZipInfo.from_file(path, path.name)
+            entry.compress_type = how
+            with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
+                while part := source.read(1 << 20):
+                    target.write(part)
+                    yield pipe.take()
+    yield pipe.take()

@@ -1,0 +1,301 @@
+"""Uploaded videos: received, processed one after the other in worker threads, kept for a while, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import unicodedata
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, get_args
+
+from sipvideo.errors import SipVideoError, SourceError
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.results import FILES, Results
+from sipvideo.sources import Source, VideoFile
+from sipvideo.web.containers import is_container
+from sipvideo.web.settings import Settings
+
+State = Literal["uploading", "waiting", "running", "done", "failed", "cancelled", "interrupted"]
+ENDED = ("done", "failed", "cancelled", "interrupted")
+KINDS = ("video", "json", "lines", "csv")
+"""What is saved of every video, keys of ``sipvideo.results.FILES``."""
+
+MAX_PIXELS = 7680 * 4320
+UPLOAD = "upload"
+RECORD = "job.json"
+
+
+class BusyError(Exception):
+    """As many jobs as the server takes are waiting already."""
+
+
+class TooLongError(SourceError):
+    """A video of more seconds than the server takes."""
+
+
+@dataclasses.dataclass
+class Job:
+    """One uploaded video and what became of it.
+
+    Attributes:
+        id: made by the server; also the name of its folder.
+        name: what the visitor called the file, fit to be shown; never used as a path.
+        state: where it stands.
+        problem: why it failed, one line.
+        created: seconds since 1970.
+        ended: seconds since 1970; None: not yet.
+        frames: done so far.
+        frame_count: in the video, as far as it is known or can be reckoned.
+        seconds: of video done so far, on the video's own clock.
+        duration: of the video in seconds, where declared.
+        fps: frames done per second of wall time.
+        tracks: identities so far.
+    """
+
+    id: str
+    name: str
+    state: State = "uploading"
+    problem: str = ""
+    created: float = 0.0
+    ended: float | None = None
+    frames: int = 0
+    frame_count: int | None = None
+    seconds: float = 0.0
+    duration: float | None = None
+    fps: float = 0.0
+    tracks: int = 0
+
+
+class Jobs:
+    """All jobs of a server.
+
+    Args:
+        segmenter: every job gets its own tracker on the same network.
+        settings: limits, and the folder.
+
+    Raises:
+        SipVideoError: the folder cannot be made.
+    """
+
+    def __init__(self, segmenter: VideoSegmenter, settings: Settings) -> None:
+        self._segmenter = segmenter
+        self._settings = settings
+        self._temporary = settings.data is None
+        try:
+            if settings.data is None:
+                self.folder = Path(tempfile.mkdtemp(prefix="sipvideo-"))
+            else:
+                self.folder = settings.data
+                self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SipVideoError(
+                f"{error.filename}: cannot keep uploads there: {error.strerror}"
+            ) from error
+        self._workers = ThreadPoolExecutor(settings.max_jobs, "job")
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self._stops: dict[str, threading.Event] = {}
+        self._closing = False
+        self._read_folder()
+
+    def new(self, name: str) -> Job:
+        """Room for one more video, whose bytes go to :meth:`upload_path`.
+
+        Raises:
+            BusyError: as many as the server takes are waiting already.
+        """
+        with self._lock:
+            unfinished = sum(job.state not in ENDED for job in self._jobs.values())
+            if self._closing or unfinished >= 3 * self._settings.max_jobs:
+                raise BusyError
+            job = Job(secrets.token_hex(8), shown_name(name), created=time.time())
+            self._jobs[job.id] = job
+            self._stops[job.id] = threading.Event()
+        self._folder_of(job).mkdir()
+        return job
+
+    def upload_path(self, job: Job) -> Path:
+        """Where the uploaded bytes go."""
+        return self._folder_of(job) / UPLOAD
+
+    def start(self, job: Job) -> None:
+        """Looks at the complete upload and queues it. Reads the file: not for the event loop.
+
+        Raises:
+            TooLongError: more seconds than the server takes.
+            SourceError: not a video.
+        """
+        with self._named(job), self._opened(job) as source:
+            job.frame_count, job.duration = source.frame_count, source.duration
+            if source.duration is not None and source.duration > self._settings.max_duration:
+                raise TooLongError(
+                    f"{job.name}: {source.duration:.0f} s long,"
+                    f" videos of up to {self._settings.max_duration:g} s are taken"
+                )
+            if source.frame_count is None and source.duration and source.fps:
+                job.frame_count = round(source.duration * source.fps)
+        job.state = "waiting"
+        self._save(job)
+        self._workers.submit(self._process, job)
+
+    def get(self, key: str) -> Job | None:
+        """The job of that id."""
+        return self._jobs.get(key)
+
+    def all(self) -> list[Job]:
+        """Every job, the newest first."""
+        with self._lock:
+            return sorted(self._jobs.values(), key=lambda job: -job.created)
+
+    def cancel(self, job: Job) -> None:
+        """Ends a job between two frames; what it has so far stays."""
+        self._stops[job.id].set()
+        if job.state == "waiting":
+            self._end(job, "cancelled")
+
+    def remove(self, job: Job) -> None:
+        """Ends the job and forgets it with all its files."""
+        self._stops[job.id].set()
+        with self._lock:
+            self._jobs.pop(job.id, None)
+        if job.state not in ("running", "waiting"):
+            shutil.rmtree(self._folder_of(job), ignore_errors=True)
+
+    def results(self, job: Job) -> list[Path]:
+        """The finished files of a job that has ended."""
+        folder = self._folder_of(job) / "results"
+        if job.state not in ENDED or not folder.is_dir():
+            return []
+        known = [folder / FILES[kind] for kind in KINDS]
+        return [path for path in known if path.is_file()]
+
+    def expire(self) -> None:
+        """Removes what has been kept for long enough."""
+        oldest = time.time() - self._settings.keep
+        for job in self.all():
+            if job.ended is not None and job.ended < oldest:
+                self.remove(job)
+
+    def close(self, patience: float = 1.5) -> None:
+        """Interrupts what runs, waits ``patience`` seconds for its files, and removes a temporary folder."""
+        with self._lock:
+            self._closing = True
+            stops = list(self._stops.values())
+        for stop in stops:
+            stop.set()
+        closer = threading.Thread(target=self._workers.shutdown, daemon=True)
+        closer.start()
+        closer.join(patience)
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _process(self, job: Job) -> None:
+        stop = self._stops[job.id]
+        state: State = "done"
+        if stop.is_set():
+            if job.state not in ENDED:
+                self._end(job, "interrupted" if self._closing else "cancelled")
+            return
+        job.state = "running"
+        try:
+            with self._named(job), self._opened(job) as source:
+                self._run(job, source, stop)
+        except SipVideoError as error:
+            state, job.problem = "failed", str(error)
+        except Exception as error:  # a worker must not die silently: the visitor is told
+            state, job.problem = "failed", f"{job.name}: {type(error).__name__} while processing"
+        if stop.is_set() and state == "done":
+            state = "interrupted" if self._closing else "cancelled"
+        self._end(job, state)
+
+    def _run(self, job: Job, source: Source, stop: threading.Event) -> None:
+        """Segments the video; results up to a problem stay, as files that can be used."""
+        segmenter = self._segmenter.another()
+        identities: set[int] = set()
+        begun = time.monotonic()
+        folder = self._folder_of(job) / "results"
+        with Results(source, segmenter.class_names, folder, KINDS) as results:
+            trouble: SourceError | None = None
+            try:
+                for result in segmenter.run(source):
+                    if stop.is_set():
+                        break
+                    results.write(result)
+                    identities.update(result.track_ids[result.track_ids >= 0].tolist())
+                    job.frames, job.tracks = job.frames + 1, len(identities)
+                    job.seconds = result.frame.timestamp - (source.start or 0.0)
+                    job.fps = job.frames / max(time.monotonic() - begun, 1e-6)
+                    if job.seconds > self._settings.max_duration:
+                        raise TooLongError(
+                            f"{job.name}: longer than {self._settings.max_duration:g} s: the rest is left out"
+                        )
+            except SourceError as error:
+                trouble = error  # raised when the files are complete
+        if trouble is not None:
+            raise trouble
+
+    def _end(self, job: Job, state: State) -> None:
+        job.state, job.ended = state, time.time()
+        self.upload_path(job).unlink(missing_ok=True)
+        if job.id in self._jobs:
+            self._save(job)
+        else:  # removed meanwhile
+            shutil.rmtree(self._folder_of(job), ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _opened(self, job: Job) -> Iterator[Source]:
+        path = self.upload_path(job)
+        if not path.is_file() or not is_container(path):
+            raise SourceError(f"{job.name}: not a video")
+        with VideoFile(path) as source:
+            height, width = source.frame_size or (0, 0)
+            if height * width > MAX_PIXELS:
+                raise SourceError(f"{job.name}: pictures of {width} x {height} are too large")
+            yield source
+
+    @contextlib.contextmanager
+    def _named(self, job: Job) -> Iterator[None]:
+        """Errors speak of the visitor's file, not of a path of the server."""
+        try:
+            yield
+        except SipVideoError as error:
+            text = str(error).replace(str(self.upload_path(job)), job.name)
+            raise type(error)(text.replace(str(self._folder_of(job)), job.name)) from error
+
+    def _folder_of(self, job: Job) -> Path:
+        return self.folder / job.id
+
+    def _save(self, job: Job) -> None:
+        """Lets a later server know the job; losing that to a full disk loses no result."""
+        with contextlib.suppress(OSError):
+            (self._folder_of(job) / RECORD).write_text(json.dumps(dataclasses.asdict(job)), "utf-8")
+
+    def _read_folder(self) -> None:
+        """Takes over what an earlier server kept in the same folder; what it was cut off in is marked so."""
+        for path in self.folder.glob(f"*/{RECORD}"):
+            try:
+                job = Job(**json.loads(path.read_text("utf-8")))
+                known = job.id == path.parent.name and job.state in get_args(State)
+            except (OSError, ValueError, TypeError):
+                continue
+            if not known:
+                continue
+            self._jobs[job.id], self._stops[job.id] = job, threading.Event()
+            if job.state not in ENDED:
+                self._end(job, "interrupted")
+
+
+def shown_name(name: str) -> str:
+    """A visitor's file name fit to be shown and offered for download: one plain line without folders."""
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    plain = "".join(c for c in last if c.isprintable() and c not in '<>:"|?*%;').strip(". ")
+    return plain[:80] or "video"

@@ -1,0 +1,189 @@
+// Uploads, their progress, and their results.
+
+import { duration } from "/page/panel.js";
+
+const ENDED = ["done", "failed", "cancelled", "interrupted"];
+const WORDS = { waiting: "Waiting", running: "In work", done: "Done", failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted", uploading: "Uploading" };
+const FILES = { "video.mp4": "Video", "results.json": "JSON", "results.jsonl": "JSON lines", "objects.csv": "CSV" };
+
+export class Videos {
+  constructor(limits) {
+    this.limits = limits;
+    this.list = document.getElementById("jobs");
+    this.drop = document.getElementById("drop");
+    this.cards = new Map();
+    const file = document.getElementById("file");
+    file.onchange = () => {
+      this.upload(file.files);
+      file.value = "";
+    };
+    // Anywhere on the page: a file that misses the field would replace the page.
+    addEventListener("dragover", (event) => {
+      event.preventDefault();
+      this.drop.classList.add("over");
+    });
+    addEventListener("dragleave", (event) => event.relatedTarget || this.drop.classList.remove("over"));
+    addEventListener("drop", (event) => {
+      event.preventDefault();
+      this.drop.classList.remove("over");
+      if (event.dataTransfer.files.length) {
+        document.getElementById("tab-videos").click();
+        this.upload(event.dataTransfer.files);
+      }
+    });
+    document.getElementById("limits").textContent = `Up to ${size(limits.max_upload)} and ${duration(limits.max_duration)}. Results are kept for ${duration(limits.keep)}, the upload itself only while it is in work.`;
+    this.refresh();
+  }
+
+  upload(files) {
+    for (const file of files) this.send(file);
+  }
+
+  send(file) {
+    const card = this.card(`upload-${crypto.randomUUID?.() ?? Math.random()}`);
+    const job = { name: file.name, state: "uploading", frames: 0, problem: "", results: [] };
+    if (file.size > this.limits.max_upload) {
+      return card.show({ ...job, state: "failed", problem: `${size(file.size)} are too large: up to ${size(this.limits.max_upload)} are taken` });
+    }
+    const request = new XMLHttpRequest();
+    request.open("POST", `/api/jobs?name=${encodeURIComponent(file.name)}`);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = (event) => card.show({ ...job, sent: event.loaded, total: event.total });
+    request.onload = () => {
+      const answer = parse(request.responseText);
+      if (request.status === 201) {
+        this.cards.set(answer.id, card);
+        card.adopt(answer.id);
+        card.show(answer);
+        this.refresh();
+      } else card.show({ ...job, state: "failed", problem: answer.detail || `The server refused it (${request.status})` });
+    };
+    request.onerror = () => card.show({ ...job, state: "failed", problem: "The connection broke off" });
+    request.onabort = () => card.remove();
+    card.abort = () => request.abort();
+    card.show({ ...job, sent: 0, total: file.size });
+    request.send(file);
+  }
+
+  card(key) {
+    const card = new Card(this, key);
+    this.cards.set(key, card);
+    this.list.prepend(card.item);
+    return card;
+  }
+
+  async refresh() {
+    clearTimeout(this.timer);
+    let active = false;
+    try {
+      const jobs = await (await fetch("/api/jobs", { cache: "no-store" })).json();
+      const present = new Set(jobs.map((job) => job.id));
+      for (const job of jobs.reverse()) {
+        if (job.state === "uploading") continue; // its own page shows it
+        (this.cards.get(job.id) || this.card(job.id)).show(job);
+        active ||= !ENDED.includes(job.state);
+      }
+      for (const card of this.cards.values()) if (card.key && !present.has(card.key) && !card.key.startsWith("upload-")) card.remove();
+      const busy = document.getElementById("busy"), count = jobs.filter((job) => !ENDED.includes(job.state)).length;
+      busy.hidden = !count;
+      busy.textContent = count || "";
+    } catch { /* the live view says that the server is away */ }
+    this.timer = setTimeout(() => this.refresh(), active ? 500 : 5000);
+  }
+}
+
+class Card {
+  constructor(videos, key) {
+    this.videos = videos;
+    this.key = key;
+    this.item = document.createElement("li");
+    this.item.className = "card job";
+    this.item.innerHTML = `<div class="line"><b class="name"></b><span class="chip"></span></div>
+      <progress max="1" value="0" aria-label="Progress"></progress><p class="about"></p>
+      <video controls playsinline preload="metadata" hidden></video><div class="actions"></div>`;
+    const find = (selector) => this.item.querySelector(selector);
+    Object.assign(this, { name: find(".name"), chip: find(".chip"), progress: find("progress"), about: find(".about"), video: find("video"), actions: find(".actions") });
+  }
+
+  adopt(id) {
+    this.videos.cards.delete(this.key);
+    this.key = id;
+  }
+
+  remove() {
+    this.videos.cards.delete(this.key);
+    this.item.remove();
+  }
+
+  show(job) {
+    this.name.textContent = job.name;
+    this.chip.textContent = WORDS[job.state];
+    this.chip.dataset.state = job.state;
+    this.progress.hidden = ENDED.includes(job.state);
+    const done = job.state === "uploading" ? job.sent / job.total : job.frames / (job.frame_count || Infinity);
+    if (job.frame_count === null) this.progress.removeAttribute("value");
+    else this.progress.value = done;
+    this.about.textContent = job.problem || this.told(job, done);
+    this.about.classList.toggle("problem", Boolean(job.problem));
+    if (this.state !== job.state) this.act(job);
+    this.state = job.state;
+  }
+
+  told(job, done) {
+    if (job.state === "uploading") return `${size(job.sent)} of ${size(job.total)}${done >= 1 ? ", looking at it" : ""}`;
+    if (job.state === "waiting") return "Others are in work before it.";
+    if (job.state === "running") {
+      const left = job.frame_count && job.fps ? `, ${duration((job.frame_count - job.frames) / job.fps)} left` : "";
+      return `${job.frames}${job.frame_count ? ` of ${job.frame_count}` : ""} frames, ${job.fps.toFixed(1)} per second${left}`;
+    }
+    return `${job.frames} frames, ${job.tracks} ${job.tracks === 1 ? "object" : "objects"}`;
+  }
+
+  act(job) {
+    this.actions.replaceChildren();
+    if (!ENDED.includes(job.state)) {
+      this.button("Cancel", () => (job.state === "uploading" ? this.abort?.() : this.ask("POST", "/cancel")));
+      return;
+    }
+    const film = job.results.find((file) => file.name === "video.mp4");
+    this.video.hidden = !film;
+    if (film && this.video.getAttribute("src") !== film.url) this.video.src = film.url;
+    if (job.archive) this.link("All (zip)", job.archive, true);
+    for (const file of job.results) this.link(FILES[file.name] || file.name, `${file.url}?download=true`, false, size(file.bytes));
+    this.button(job.id ? "Remove" : "Dismiss", async () => {
+      if (job.id) await this.ask("DELETE", "");
+      this.remove();
+    }, "quiet");
+  }
+
+  async ask(method, path) {
+    await fetch(`/api/jobs/${this.key}${path}`, { method }).catch(() => null);
+    this.videos.refresh();
+  }
+
+  button(text, onclick, kind = "") {
+    const button = document.createElement("button");
+    Object.assign(button, { textContent: text, onclick, className: kind });
+    this.actions.append(button);
+  }
+
+  link(text, href, first, title = "") {
+    const link = document.createElement("a");
+    Object.assign(link, { textContent: text, href, download: "", title, className: first ? "button main" : "button" });
+    this.actions.append(link);
+  }
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+}
+
+export function size(bytes) {
+  const power = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), 3);
+  const value = bytes / 1024 ** power;
+  return `${value.toFixed(value < 10 && power ? 1 : 0)} ${["bytes", "KB", "MB", "GB"][power]}`;
+}

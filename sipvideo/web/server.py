@@ -1,0 +1,102 @@
+"""The application and its server."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+from sipvideo import __version__
+from sipvideo.errors import SipVideoError
+from sipvideo.web import api, sockets
+from sipvideo.web.access import Access
+from sipvideo.web.state import ServerState
+
+PAGE = Path(__file__).parent / "page"
+
+DESCRIPTION = (
+    "Video instance segmentation: live sources, visitors' webcams, uploads. "
+    "The WebSockets are described in docs/api.md."
+)
+
+
+def create_app(state: ServerState) -> FastAPI:
+    """The application of a server; its start and end are those of ``state``."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with state.running():
+            yield
+
+    app = FastAPI(
+        title="sipvideo",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # these would load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.server = state
+    app.add_middleware(Access, settings=state.settings)
+    app.include_router(api.router)
+    app.include_router(sockets.router)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(PAGE / "docs.html", headers={"cache-control": "no-cache"})
+
+    app.mount("/page", StaticFiles(directory=PAGE), "page")
+    return app
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes any free one.
+
+    Raises:
+        SipVideoError: the address is taken, or not one of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SipVideoError(f"{host}:{port}: cannot listen there: {error.strerror}") from error
+
+
+def make_server(
+    app: FastAPI, state: ServerState, tls: tuple[str, str] | None = None
+) -> uvicorn.Server:
+    """A server, not yet started: ``server.run(sockets=[listen(...)])``.
+
+    Args:
+        app: of :func:`create_app`.
+        state: its state.
+        tls: files of certificate and key, for https.
+    """
+    certificate, key = tls or (None, None)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        ws="websockets-sansio",
+        ws_max_size=sockets.MAX_MESSAGE,
+        ws_max_queue=4,
+        ws_per_message_deflate=False,  # pictures and run lengths hardly shrink
+        limit_concurrency=2 * state.settings.max_visitors + 64,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,48 @@
+"""What the server was asked to be: where it listens, who may come in, how much they may use."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Addresses and limits of one server.
+
+    Attributes:
+        host: name or address to listen on.
+        token: what visitors must show; None: whoever reaches the server may use it.
+        max_upload: bytes of one uploaded video.
+        max_duration: seconds of one uploaded video.
+        max_jobs: videos processed at the same time; twice as many may wait.
+        max_visitors: live connections at the same time.
+        keep: seconds until an upload's results are removed.
+        data: folder of uploads and results; None: a temporary one, removed at the end.
+    """
+
+    host: str = "127.0.0.1"
+    token: str | None = None
+    max_upload: int = 500 * 1024 * 1024
+    max_duration: float = 600.0
+    max_jobs: int = 2
+    max_visitors: int = 50
+    keep: float = 3600.0
+    data: Path | None = None
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only programs of this machine reach the server."""
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address (without port) means this machine itself."""
+    name = host.strip("[]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

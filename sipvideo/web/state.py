@@ -1,0 +1,94 @@
+"""What one running server holds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from sipvideo.live import LiveSession
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.web.jobs import Jobs
+from sipvideo.web.settings import Settings
+from sipvideo.web.views import View, Views
+from sipvideo.web.visitors import Visitors
+
+LONGEST_TIDYING = 60.0
+"""Seconds between looks for results that have been kept for long enough."""
+
+
+class ServerState:
+    """Sources, visitors and jobs of a server, and how many clients there are.
+
+    Args:
+        segmenter: its network serves everybody.
+        session: the server's own live sources; closed at the end. None: there are none.
+        settings: limits.
+        about: name of the model and its engine, for people.
+
+    Raises:
+        SipVideoError: the folder for uploads cannot be made.
+    """
+
+    def __init__(
+        self,
+        segmenter: VideoSegmenter,
+        session: LiveSession | None,
+        settings: Settings,
+        about: str = "",
+    ) -> None:
+        self.settings = settings
+        self.about = about
+        self.class_names = segmenter.class_names
+        self.jobs = Jobs(segmenter, settings)
+        self.views = Views(session)
+        self.visitors = Visitors(segmenter)
+        self.seats_taken = 0
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """From the server's first request to its last; afterwards nothing of it runs."""
+        self.views.start(asyncio.get_running_loop())
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            yield
+        finally:
+            tidying.cancel()
+            # All three at once: each waits for the frame that it is at.
+            await asyncio.gather(
+                asyncio.to_thread(self.views.close),
+                asyncio.to_thread(self.visitors.close),
+                asyncio.to_thread(self.jobs.close),
+            )
+
+    def take_seat(self) -> bool:
+        """Whether one more live connection is allowed; it then counts until :meth:`leave_seat`."""
+        if self.seats_taken >= self.settings.max_visitors:
+            return False
+        self.seats_taken += 1
+        return True
+
+    def leave_seat(self) -> None:
+        """A live connection has ended."""
+        self.seats_taken -= 1
+
+    async def lines(self, view: View) -> AsyncGenerator[str, None]:
+        """Live results of a source as JSON, one per frame, the newest each time; ends with the source."""
+        number = view.latest.number if view.latest is not None else 0
+        with self.views.watching():
+            while True:
+                shot = await view.newer(number, 1.0)
+                if shot is None:
+                    if view.status.is_over:
+                        return
+                    continue
+                number = shot.number
+                record = await asyncio.to_thread(shot.live.to_json, view.class_names)
+                yield json.dumps(record)
+
+    async def _tidy(self) -> None:
+        pause = min(max(self.settings.keep / 10, 0.2), LONGEST_TIDYING)
+        while True:
+            await asyncio.sleep(pause)
+            await asyncio.to_thread(self.jobs.expire)

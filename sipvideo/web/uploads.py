@@ -1,0 +1,56 @@
+"""The bytes of an upload on their way to the disk: counted while they come, refused as soon as they are too many."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+CHUNK = 1 << 20
+
+
+class TooLargeError(Exception):
+    """More bytes than the server takes."""
+
+
+class DiskFullError(Exception):
+    """The server has no room for the upload."""
+
+
+async def receive(body: AsyncIterator[bytes], path: Path, limit: int) -> int:
+    """Writes a request's body to a file; gives its size in bytes. Memory: about a megabyte.
+
+    Raises:
+        TooLargeError: more than ``limit`` bytes came; the rest is not read.
+        DiskFullError: no room; other troubles of the disk are OSErrors.
+    """
+    size, waiting = 0, bytearray()
+    try:
+        with path.open("wb") as file:
+            async for part in body:
+                size += len(part)
+                if size > limit:
+                    raise TooLargeError
+                waiting += part
+                if len(waiting) >= CHUNK:
+                    await asyncio.to_thread(file.write, bytes(waiting))
+                    waiting.clear()
+            await asyncio.to_thread(file.write, bytes(waiting))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFullError from error
+        raise
+    return size
+
+
+async def drain(body: AsyncIterator[bytes], seconds: float = 2.0) -> None:
+    """Reads on for a moment after a refusal: a sender that is cut off in the middle does not see the answer."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(_swallow(body), seconds)
+
+
+async def _swallow(body: AsyncIterator[bytes]) -> None:
+    async for _ in body:
+        pass

@@ -1,0 +1,171 @@
+"""Live pictures of the server's sources for any number of clients: the newest only, encoded once, never a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sipvideo.live import LiveResult, LiveSession
+from sipvideo.sources import SourceStatus
+from sipvideo.web.visitors import FirstSeen
+from sipvideo.web.wire import encode_objects, encode_picture, pack
+
+POLL = 0.25
+"""Seconds between looks at whether somebody watches, and whether the server ends."""
+
+
+@dataclass(eq=False)
+class Shot:
+    """One live result on its way to clients.
+
+    Attributes:
+        live: the result, as the session handed it over.
+        seen: seconds since the first sight of each identity.
+        number: 1, 2, ... within its view.
+    """
+
+    live: LiveResult
+    seen: dict[int, float]
+    number: int
+    _encoded: dict[bool, asyncio.Future[bytes]] = field(default_factory=dict)
+
+    async def message(self, class_names: Sequence[str], pictures: bool) -> bytes:
+        """The binary message, encoded in a thread for whoever asks first, and shared by all."""
+        if pictures not in self._encoded:
+            work = asyncio.to_thread(self._encode, class_names, pictures)
+            self._encoded[pictures] = asyncio.ensure_future(work)
+        # A client that leaves meanwhile must not take the others' message along.
+        return await asyncio.shield(self._encoded[pictures])
+
+    def _encode(self, class_names: Sequence[str], pictures: bool) -> bytes:
+        result = self.live.result
+        objects, masks = encode_objects(result, class_names, self.seen)
+        header = {
+            "type": "result",
+            "number": self.number,
+            "index": result.frame.index,
+            "captured": self.live.captured,
+            "size": list(result.frame.size),
+            "latency_ms": round(result.latency_ms, 1),
+            "dropped": sum(self.live.status.dropped.values()),
+            "objects": objects,
+        }
+        return pack(header, masks, encode_picture(result.frame.image) if pictures else b"")
+
+
+class View:
+    """One source of the server as clients see it.
+
+    Attributes:
+        key: its id in addresses.
+        latest: the newest result, None before the first.
+    """
+
+    def __init__(self, key: str, session: LiveSession) -> None:
+        self.key = key
+        self.session = session
+        self.class_names = session.class_names
+        self.latest: Shot | None = None
+        self._seen = FirstSeen()
+        self._news = asyncio.Event()
+
+    @property
+    def status(self) -> SourceStatus:
+        """What the source does right now."""
+        return self.session.status(self.key)
+
+    def reset(self) -> None:
+        """Identities start anew with the next frame."""
+        self.session.reset(self.key)
+        self._seen = FirstSeen()
+
+    def arrive(self, live: LiveResult) -> None:
+        """The next result; on the event loop."""
+        number = self.latest.number + 1 if self.latest is not None else 1
+        self.latest = Shot(live, self._seen.update(live.result), number)
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def newer(self, number: int, timeout: float) -> Shot | None:
+        """The newest result once it is newer than ``number``; None: none came for ``timeout`` seconds."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            return await asyncio.wait_for(self._newer(number), timeout)
+        return None
+
+    async def _newer(self, number: int) -> Shot:
+        while self.latest is None or self.latest.number <= number:
+            await self._news.wait()
+        return self.latest
+
+
+class Views:
+    """All sources of the server, segmented in one thread while somebody watches.
+
+    Args:
+        session: the sources; closed by :meth:`close`. None: the server has none.
+    """
+
+    def __init__(self, session: LiveSession | None) -> None:
+        self._session = session
+        self._watchers = 0
+        self._wanted = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.views = {key: View(key, session) for key in session.keys} if session else {}
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Results go to this loop from now on."""
+        if self._session is not None:
+            work = (self._session, loop)
+            self._thread = threading.Thread(target=self._run, args=work, name="live", daemon=True)
+            self._thread.start()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """While somebody watches, the network works; otherwise it leaves the machine to others."""
+        self._watchers += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                self._wanted.clear()
+
+    def close(self) -> None:
+        """Ends the thread and the sources."""
+        self._closed.set()
+        self._wanted.set()
+        if self._session is not None:
+            self._session.close()
+        if self._thread is not None:
+            self._thread.join(2.0)
+
+    def _run(self, session: LiveSession, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._closed.is_set():
+            if not self._wanted.wait(POLL):
+                continue
+            live = session.next(POLL)
+            if live is None:
+                self._closed.wait(0.05)  # a session that is over answers at once
+                continue
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(self.views[live.source].arrive, live)
+
+
+def status_message(status: SourceStatus, extra: dict[str, Any]) -> dict[str, Any]:
+    """A source's state for the page."""
+    return {
+        "type": "status",
+        "state": status.state,
+        "text": status.text,
+        "fps": round(status.fps, 2),
+        "source_fps": round(status.source_fps, 2),
+        "silent": round(status.silent, 2),
+        "reconnects": status.reconnects,
+        "dropped": sum(status.dropped.values()),
+    } | extra
