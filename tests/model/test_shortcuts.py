@@ -1,25 +1,16 @@
-"""Each exact shortcut of the inference against the plain form."""
+"""Each exact shortcut of the network against the plain form."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sipvideo.config import Config, PostprocessConfig, config_from_values
 from sipvideo.model import plain
 from sipvideo.model.alignment import BoxGrid
-from sipvideo.model.assembly import LowResMask, assemble, to_frame
 from sipvideo.model.basis import PyramidSum
-from sipvideo.model.mask_crops import part_edges
 from sipvideo.model.ops import conv_at, deformable_conv
-from sipvideo.model.postprocess import Postprocess, _classwise_nms, _fast_nms
-from sipvideo.model.sipmask import SipMask
 from sipvideo.model.winograd import WinogradConv
-from sipvideo.segmenter import FrameSegmenter
-from sipvideo.structures import Frame
+from tests.networks import lively, small_config
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from sipvideo.config import Config, config_from_values
-from sipvideo.model.assembly import assemble
-from sipvideo.model.head import HeadOutputs, MaskScoring, SipMaskHead
-from sipvideo.model.postprocess import Postprocess
+from sipvideo.model.head import MaskScoring
+from sipvideo.postprocess import DenseOutputs, ObjectHead, Postprocess
+from sipvideo.postprocess.assembly import assemble
+from sipvideo.postprocess.objects import weight_shapes
+from sipvideo.structures import FloatArray
 from sipvideo.transforms import FrameTransform, Geometry
 
 CLASSES = 3
@@ -20,6 +24,7 @@ def config(**postprocess: object) -> Config:
         "name": "test",
         "classes": ("a", "b", "c"),
         "input": {"size": (96, 64)},
+        "neck": {"channels": 8},
         "head": {
             "norm": "none",
             "embedding": 0,
@@ -32,26 +37,30 @@ def config(**postprocess: object) -> Config:
     return config_from_values(values, "test")
 
 
-def outputs(head: SipMaskHead, seed: int = 0) -> HeadOutputs:
+def outputs(seed: int = 0) -> DenseOutputs:
     """Random raw outputs of a 64 x 96 input on five levels, boxes of 10 to 40 pixels."""
-    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
     sizes = [(8, 12), (4, 6), (2, 3), (1, 2), (1, 1)]
 
-    def maps(channels: int, scale: float, shift: float) -> list[torch.Tensor]:
-        return [
-            torch.randn(1, channels, h, w, generator=generator) * scale + shift for h, w in sizes
-        ]
+    def maps(channels: int, scale: float, shift: float) -> list[FloatArray]:
+        drawn = [rng.standard_normal((1, channels, h, w), np.float32) for h, w in sizes]
+        return [m * np.float32(scale) + np.float32(shift) for m in drawn]
 
-    distances = [m.abs() * 8 + 5 for m in maps(4, 1, 0)]
-    basis = torch.rand(1, 4, 32, 48, generator=generator)
-    return HeadOutputs(maps(CLASSES, 2, -2), maps(1, 1, 1), distances, maps(8, 1, 0), basis, [])
+    distances = [np.abs(m) * 8 + 5 for m in maps(4, 1, 0)]
+    basis = rng.random((1, 4, 32, 48), np.float32)
+    return DenseOutputs(maps(CLASSES, 2, -2), maps(1, 1, 1), distances, maps(8, 1, 0), basis, [])
 
 
-def setup(config: Config, seed: int = 0) -> tuple[Postprocess, HeadOutputs, Geometry]:
-    torch.manual_seed(seed)
-    head = SipMaskHead(config.head, 8, CLASSES, (8, 16, 32, 64, 128), (8, 8))
+def setup(config: Config, seed: int = 0) -> tuple[Postprocess, DenseOutputs, Geometry]:
+    rng = np.random.default_rng(seed)
+    shapes = weight_shapes(config).items()
+    weights = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes}
     geometry = FrameTransform(config.input).geometry((128, 192))
-    return Postprocess(config.postprocess, head), outputs(head, seed), geometry
+    return Postprocess(config, ObjectHead(config, weights)), outputs(seed), geometry
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
 
 def closed_iou(a: list[float], b: list[float]) -> float:
@@ -63,12 +72,12 @@ def closed_iou(a: list[float], b: list[float]) -> float:
 
 
 def pairs_by_definition(
-    post: Postprocess, raw: HeadOutputs, geometry: Geometry
+    post: Postprocess, raw: DenseOutputs, geometry: Geometry
 ) -> list[tuple[float, float, int, list[float]]]:
     """(score, class probability, label, box in input pixels) of every cell and class of every level."""
     height, width = geometry.resized_size
     result = []
-    for level, stride in enumerate(post.head.strides):
+    for level, stride in enumerate(post.objects.strides):
         _, _, h, w = raw.class_logits[level].shape
         level_pairs = []
         for i in range(h):
@@ -77,9 +86,9 @@ def pairs_by_definition(
                 x, y = j * stride + stride // 2, i * stride + stride // 2
                 box = [x - sides[0], y - sides[1], x + sides[2], y + sides[3]]
                 box = [min(max(v, 0), (width, height)[k % 2] - 1) for k, v in enumerate(box)]
-                centre = raw.centerness_logits[level][0, 0, i, j].sigmoid().item()
+                centre = sigmoid(raw.centerness_logits[level][0, 0, i, j])
                 for label in range(CLASSES):
-                    p = raw.class_logits[level][0, label, i, j].sigmoid().item()
+                    p = sigmoid(raw.class_logits[level][0, label, i, j])
                     level_pairs.append((p * centre, p, label, box))
         result.append(level_pairs)
     return result  # type: ignore[return-value]
@@ -115,8 +124,7 @@ def test_the_fcos_trees_rule_takes_pairs_and_the_root_of_the_product(seed: int) 
         above = sorted((p for p in level if p[1] > 0.2), key=lambda pair: -pair[0])  # type: ignore[index]
         chosen += above[:30]
     expected = greedy(chosen, 0.6)[:40]  # type: ignore[arg-type]
-    with torch.inference_mode():
-        found = post(raw, geometry)
+    found = post(raw, geometry)
     assert len(found) == len(expected) > 10
     np.testing.assert_allclose(found.scores, [s**0.5 for s, _, _ in expected], atol=1e-5)
     assert found.labels.tolist() == [label for _, label, _ in expected]
@@ -142,8 +150,7 @@ def test_the_accurate_image_models_threshold_the_class_alone(seed: int) -> None:
         (s, p, label, [v / geometry.scale[0] for v in box]) for s, p, label, box in pairs if p > 0.3
     ]
     expected = greedy(in_frame, 0.5)[:40]
-    with torch.inference_mode():
-        found = post(raw, geometry)
+    found = post(raw, geometry)
     assert len(found) == len(expected) > 10
     np.testing.assert_allclose(found.scores, [s for s, _, _ in expected], atol=1e-5)
     assert found.labels.tolist() == [label for _, label, _ in expected]
@@ -152,44 +159,41 @@ def test_the_accurate_image_models_threshold_the_class_alone(seed: int) -> None:
 def test_rescoring_reads_the_whole_low_resolution_mask_of_the_own_class() -> None:
     torch.manual_seed(0)
     scoring = MaskScoring(CLASSES).eval()
-    basis, coefficients = torch.rand(4, 160, 140), torch.randn(3, 16)
-    boxes = torch.tensor([[3.0, 5.0, 60.0, 90.0], [10.0, 0.0, 140.0, 160.0], [9.0, 9.0, 9.0, 9.0]])
+    rescored = config().with_overrides(["head.rescoring=true", "input.size=[544, 544]"])
+    post, _, _ = setup(rescored)
+    weights = {f"mask_scoring.{name}": w.numpy() for name, w in scoring.state_dict().items()}
+    post.objects = ObjectHead(rescored, post.objects.weights | weights)
+    rng = np.random.default_rng(0)
+    basis = rng.random((4, 160, 140), np.float32)
+    coefficients = rng.standard_normal((3, 16), np.float32)
+    boxes = np.array([[3, 5, 60, 90], [10, 0, 140, 160], [9, 9, 9, 9]], np.float32)
     masks = assemble(basis, coefficients, boxes, 2)
-    labels = torch.tensor([2, 0, 1])
-    post, _, _ = setup(config())
-    post.head.mask_scoring = scoring
-    with torch.inference_mode():
-        scores = post._rescored(masks, labels, (160, 140))
-        for k, mask in enumerate(masks):
-            full = torch.zeros(160, 140)
-            h, w = mask.probability.shape
-            full[mask.y0 : mask.y0 + h, mask.x0 : mask.x0 + w] = mask.probability
-            x = full[None, None]
-            for conv in scoring.convs:
-                x = conv(x).relu()
-            expected = scoring.output(x).relu().amax()  # of all classes: only an upper bound
-            assert scores[k] <= expected
-            assert scores[k] == scoring(full[None, None])[0, labels[k]]
+    labels = np.array([2, 0, 1])
+    scores = post._rescored(masks, labels)
+    assert (scores > 0).any()
+    for k, ((x0, y0, x1, y1), one) in enumerate(zip(masks.windows, masks.split(), strict=True)):
+        full = torch.zeros(1, 1, 160, 140)
+        full[0, 0, y0:y1, x0:x1] = torch.from_numpy(one)
+        with torch.inference_mode():
+            expected = scoring(full)[0, labels[k]]
+        assert scores[k] == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_thresholds_are_strict() -> None:
     post, raw, geometry = setup(config(score_threshold=0.0))
-    with torch.inference_mode():
-        everything = post.candidates(raw, geometry, 0)
-        boxes = everything.boxes / geometry.scale[0]
-        level = float(everything.scores[0, 0])
-    post.config = post.config.model_copy(update={"score_threshold": level, "max_detections": 500})
-    kept = post.suppress(everything, boxes)
-    assert not ((kept.index == 0) & (kept.label == 0)).any()
-    assert (kept.score > level).all()
+    before = post(raw, geometry)
+    worst = float(before.scores[-1])
+    post.config = post.config.model_copy(update={"score_threshold": worst, "max_detections": 500})
+    after = post(raw, geometry)
+    assert len(after) == len(before) - 1
+    assert (after.scores > worst).all()
 
 
 def test_inverted_boxes_survive_with_an_empty_mask() -> None:
     post, raw, geometry = setup(config())
-    raw.box_distances[0][:] = torch.tensor([-20.0, 5.0, 3.0, 5.0]).view(1, 4, 1, 1)
+    raw.box_distances[0][:] = np.reshape([-20.0, 5.0, 3.0, 5.0], (1, 4, 1, 1))
     raw.class_logits[0][:, 1] = 4.0
-    with torch.inference_mode():
-        found = post(raw, geometry)
+    found = post(raw, geometry)
     inverted = found.boxes[:, 0] > found.boxes[:, 2]
     assert inverted.any()
     assert not found.masks.areas()[inverted].any()

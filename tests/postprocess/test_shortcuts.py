@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,21 +13,27 @@ from hypothesis import strategies as st
 
 from sipvideo.boxes import part_edges
 from sipvideo.model import plain
-from sipvideo.postprocess import suppression
+from sipvideo.postprocess import DenseOutputs, suppression
 from sipvideo.postprocess.assembly import LowResMasks, assemble, to_frame
+from sipvideo.runtime.pytorch import object_head
 from tests.networks import HEADS, lively, picture, segmenter, small_config
 
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
-
-def test_embeddings_at_cells_equal_the_whole_map() -> None:
-    branch = PyramidSum(6, 5)
-    features = [torch.randn(6, 16, 24), torch.randn(6, 8, 12), torch.randn(6, 4, 6)]
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_embeddings_at_boxes_equal_the_whole_map(channels_last: bool) -> None:
+    config = small_config()
+    model = lively(config)
+    features = [torch.randn(1, 32, 16, 24), torch.randn(1, 32, 8, 12), torch.randn(1, 32, 4, 6)]
+    whole = plain.concatenated(model.head.embedding, features)[0].detach()
     rows = torch.arange(16).repeat_interleave(24)
     columns = torch.arange(24).repeat(16)
-    whole = plain.concatenated(branch, [f[None] for f in features])[0]
-    expected = whole[:, rows, columns].t()
-    torch.testing.assert_close(branch.at(features, rows, columns), expected, **CLOSE)
+    if channels_last:
+        features = [f.contiguous(memory_format=torch.channels_last) for f in features]
+    outputs = DenseOutputs([], [], [], [], np.zeros(0, np.float32), [f.numpy() for f in features])
+    corner = torch.stack((columns, rows), 1) * 8.0
+    boxes = torch.cat((corner - 5, corner + 5 + 7), 1).numpy()
+    found = object_head(model, config).embeddings(outputs, 0, boxes)
+    np.testing.assert_allclose(found, whole[:, rows, columns].t().numpy(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
@@ -42,11 +51,11 @@ def test_masks_inside_boxes_equal_full_maps(parts: int) -> None:
         ]
     )
     expected = plain.masks_of(basis, coefficients, boxes, parts)
-    for mask, full in zip(assemble(basis, coefficients, boxes, parts), expected, strict=True):
-        ours = torch.zeros(30, 40)
-        height, width = mask.probability.shape
-        ours[mask.y0 : mask.y0 + height, mask.x0 : mask.x0 + width] = mask.probability
-        torch.testing.assert_close(ours, full, **CLOSE)
+    masks = assemble(basis.numpy(), coefficients.numpy(), boxes.numpy(), parts)
+    for one, (x0, y0, x1, y1), full in zip(masks.split(), masks.windows, expected, strict=True):
+        ours = np.zeros((30, 40), np.float32)
+        ours[y0:y1, x0:x1] = one
+        np.testing.assert_allclose(ours, full.numpy(), rtol=1e-4, atol=1e-4)
 
 
 @given(
@@ -58,7 +67,7 @@ def test_parts_of_a_side_follow_the_published_division(
     low: float, extent: float, parts: int
 ) -> None:
     high = float(np.float32(low) + np.float32(extent))
-    edges = part_edges(low, high, 32, parts)
+    edges = part_edges(np.array([low], np.float32), np.array([high], np.float32), 32, parts)[0]
     step = np.float32((float(np.float32(high) - np.float32(low)) + 0.1) / parts)
     for pixel in range(32):
         inside = low <= pixel < high
@@ -73,7 +82,8 @@ def test_parts_of_a_side_follow_the_published_division(
     [(5.0, 5.0), (7.0, 3.0), (np.nan, 4.0), (2.0, np.nan), (-np.inf, 3.0), (1.0, np.inf)],
 )
 def test_sides_without_extent_have_no_pixels(low: float, high: float) -> None:
-    assert part_edges(low, high, 32, 2) == [0, 0, 0]
+    sides = np.array([low], np.float32), np.array([high], np.float32)
+    np.testing.assert_array_equal(part_edges(*sides, 32, 2), [[0, 0, 0]])
 
 
 @pytest.mark.parametrize("size", [(60, 80), (120, 160), (97, 131), (30, 40), (17, 23)])
@@ -82,15 +92,18 @@ def test_upsampling_a_crop_equals_upsampling_the_whole_map(size: tuple[int, int]
     basis, coefficients = torch.randn(4, 30, 40), torch.randn(3, 16)
     boxes = torch.tensor([[3.2, 4.7, 20.1, 22.0], [0.0, 0.0, 40.0, 30.0], [38.2, 28.2, 39.9, 29.9]])
     expected = plain.pasted(plain.masks_of(basis, coefficients, boxes, 2), size, (100, 140), 0.5)
-    ours = to_frame(assemble(basis, coefficients, boxes, 2), (30, 40), size, (100, 140), 0.5)
+    low = assemble(basis.numpy(), coefficients.numpy(), boxes.numpy(), 2)
+    ours = to_frame(low, size, (100, 140), 0.5)
     for k in range(3):
         assert np.count_nonzero(ours.dense(k) != expected[k].numpy()) <= 1
 
 
 def test_no_objects_give_no_masks() -> None:
-    masks = assemble(torch.randn(4, 6, 8), torch.zeros(0, 16), torch.zeros(0, 4), 2)
-    assert masks == []
-    assert len(to_frame(masks, (6, 8), (12, 16), (12, 16), 0.5)) == 0
+    nothing = np.zeros((0, 16), np.float32)
+    masks = assemble(np.ones((4, 6, 8), np.float32), nothing, nothing[:, :4], 2)
+    assert masks.split() == []
+    assert masks.certainty(0.5).shape == (0,)
+    assert len(to_frame(masks, (12, 16), (12, 16), 0.5)) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -102,7 +115,7 @@ def test_pruned_suppression_equals_the_definition(seed: int) -> None:
     boxes[1] = boxes[0]
     scores = torch.rand(120, 4, generator=generator) ** 3
     expected = plain.fast_nms(boxes, scores, 0.5, 0.2)
-    index, label = _fast_nms(boxes, scores, scores > 0.2, 0.5)
+    index, label = suppression.fast(boxes.numpy(), scores.numpy(), scores.numpy() > 0.2, 0.5)
     assert sorted(zip(index.tolist(), label.tolist(), strict=True)) == sorted(expected)
 
 
@@ -112,39 +125,19 @@ def test_classwise_suppression_equals_the_definition(pixel: float) -> None:
     corner = torch.rand(80, 2, generator=generator) * 40
     boxes = torch.cat((corner, corner + 2 + torch.rand(80, 2, generator=generator) * 30), 1)
     scores = torch.rand(80, 3, generator=generator)
-    config = PostprocessConfig(nms="classwise", nms_iou=0.5, nms_pixel=pixel)
-    index, label = _classwise_nms(boxes, scores, scores > 0.3, config)
+    closed = boxes.numpy() + np.array([0, 0, pixel, pixel], np.float32)
+    index, label = suppression.classwise(closed, scores.numpy(), scores.numpy() > 0.3, 0.5)
     expected = plain.classwise_nms(boxes, scores, 0.5, 0.3, pixel)
     assert sorted(zip(index.tolist(), label.tolist(), strict=True)) == sorted(expected)
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        {},
-        {"alignment": "coefficients", "tower_bias": True},
-        {"alignment": "none", "sub_regions": 3},
-        {"unit": "separable", "levels_share_towers": False, "tower_bias": True, "embedding": 0}
-        | {"alignment": "coefficients", "box_units": 0, "centerness": False}
-        | {
-            "box_distances": "distribution",
-            "basis_source": "pyramid",
-            "basis_upsample": 2,
-            "mask_units": 1,
-        },
-        {"unit": "separable", "tower_bias": True, "box_units": 0, "centerness": False}
-        | {"basis_source": "pyramid", "basis_upsample": 2, "basis_units": 2, "mask_units": 1}
-        | {"mask_pyramid": True, "alignment": "box_grid", "grid_side": 5, "grid_hidden": 16},
-    ],
-)
+@pytest.mark.parametrize("head", HEADS)
 def test_the_whole_chain_equals_the_plain_form(head: dict[str, object]) -> None:
     config = small_config(**head)
     model = lively(config)
     frame = picture()
-    ours, expected = (
-        FrameSegmenter(model, config)(frame),
-        plain.PlainSegmenter(model, config)(frame),
-    )
+    expected = plain.PlainSegmenter(model, config)(frame)
+    ours = segmenter(model, config)(frame)
     assert len(ours) == len(expected) > 3
     np.testing.assert_array_equal(ours.labels, expected.labels)
     np.testing.assert_allclose(ours.boxes, expected.boxes, atol=5e-3)
@@ -158,10 +151,8 @@ def test_the_whole_chain_equals_the_plain_form(head: dict[str, object]) -> None:
 def test_mask_quality_is_the_mean_probability_of_the_mask_and_changes_nothing_else() -> None:
     config = small_config()
     model = lively(config)
-    plainly = FrameSegmenter(model, config)(picture())
-    rated = FrameSegmenter(model, config.with_overrides(["postprocess.mask_quality=true"]))(
-        picture()
-    )
+    plainly = segmenter(model, config)(picture())
+    rated = segmenter(model, config.with_overrides(["postprocess.mask_quality=true"]))(picture())
     assert plainly.mask_scores is None
     assert rated.mask_scores is not None
     np.testing.assert_array_equal(rated.scores, plainly.scores)
@@ -174,20 +165,18 @@ def test_mask_quality_is_the_mean_probability_of_the_mask_and_changes_nothing_el
 
 
 def test_a_mask_of_known_probabilities_has_their_mean_as_quality() -> None:
-    config = small_config()
-    judge = Postprocess(config.postprocess, lively(config).head)
-    half = torch.tensor([[0.9, 0.7], [0.1, 0.2]])
-    found = judge._certainty([LowResMask(half, 0, 0), LowResMask(half * 0, 0, 0)])
-    torch.testing.assert_close(found, torch.tensor([0.8, 0.0]))
-    assert judge._certainty([]).shape == (0,)
+    values = np.array([0.9, 0.7, 0.1, 0.2, 0.1, 0.1, 0.6], np.float32)
+    windows = np.array([[0, 0, 2, 2], [3, 3, 3, 3], [1, 0, 2, 2], [0, 1, 1, 2], [4, 4, 4, 4]])
+    masks = LowResMasks(windows, values, (5, 5))
+    np.testing.assert_allclose(masks.certainty(0.5), [0.8, 0, 0, 0.6, 0])
 
 
 def test_a_batch_equals_single_frames() -> None:
     config = small_config()
-    segmenter = FrameSegmenter(lively(config), config)
+    ready = segmenter(lively(config), config)
     frames = [picture(seed=1), picture(seed=2)]
-    for batched, frame in zip(segmenter.batch(frames), frames, strict=True):
-        single = segmenter(frame)
+    for batched, frame in zip(ready.batch(frames), frames, strict=True):
+        single = ready(frame)
         np.testing.assert_array_equal(batched.labels, single.labels)
         np.testing.assert_allclose(batched.boxes, single.boxes, atol=5e-3)
 
@@ -197,18 +186,47 @@ def test_a_frame_without_objects_gives_empty_detections() -> None:
     model = lively(config)
     for conv in model.head.class_logits:
         torch.nn.init.constant_(conv.bias, -50.0)
-    found = FrameSegmenter(model, config)(picture(60, 100))
+    found = segmenter(model, config)(picture(60, 100))
     assert len(found) == 0
     assert found.masks.frame_size == (60, 100)
     assert found.embeddings.shape == (0, 8)
 
 
-def test_the_post_processing_reads_only_documented_outputs() -> None:
-    """The network may run elsewhere: raw outputs are all that is needed."""
-    config = small_config()
-    segmenter = FrameSegmenter(lively(config), config)
-    image, geometry = segmenter.transform(picture())
-    with torch.inference_mode():
-        outputs = segmenter.network(torch.from_numpy(image)[None])
-        again = Postprocess(config.postprocess, segmenter.model.head)(outputs, geometry)
-    assert len(again) == len(segmenter(picture()))
+@pytest.mark.parametrize("head", HEADS)
+def test_channels_first_memory_gives_the_same_objects(head: dict[str, object]) -> None:
+    config = small_config(**head)
+    ready = segmenter(lively(config), config)
+    images, geometries = ready.inputs([picture()])
+    outputs = ready.runtime(images)
+
+    def turned(value: Any) -> Any:
+        many = isinstance(value, list)
+        return [turned(one) for one in value] if many else np.ascontiguousarray(value)
+
+    last = ready.postprocess(outputs, geometries[0])
+    other = DenseOutputs(**{f.name: turned(getattr(outputs, f.name)) for f in fields(outputs)})
+    first = ready.postprocess(other, geometries[0])
+    assert len(first) == len(last) > 3
+    np.testing.assert_array_equal(first.labels, last.labels)
+    np.testing.assert_array_equal(first.boxes, last.boxes)
+    np.testing.assert_allclose(first.embeddings, last.embeddings, rtol=1e-4, atol=1e-4)
+    for k in range(len(first)):
+        assert np.count_nonzero(first.masks.dense(k) != last.masks.dense(k)) <= 2
+
+
+@pytest.mark.parametrize("count", [0, 40, 1200])
+def test_suppression_in_blocks_equals_suppression_at_once(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(count)
+    corner = rng.random((count, 2), np.float32) * 60
+    boxes = np.concatenate((corner, corner + 2 + rng.random((count, 2), np.float32) * 30), 1)
+    scores = rng.random((count, 3), np.float32)
+    for rule in (suppression.fast, suppression.classwise):
+        results = []
+        for block in (7, 10**6):
+            monkeypatch.setattr(suppression, "BLOCK", block)
+            index, label = rule(boxes, scores, scores > 0.4, 0.5)
+            results.append((index.tolist(), label.tolist()))
+        assert results[0] == results[1]
+        assert bool(results[0][0]) == bool(count)
