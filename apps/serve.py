@@ -18,11 +18,12 @@ from sipvideo.apps import command
 from sipvideo.errors import SipVideoError
 
 if TYPE_CHECKING:
-    from sipvideo.live import LiveSession
+    from sipvideo.live import LiveSession, Segmenter
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.web.settings import Settings
 
 SIZES = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+MILLISECONDS = {"": 1, "ms": 1, "s": 1000}
 TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -108,6 +109,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="DIR",
         help="where uploads and results are kept; default: a temporary folder, removed at the end",
     )
+    parser.add_argument(
+        "--budget",
+        type=_amount(MILLISECONDS),
+        metavar="TIME",
+        help="time that a live frame may take, for example 50ms: input size and detection interval follow",
+    )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     command.add_model_flags(parser)
     command.add_quiet_flag(parser)
@@ -149,9 +156,10 @@ def run(
         args.host, args.port
     ) as listener:  # a taken port is told before the model is loaded
         segmenter = build(args)
-        session = _session(args, segmenter)
+        live = _governed(segmenter, args.budget)
+        session = _session(args, live)
         try:
-            state = ServerState(segmenter, session, settings, _about(args))
+            state = ServerState(segmenter, session, settings, _about(args), live=live)
             server = make_server(create_app(state), state, args.tls)
         except BaseException:
             if session is not None:
@@ -163,7 +171,14 @@ def run(
     return 0
 
 
-def _session(args: argparse.Namespace, segmenter: VideoSegmenter) -> LiveSession | None:
+def _governed(segmenter: VideoSegmenter, budget: float | None) -> Segmenter:
+    """For live pictures: the segmenter itself, or under a governor where there is a budget (milliseconds)."""
+    from sipvideo.apps.webcam import governed
+
+    return governed(segmenter, budget)
+
+
+def _session(args: argparse.Namespace, segmenter: Segmenter) -> LiveSession | None:
     """The live sources of the flags, opened.
 
     Raises:

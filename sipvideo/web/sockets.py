@@ -151,12 +151,12 @@ class _Viewer:
                 raise ProtocolError(UNREADABLE, "expected shown, reset or clock")
 
     async def send(self) -> None:
-        number, told, text = 0, 0.0, ""
+        number, told, text = self.view.number, 0.0, ""
         while True:
-            status = self.view.status
-            if status.state != text or time.monotonic() - told >= STATUS_EVERY:
-                told, text = time.monotonic(), status.state
-                await self.websocket.send_json(status_message(status, {"name": status.name}))
+            state = self.view.status.state
+            if state != text or time.monotonic() - told >= STATUS_EVERY:
+                told, text = time.monotonic(), state
+                await self.websocket.send_json(status_message(self.view))
             if len(self._flying) >= IN_FLIGHT:
                 self._landed.clear()
                 with contextlib.suppress(asyncio.TimeoutError):

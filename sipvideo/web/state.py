@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from sipvideo.live import LiveSession
+from sipvideo.live import LiveSession, Segmenter
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.web.jobs import Jobs
 from sipvideo.web.settings import Settings
@@ -26,6 +26,7 @@ class ServerState:
         session: the server's own live sources; closed at the end. None: there are none.
         settings: limits.
         about: name of the model and its engine, for people.
+        live: for visitors' webcams, where that is another one (under a latency governor).
 
     Raises:
         SipVideoError: the folder for uploads cannot be made.
@@ -37,13 +38,15 @@ class ServerState:
         session: LiveSession | None,
         settings: Settings,
         about: str = "",
+        *,
+        live: Segmenter | None = None,
     ) -> None:
         self.settings = settings
         self.about = about
         self.class_names = segmenter.class_names
         self.jobs = Jobs(segmenter, settings)
         self.views = Views(session)
-        self.visitors = Visitors(segmenter)
+        self.visitors = Visitors(live or segmenter)
         self.seats_taken = 0
 
     @contextlib.asynccontextmanager
@@ -75,7 +78,7 @@ class ServerState:
 
     async def lines(self, view: View) -> AsyncGenerator[str, None]:
         """Live results of a source as JSON, one per frame, the newest each time; ends with the source."""
-        number = view.latest.number if view.latest is not None else 0
+        number = view.number
         with self.views.watching():
             while True:
                 shot = await view.newer(number, 1.0)

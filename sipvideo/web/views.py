@@ -11,8 +11,11 @@ from typing import Any
 
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.sources import SourceStatus
-from sipvideo.web.visitors import FirstSeen
+from sipvideo.web.visitors import FirstSeen, choice_of
 from sipvideo.web.wire import encode_objects, encode_picture, pack
+
+FRESH = 0.5
+"""Seconds for which a result may greet somebody who comes later."""
 
 POLL = 0.25
 """Seconds between looks at whether somebody watches, and whether the server ends."""
@@ -51,6 +54,7 @@ class Shot:
             "captured": self.live.captured,
             "size": list(result.frame.size),
             "latency_ms": round(result.latency_ms, 1),
+            "carried": result.carried,
             "dropped": sum(self.live.status.dropped.values()),
             "objects": objects,
         }
@@ -72,6 +76,7 @@ class View:
         self.latest: Shot | None = None
         self._seen = FirstSeen()
         self._news = asyncio.Event()
+        self._source_time = 0.0
 
     @property
     def status(self) -> SourceStatus:
@@ -85,10 +90,22 @@ class View:
 
     def arrive(self, live: LiveResult) -> None:
         """The next result; on the event loop."""
+        if (
+            live.source_timestamp < self._source_time
+        ):  # a recording started over, with new identities
+            self._seen = FirstSeen()
+        self._source_time = live.source_timestamp
         number = self.latest.number + 1 if self.latest is not None else 1
         self.latest = Shot(live, self._seen.update(live.result), number)
         self._news.set()
         self._news = asyncio.Event()
+
+    @property
+    def number(self) -> int:
+        """Of the newest result, as far as it is still worth showing: who starts to watch gets what comes after it."""
+        if self.latest is None:
+            return 0
+        return self.latest.number - (self.latest.live.age() < FRESH)
 
     async def newer(self, number: int, timeout: float) -> Shot | None:
         """The newest result once it is newer than ``number``; None: none came for ``timeout`` seconds."""
@@ -157,8 +174,9 @@ class Views:
                 loop.call_soon_threadsafe(self.views[live.source].arrive, live)
 
 
-def status_message(status: SourceStatus, extra: dict[str, Any]) -> dict[str, Any]:
+def status_message(view: View) -> dict[str, Any]:
     """A source's state for the page."""
+    status = view.status
     return {
         "type": "status",
         "state": status.state,
@@ -168,4 +186,6 @@ def status_message(status: SourceStatus, extra: dict[str, Any]) -> dict[str, Any
         "silent": round(status.silent, 2),
         "reconnects": status.reconnects,
         "dropped": sum(status.dropped.values()),
-    } | extra
+        "choice": choice_of(view.session.segmenter(view.key)),
+        "name": status.name,
+    }

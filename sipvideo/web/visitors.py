@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sipvideo.errors import SipVideoError
-from sipvideo.pipeline import VideoSegmenter
+from sipvideo.live import Segmenter
 from sipvideo.structures import Frame, FrameResult
 from sipvideo.web.wire import decode_picture, encode_objects, pack
 
@@ -39,6 +39,12 @@ class FirstSeen:
         return {key: self._spans[key][1] - self._spans[key][0] for key in result.track_ids.tolist()}
 
 
+def choice_of(segmenter: Segmenter) -> str:
+    """What a latency governor chose, for people; empty where there is none."""
+    governor = getattr(segmenter, "governor", None)
+    return governor.choice.text if governor is not None else ""
+
+
 class Visitor:
     """One visitor's webcam: made by :meth:`Visitors.enter`.
 
@@ -46,7 +52,7 @@ class Visitor:
         dropped: pictures that a newer one replaced before their turn.
     """
 
-    def __init__(self, segmenter: VideoSegmenter, deliver: Callable[[bytes], None]) -> None:
+    def __init__(self, segmenter: Segmenter, deliver: Callable[[bytes], None]) -> None:
         self._segmenter = segmenter
         self._seen = FirstSeen()
         self._index = 0
@@ -88,6 +94,8 @@ class Visitor:
             "waited_ms": round((begun - arrived) * 1000, 1),
             "latency_ms": round((time.monotonic() - begun) * 1000, 1),
             "dropped": self.dropped,
+            "choice": choice_of(self._segmenter),
+            "carried": result.carried,
             "objects": objects,
         }
         return pack(header, masks)
@@ -100,7 +108,7 @@ class Visitors:
         segmenter: every visitor gets another tracker on its network.
     """
 
-    def __init__(self, segmenter: VideoSegmenter) -> None:
+    def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
         self._wake = threading.Condition()
         self._slots: dict[Visitor, tuple[bytes, Any, float]] = {}

@@ -189,10 +189,12 @@ export class WebcamFeed {
     this.flying = now;
     const captured = this.newest;
     this.newest = null;
+    this.under?.close();
+    this.under = await createImageBitmap(this.video); // shown when its masks are here, so that both fit
     const scale = Math.min(1, SEND_SIDE / Math.max(this.video.videoWidth, this.video.videoHeight));
     this.canvas.width = Math.round(this.video.videoWidth * scale);
     this.canvas.height = Math.round(this.video.videoHeight * scale);
-    this.canvas.getContext("2d").drawImage(this.video, 0, 0, this.canvas.width, this.canvas.height);
+    this.canvas.getContext("2d").drawImage(this.under, 0, 0, this.canvas.width, this.canvas.height);
     const blob = await new Promise((done) => this.canvas.toBlob(done, "image/jpeg", 0.8));
     const bytes = await blob.arrayBuffer();
     this.sent = bytes.byteLength;
@@ -202,25 +204,27 @@ export class WebcamFeed {
   take(data) {
     if (typeof data === "string") return;
     const { header, rest } = unpack(data);
+    const bitmap = this.under;
+    this.under = null;
     this.flying = 0;
     this.send(); // a newer picture may be there already
+    this.onstatus({ state: "live", text: "live", choice: header.choice });
     if (header.type === "problem") return this.onstatus({ state: "failed", text: header.problem });
     if (this.paused) return;
     const { objects } = decodeObjects(header, rest);
     requestAnimationFrame(() => {
-      if (this.stopped || this.paused) return;
-      this.onresult({ objects, size: header.size, bitmap: null, age: performance.now() - header.captured, bytes: rest.byteLength, sent: this.sent });
+      if (this.stopped || this.paused || !bitmap) return;
+      this.onresult({ objects, size: header.size, bitmap, age: performance.now() - header.captured, bytes: rest.byteLength, sent: this.sent });
+      bitmap.close();
     });
   }
 
   pause() {
     this.paused = true;
-    this.video.pause();
   }
 
   resume() {
     this.paused = false;
-    this.video.play();
   }
 
   reset() {

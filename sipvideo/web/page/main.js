@@ -43,8 +43,7 @@ class Live {
     const own = key === WEBCAM;
     element("invite").hidden = !own;
     this.status({ state: own ? "idle" : "connecting", text: own ? "Not started" : "Connecting" });
-    this.stage.mirrored = false;
-    element("video").classList.remove("mirrored");
+    this.mirror(false);
     this.stage.use(own ? "video" : "picture");
     if (!own) this.feed = new ServerFeed(key, (result) => this.show(result), (status) => this.status(status));
     this.controls.update();
@@ -59,8 +58,7 @@ class Live {
       await feed.start();
       this.feed = feed;
       element("invite").hidden = true;
-      this.stage.mirrored = this.facing === "user";
-      element("video").classList.toggle("mirrored", this.stage.mirrored);
+      this.mirror(this.facing === "user");
       const devices = await navigator.mediaDevices.enumerateDevices();
       element("flip").hidden = devices.filter((device) => device.kind === "videoinput").length < 2;
       this.stage.setSize([element("video").videoHeight, element("video").videoWidth]);
@@ -72,6 +70,12 @@ class Live {
     }
     element("start").disabled = false;
     this.controls.update();
+  }
+
+  // People expect to see themselves as in a mirror.
+  mirror(mirrored) {
+    this.stage.mirrored = mirrored;
+    element("stage").classList.toggle("mirrored", mirrored);
   }
 
   flip() {
@@ -116,6 +120,8 @@ class Live {
 
   status(status) {
     this.lastStatus = status;
+    element("choice").hidden = !status.choice;
+    element("choice").textContent = status.choice || "";
     const state = this.paused ? "paused" : status.state;
     const quiet = state === "live" && status.silent > 2;
     element("status").dataset.state = quiet ? "waiting" : state;

@@ -22,7 +22,7 @@ export class ObjectList {
       this.rows.delete(id);
       if (this.stage.highlighted === id) this.stage.highlight(null);
     }
-    for (const object of [...objects].sort((a, b) => a.id - b.id)) this.row(object);
+    for (const object of objects) this.row(object);
     this.count.textContent = objects.length;
     this.empty.hidden = objects.length > 0;
   }
@@ -61,7 +61,8 @@ export class ObjectList {
       if (event.pointerType !== "mouse") this.stage.highlight(this.stage.highlighted === object.id ? null : object.id);
     };
     item.append(button);
-    this.list.append(item);
+    const next = [...this.rows.keys()].filter((id) => id > object.id).sort((a, b) => a - b)[0];
+    this.list.insertBefore(item, next === undefined ? null : this.rows.get(next).item);
     return row;
   }
 }
@@ -71,6 +72,7 @@ function set(element, text) {
 }
 
 export function duration(seconds) {
+  if (seconds >= 60 && seconds % 60 === 0) return seconds % 3600 ? `${seconds / 60} min` : `${seconds / 3600} h`;
   if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")} min`;
 }
@@ -133,7 +135,7 @@ export class Speed {
     for (const share of [0, 0.5, 1]) {
       const y = low - share * (low - high);
       context.globalAlpha = 1;
-      context.fillText(String(Math.round(top * share)), side === "left" ? left - 6 : right + 6, y);
+      context.fillText(short(top * share), side === "left" ? left - 6 : right + 6, y);
       if (side === "right") continue;
       context.lineWidth = 1;
       context.beginPath();
@@ -154,6 +156,8 @@ export class Speed {
     context.restore();
   }
 }
+
+const short = (value) => (value >= 10_000 ? `${value / 1000}k` : String(Math.round(value)));
 
 function niceTop(value) {
   const power = 10 ** Math.floor(Math.log10(value));

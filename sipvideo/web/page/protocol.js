@@ -38,7 +38,7 @@ export function decodeObjects(header, rest) {
     const [x0, y0, x1, y1] = object.window;
     const mask = decodeMask(rest.subarray(place, place + object.bytes), x1 - x0, y1 - y0);
     place += object.bytes;
-    return { ...object, mask, path: outline(mask, x1 - x0, y1 - y0, x0, y0) };
+    return { ...object, carried: header.carried, mask, path: outline(mask, x1 - x0, y1 - y0, x0, y0) };
   });
   return { objects, picture: rest.subarray(place) };
 }

@@ -15,13 +15,13 @@ export class Stage {
     this.mirrored = false;
     this.highlighted = null;
     this.trails = new Map();
-    this.still = null; // what a paused picture shows
     new ResizeObserver(() => this.paint()).observe(this.overlay);
   }
 
   use(kind) {
     this.video.hidden = kind !== "video";
-    this.picture.hidden = kind !== "picture";
+    this.picture.hidden = true; // until there is one
+    this.size = null;
     this.clear();
   }
 
@@ -36,6 +36,7 @@ export class Stage {
   show(objects, size, bitmap) {
     this.setSize(size);
     if (bitmap) {
+      this.picture.hidden = false;
       if (this.picture.width !== bitmap.width || this.picture.height !== bitmap.height) {
         this.picture.width = bitmap.width;
         this.picture.height = bitmap.height;
@@ -81,14 +82,13 @@ export class Stage {
 
   // Picture and objects on one canvas, in pixels of the picture.
   compose(canvas) {
-    const source = this.video.hidden ? this.picture : this.video;
-    const width = source.videoWidth || source.width, height = source.videoHeight || source.height;
+    const { width, height } = this.picture;
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
     const context = canvas.getContext("2d");
     context.save();
     if (this.mirrored) context.transform(-1, 0, 0, 1, width, 0);
-    context.drawImage(source, 0, 0, width, height);
+    context.drawImage(this.picture, 0, 0);
     context.restore();
     if (this.size) this.paintObjects(context, width / this.size[1], Math.max(1, height / 540));
     return canvas;
@@ -116,7 +116,9 @@ export class Stage {
     context.globalAlpha = faint;
     context.lineJoin = "round";
     context.lineWidth = (chosen ? 3.5 : 1.75) * pixel;
+    if (object.carried) context.setLineDash([5 * pixel, 3 * pixel]); // moved along, not seen anew
     context.stroke(object.path);
+    context.setLineDash([]);
     if (this.settings.boxes || chosen) {
       const [x0, y0, x1, y1] = object.box;
       context.lineWidth = 1.5 * pixel;
@@ -143,6 +145,7 @@ export class Stage {
   }
 
   paintLabels(context, scale, ratio, order) {
+    ratio *= Math.min(1, Math.max(0.78, (this.size[1] * scale) / ratio / 700)); // small on small screens
     const height = Math.round(19 * ratio), pad = 6 * ratio, gap = 3 * ratio;
     context.font = FONT.replace("{}", Math.round(11.5 * ratio));
     context.textBaseline = "middle";
