@@ -62,8 +62,13 @@ def grid(count: int, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
     ]
 
 
+def blank(size: tuple[int, int]) -> Picture:
+    """A dark canvas of (height, width)."""
+    return np.full((*size, 3), PANEL, np.uint8)
+
+
 def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
-    """The picture in the middle of a black canvas of (height, width), as large as it goes."""
+    """The picture in the middle of a dark canvas of (height, width), as large as it goes; a copy."""
     (height, width), (h, w) = size, picture.shape[:2]
     scale = min(height / h, width / w)
     h, w = max(1, round(h * scale)), max(1, round(w * scale))
@@ -72,7 +77,7 @@ def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
         picture = np.asarray(cv2.resize(picture, (w, h), interpolation=how), np.uint8)
     if (h, w) == size:
         return picture.copy()
-    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas = blank(size)
     top, left = (height - h) // 2, (width - w) // 2
     canvas[top : top + h, left : left + w] = picture
     return canvas
@@ -124,17 +129,18 @@ def panel(picture: Picture, title: str, rows: Sequence[tuple[str, str]]) -> None
         _shade(picture, (x, y, x + width, y + height))
     base = y + margin + round(line * 0.7)
     _text(picture, title, (x + margin, base), line, INK)
+    column = x + margin + (left + round(line * 1.6) if left else 0)
     for k, (a, b) in enumerate(rows):
         row = base + step * (k + 1) + round(line * 0.3)
         _text(picture, a, (x + margin, row), line, WARNING)
-        _text(picture, b, (x + margin + left + round(line * 1.6), row), line, INK)
+        _text(picture, b, (column, row), line, INK)
 
 
 def _recording(picture: Picture, seconds: float, place: tuple[int, int, int], line: int) -> int:
     """A red light and the time, right-aligned; returns where it begins."""
     right, base, middle = place
     text = f"REC {int(seconds) // 60}:{int(seconds) % 60:02d}"
-    left = int(right - _width(text, line))
+    left: int = right - _width(text, line)
     _text(picture, text, (left, base), line, BAD)
     radius = max(3, round(line * 0.28))
     left -= radius + round(line * 0.5)
@@ -166,7 +172,9 @@ def _note(picture: Picture, text: str, line: int) -> None:
 
 
 def _line_height(picture: Picture) -> int:
-    return max(11, round(0.024 * min(picture.shape[0] * 16 / 9, picture.shape[1]) * 0.62))
+    height, width = picture.shape[:2]
+    usual: float = min(height * 16 / 9, width)
+    return max(12, round(0.0165 * usual))
 
 
 def _scale(line: int) -> float:
