@@ -12,9 +12,10 @@ import re
 from pathlib import Path
 
 from sipvideo.sources.camera import Camera
-from sipvideo.sources.latest import LatestFrame, SourceStatus, TimedFrame
+from sipvideo.sources.latest import LatestFrame, TimedFrame
 from sipvideo.sources.pictures import PICTURE_SUFFIXES, ImageFolder, read_picture
 from sipvideo.sources.source import Capture, Source
+from sipvideo.sources.status import SourceStatus
 from sipvideo.sources.video import NetworkStream, VideoFile
 
 __all__ = [

@@ -5,76 +5,18 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from sipvideo.errors import SipVideoError, SourceError
+from sipvideo.sources.pace import Backlog, Pace
 from sipvideo.sources.source import Capture, Source
+from sipvideo.sources.status import OVER, SILENCE, Rate, SourceStatus, State
 from sipvideo.structures import Frame
-
-State = Literal["connecting", "live", "waiting", "ended", "failed", "closed"]
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 """Seconds before the first attempt to reopen a source, and between attempts at most."""
-
-SILENCE = 2.0
-"""Seconds without a picture after which a status says so."""
-
-BEHIND = 1.0
-"""Seconds by which the decoding of a file may be late before the file's clock stands still for it."""
-
-
-@dataclass(frozen=True)
-class SourceStatus:
-    """What a live source does at a moment.
-
-    Attributes:
-        name: of the source, for people.
-        state: connecting (first opening), live, waiting (to be reopened), ended (a recording), failed, closed.
-        problem: why it waits or failed; empty while all is well.
-        retry_in: seconds until the next attempt; 0 except while waiting.
-        silent: seconds since the last picture came (since the start before the first one).
-        captured: pictures that came; always delivered + sum of dropped + pending.
-        delivered: pictures that were taken.
-        dropped: count by cause: "replaced" by a newer one, "undecodable", "stale".
-        pending: 1 while a picture waits to be taken, else 0.
-        reconnects: how often it came back.
-        last_recovery: seconds between the pictures before and after the last interruption; None before any.
-        fps: pictures taken per second, over the last seconds.
-        source_fps: pictures that came per second, over the last seconds.
-        frame_size: (height, width) of the last picture taken, None before the first.
-    """
-
-    name: str
-    state: State
-    problem: str
-    retry_in: float
-    silent: float
-    captured: int
-    delivered: int
-    dropped: dict[str, int]
-    pending: int
-    reconnects: int
-    last_recovery: float | None
-    fps: float
-    source_fps: float
-    frame_size: tuple[int, int] | None
-
-    @property
-    def text(self) -> str:
-        """One line for people: ``live``, ``waiting 3.2 s: cannot be opened: Connection refused``."""
-        if self.state == "waiting":
-            return f"waiting {self.retry_in:.1f} s: {self.problem}"
-        if self.state == "live" and self.silent > SILENCE:
-            return f"live, but no picture for {self.silent:.0f} s"
-        return f"{self.state}: {self.problem}" if self.problem else self.state
-
-    @property
-    def is_over(self) -> bool:
-        """Nothing will come any more."""
-        return self.state in ("ended", "failed", "closed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,24 +43,7 @@ class _Waiting:
     index: int
     captured: float
     part: int
-
-
-@dataclass(eq=False)
-class _Rate:
-    """Events per second over a short window."""
-
-    window: float = 3.0
-    times: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
-
-    def note(self, now: float) -> None:
-        self.times.append(now)
-
-    def per_second(self, now: float) -> float:
-        while self.times and now - self.times[0] > self.window:
-            self.times.popleft()
-        # An event opens an interval, which lasts until now at least.
-        intervals = len(self.times) - 1
-        return intervals / (self.times[-1] - self.times[0]) if intervals > 0 else 0.0
+    ready_at: float
 
 
 class LatestFrame:
@@ -156,10 +81,10 @@ class LatestFrame:
         self._next_index = self._delivered = 0
         self._dropped: Counter[str] = Counter()
         self._last_captured: float | None = None
-        self._interrupted = False
+        self._is_live = self._interrupted = False
         self._reconnects = 0
         self._last_recovery: float | None = None
-        self._came, self._taken = _Rate(), _Rate()
+        self._came, self._taken = Rate(), Rate()
         self._frame_size: tuple[int, int] | None = None
         # A daemon: FFmpeg and OpenCV cannot be woken from a blocked read, and must not hold up the process.
         self._thread = threading.Thread(target=self._run, name="sipvideo source", daemon=True)
@@ -183,10 +108,10 @@ class LatestFrame:
             raise self._error
 
     @property
-    def waiting_since(self) -> float | None:
-        """When the waiting picture was captured (``time.monotonic``), None while there is none."""
+    def ready_in(self) -> float | None:
+        """Seconds until there is a frame to take (0: now) if no newer one comes; None while there is none."""
         slot = self._slot
-        return slot.captured if slot else None
+        return max(slot.ready_at - time.monotonic(), 0.0) if slot else None
 
     def take(self, timeout: float = 0.0, max_age: float | None = None) -> TimedFrame | None:
         """The newest frame that was not taken before.
@@ -200,11 +125,11 @@ class LatestFrame:
         """
         deadline = time.monotonic() + timeout
         with self._changed:
-            while (slot := self._fresh(max_age)) is None:
+            while (slot := self._fresh(max_age)) is None or self.ready_in:
                 left = deadline - time.monotonic()
-                if left <= 0 or self._is_over():
+                if left <= 0 or (slot is None and self._is_over()):
                     return None
-                self._changed.wait(left)
+                self._changed.wait(min(left, self.ready_in or left))
             self._slot = None
             self._delivered += 1
         frame = Frame(slot.capture.rgb(), slot.index, slot.captured, slot.capture.name)
@@ -260,6 +185,7 @@ class LatestFrame:
         delay = FIRST_DELAY
         while not self._closing.is_set():
             before = self._next_index
+            self._connecting()
             try:
                 if self._read_to_end():
                     if self._loop:
@@ -277,43 +203,59 @@ class LatestFrame:
             delay = FIRST_DELAY if self._next_index > before else min(delay * 2, LONGEST_DELAY)
             self._pause(problem, delay * random.uniform(0.8, 1.2))
 
+    def _connecting(self) -> None:
+        with self._changed:
+            if self._state == "waiting":
+                self._state = "connecting"
+                self._changed.notify_all()
+
     def _read_to_end(self) -> bool:
         """Reads until the source ends; whether that is the end for good."""
         with self._opener() as source:
-            self._name = source.name
-            pace = None if source.is_live else _Pace(self._last_captured, source.fps)
+            self._name, self._is_live = source.name, source.is_live
+            pace = None if source.is_live else Pace(self._last_captured, source.fps)
+            backlog = Backlog(source)
             index = 0
             for capture in source.captures():
+                if self._closing.is_set():
+                    break
+                self._count_undecodable(capture.index - index)
+                index = capture.index + 1
+                hold = backlog.hold()
                 if pace is not None:
                     captured = pace.wait(capture.timestamp, self._closing)
                 else:
                     captured = capture.arrived or time.monotonic()
-                if self._closing.is_set():
-                    break
-                self._put(capture, captured, capture.index - index)
-                index = capture.index + 1
+                self._put(capture, captured, hold)
             return not source.is_live
 
-    def _put(self, capture: Capture, captured: float, missing: int) -> None:
-        """A new picture, before which ``missing`` ones could not be decoded."""
+    def _count_undecodable(self, missing: int) -> None:
+        if missing > 0:
+            with self._changed:
+                self._dropped["undecodable"] += missing
+                self._next_index += missing
+
+    def _put(self, capture: Capture, captured: float, hold: float) -> None:
         with self._changed:
             now = time.monotonic()
             if self._last_captured is not None:
                 captured = max(captured, self._last_captured + 1e-6)  # time never stands still
-            if self._interrupted:
-                self._interrupted = False
-                self._reconnects += 1
-                self._last_recovery = captured - (self._last_captured or captured)
+            self._count_recovery(captured)
             self._drop_waiting("replaced")
-            if missing > 0:
-                self._dropped["undecodable"] += missing
-                self._next_index += missing
-            self._slot = _Waiting(capture, self._next_index, captured, self._part)
+            self._slot = _Waiting(capture, self._next_index, captured, self._part, now + hold)
             self._next_index += 1
             self._last_captured = captured
             self._came.note(now)
             self._state, self._problem = "live", ""
             self._changed.notify_all()
+
+    def _count_recovery(self, captured: float) -> None:
+        """A stream without connection (UDP) falls silent and comes back without being reopened."""
+        gap = captured - (self._last_captured or captured)
+        if self._interrupted or (gap > SILENCE and self._is_live):
+            self._interrupted = False
+            self._reconnects += 1
+            self._last_recovery = gap
 
     def _pause(self, error: SourceError, delay: float) -> None:
         with self._changed:
@@ -351,27 +293,4 @@ class LatestFrame:
         return self._slot
 
     def _is_over(self) -> bool:
-        return self._state in ("ended", "failed", "closed")
-
-
-class _Pace:
-    """A recording's own clock: its frames become due one after the other."""
-
-    def __init__(self, last_captured: float | None, fps: float | None) -> None:
-        # A loop's first frame follows the last one by one frame.
-        self._begin = time.monotonic()
-        if last_captured is not None:
-            self._begin = max(self._begin, last_captured + 1 / (fps or 25.0))
-        self._first: float | None = None
-
-    def wait(self, timestamp: float, closing: threading.Event) -> float:
-        """Waits until a frame is due and returns that moment (``time.monotonic``)."""
-        if self._first is None:
-            self._first = timestamp
-        due = self._begin + timestamp - self._first
-        now = time.monotonic()
-        if now - due > BEHIND:
-            self._begin += now - due
-            due = now
-        closing.wait(max(due - now, 0.0))
-        return due
+        return self._state in OVER

@@ -57,6 +57,7 @@ class Source(ABC):
         time_base: unit of the timestamps, None when they have none.
         pixel_aspect: width of a pixel divided by its height.
         is_live: frames come when they happen, not when they are asked for.
+        buffers: a live source whose first frames may be older: they were collected while it was opened.
         path: the video file (for its audio track), None for other sources.
     """
 
@@ -68,6 +69,7 @@ class Source(ABC):
     time_base: Fraction | None = None
     pixel_aspect: Fraction = Fraction(1)
     is_live: bool = False
+    buffers: bool = False
     path: Path | None = None
 
     def __init__(self, name: str) -> None:

@@ -220,7 +220,7 @@ class NetworkStream(Source):
         self._read = False
         self.fps = decoder.fps
         self.duration = None if live else decoder.duration
-        self.is_live = decoder.live = live or self.duration is None
+        self.is_live = self.buffers = decoder.live = live or self.duration is None
         self.start = None if self.is_live else 0.0
         self.time_base = decoder.stream.time_base
         context = decoder.stream.codec_context

@@ -1,28 +1,15 @@
-"""Live segmentation of one or more sources: what comes out is what the cameras see now.
-
-    with LiveSession(sipvideo.load(), {"door": "rtsp://...", "desk": "0"}) as session:
-        for live in session:
-            show(live.source, live.result)
-            live.shown()
-
-Every source is read in a thread of its own that keeps only the newest frame. The network runs in the thread of whoever
-asks for the next result, on the frame that is newest then: nothing queues up, so a slow model or consumer lowers the
-frame rate and never delays the picture.
-"""
+"""Several live sources through one network."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-import numpy as np
-
-from sipvideo.sinks.results import result_record
+from sipvideo.live.result import Ages, AgeStatistics, LiveResult
 from sipvideo.sources import LatestFrame, Source, SourceStatus, TimedFrame, open_source
 from sipvideo.structures import Detections, Frame, FrameResult
 
@@ -56,84 +43,6 @@ class Segmenter(Protocol):
 
     def another(self) -> Segmenter:
         """The same network with a memory of its own."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AgeStatistics:
-    """Ages in seconds, capture to hand-over and capture to display, of the last frames; NaN while there are none.
-
-    Attributes:
-        handed_over: p50 and p95 of the age when the result was handed over.
-        shown: p50 and p95 of the age when :meth:`LiveResult.shown` was called.
-        frames: how many frames were handed over and shown.
-    """
-
-    handed_over: tuple[float, float]
-    shown: tuple[float, float]
-    frames: tuple[int, int]
-
-
-class Ages:
-    """The ages of the last ``length`` frames. Memory stays flat."""
-
-    def __init__(self, length: int = 600) -> None:
-        self._handed_over: deque[float] = deque(maxlen=length)
-        self._shown: deque[float] = deque(maxlen=length)
-
-    def note(self, age: float, *, shown: bool) -> None:
-        """Adds an age in seconds."""
-        (self._shown if shown else self._handed_over).append(age)
-
-    def statistics(self) -> AgeStatistics:
-        """Their percentiles."""
-        handed_over, shown = list(self._handed_over), list(self._shown)
-        return AgeStatistics(_p50_p95(handed_over), _p50_p95(shown), (len(handed_over), len(shown)))
-
-
-def _p50_p95(values: list[float]) -> tuple[float, float]:
-    if not values:
-        return float("nan"), float("nan")
-    p50, p95 = np.percentile(values, (50, 95)).tolist()
-    return p50, p95
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LiveResult:
-    """The result of one frame of a live source.
-
-    Attributes:
-        source: the source's key.
-        result: the frame, its objects and their identities; ``result.frame.timestamp`` is ``captured``.
-        captured: when the picture was captured, seconds of ``time.monotonic``.
-        source_timestamp: the same moment on the source's own clock, in seconds.
-        status: what the source was doing at hand-over.
-    """
-
-    source: str
-    result: FrameResult
-    captured: float
-    source_timestamp: float
-    status: SourceStatus
-    _ages: Ages
-
-    def age(self) -> float:
-        """Seconds since the picture was captured."""
-        return time.monotonic() - self.captured
-
-    def shown(self) -> float:
-        """To be called when the result is on screen: counts its age, in seconds, and returns it."""
-        age = self.age()
-        self._ages.note(age, shown=True)
-        return age
-
-    def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
-        """The result for JSON: the keys of a line of ``results.jsonl`` and three more.
-
-        They are ``source`` (its key), ``captured`` (seconds since 1970, UTC) and ``age`` (seconds, now).
-        """
-        age = self.age()
-        about = {"source": self.source, "captured": time.time() - age, "age": age}
-        return {**about, **result_record(self.result, class_names)}
 
 
 class _Feed:
@@ -320,21 +229,22 @@ class LiveSession:
         """Waits until a frame is there; False when the time is up or everything is over."""
         with self._changed:
             while not self._closed:
-                if any(feed.latest.waiting_since is not None for feed in self._feeds.values()):
+                ready = [r for f in self._feeds.values() if (r := f.latest.ready_in) is not None]
+                if 0.0 in ready:
                     return True
                 if self.is_over:
                     return False
                 left = POLL if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     return False
-                self._changed.wait(min(left, POLL))
+                self._changed.wait(min(left, POLL, *ready))
         return False
 
     def _take(self) -> list[tuple[_Feed, TimedFrame]]:
-        """The frames to process next: the source served longest ago, and others that fit its batch."""
+        """The frames to process next: of the source served longest ago, and of others to share its batch."""
         with self._changed:
-            waiting = [f for f in self._feeds.values() if f.latest.waiting_since is not None]
-        waiting.sort(key=lambda feed: (feed.served, feed.latest.waiting_since or 0.0))
+            waiting = [f for f in self._feeds.values() if f.latest.ready_in == 0.0]
+        waiting.sort(key=lambda feed: feed.served)
         taken: list[tuple[_Feed, TimedFrame]] = []
         for feed in waiting:
             if len(taken) == self._largest_batch:
