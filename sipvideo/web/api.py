@@ -13,6 +13,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from sipvideo import __version__
 from sipvideo.errors import SourceError
@@ -23,6 +24,7 @@ from sipvideo.web.state import ServerState
 from sipvideo.web.views import View
 
 RETRY_AFTER = {"retry-after": "10"}
+HANG_UP = {"connection": "close"}  # whoever goes on sending is not listened to for ever
 NO_ACCESS = problems(s401="the token is missing or wrong", s403="asked by another site or name")
 
 router = APIRouter(prefix="/api", responses=NO_ACCESS)
@@ -134,28 +136,27 @@ async def upload(
 ) -> answers.JobInfo:
     """Takes a video and queues it. The body is the file itself: ``curl --data-binary @a.mp4``."""
     state = state_of(request)
-    limit = state.settings.max_upload
-    too_large = HTTPException(413, f"videos of up to {limit} bytes are taken")
+    limit, body = state.settings.max_upload, request.stream()
+    too_large = HTTPException(413, f"videos of up to {limit} bytes are taken", HANG_UP)
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > limit:
-        await uploads.drain(request.stream())
+        await uploads.drain(body)
         raise too_large
     try:
         job = state.jobs.new(name)
     except BusyError:
-        await uploads.drain(request.stream())
-        raise HTTPException(
-            429, "too many videos are waiting: try again later", RETRY_AFTER
-        ) from None
+        await uploads.drain(body)
+        why = "too many videos are waiting: try again later"
+        raise HTTPException(429, why, RETRY_AFTER | HANG_UP) from None
     except OSError as error:
         raise HTTPException(507, f"the upload cannot be kept: {error.strerror}") from error
     try:
-        await uploads.receive(request.stream(), state.jobs.upload_path(job), limit)
+        await uploads.receive(body, state.jobs.upload_path(job), limit)
         await asyncio.to_thread(state.jobs.start, job)
     except BaseException as error:
         state.jobs.remove(job)
         if isinstance(error, uploads.TooLargeError):
-            await uploads.drain(request.stream())
+            await uploads.drain(body)
             raise too_large from None
         raise _as_http(error) from error
     response.headers["location"] = f"/api/jobs/{job.id}"
@@ -168,6 +169,8 @@ def _as_http(error: BaseException) -> BaseException:
         return HTTPException(422, str(error))
     if isinstance(error, SourceError):
         return HTTPException(415, str(error))
+    if isinstance(error, ClientDisconnect):
+        return HTTPException(400, "the upload broke off")
     if isinstance(error, uploads.DiskFullError):
         return HTTPException(507, "the server has no room for this video")
     return error

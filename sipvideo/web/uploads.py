@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 CHUNK = 1 << 20
+DRAIN_SECONDS = 2.0
 
 
 class TooLargeError(Exception):
@@ -45,10 +46,10 @@ async def receive(body: AsyncIterator[bytes], path: Path, limit: int) -> int:
     return size
 
 
-async def drain(body: AsyncIterator[bytes], seconds: float = 2.0) -> None:
+async def drain(body: AsyncIterator[bytes]) -> None:
     """Reads on for a moment after a refusal: a sender that is cut off in the middle does not see the answer."""
     with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_swallow(body), seconds)
+        await asyncio.wait_for(_swallow(body), DRAIN_SECONDS)
 
 
 async def _swallow(body: AsyncIterator[bytes]) -> None:
