@@ -115,54 +115,59 @@ def to_frame(
         frame_size: (height, width); what lies outside is cut off.
         threshold: a pixel belongs to the object if its probability is greater.
     """
-    height, width = masks.map_size
-    crops, origins = [], []
-    for probability, (left, top, _, _) in zip(masks.split(), masks.windows.tolist(), strict=True):
+    left, top, right, bottom = masks.windows.T
+    columns, x0, x1 = _touched(masks.map_size[1], upsampled_size[1], (left, right))
+    rows, y0, y1 = _touched(masks.map_size[0], upsampled_size[0], (top, bottom))
+    windows = np.stack((x0, y0, x1, y1), 1)
+    windows = np.minimum(windows, np.tile(frame_size[::-1], 2)).astype(np.int32)
+    bits = []
+    for k, probability in enumerate(masks.split()):
         h, w = probability.shape
-        row, y0 = _resample_plan(height, upsampled_size[0], top, h)
-        column, x0 = _resample_plan(width, upsampled_size[1], left, w)
         padded = np.zeros((w + 2, h + 2), np.float32)
         padded[1:-1, 1:-1] = probability.T
-        # Whole rows are copied in both directions; along the short sides first, as there the map is small.
-        wide = np.ascontiguousarray(_stretched(padded, column).T)
-        crops.append(_stretched(wide, row) > threshold)
-        origins.append((x0, y0))
-    return CompactMasks.from_crops(crops, origins, frame_size)
+        ax0, ay0, ax1, ay1 = windows[k].tolist()
+        # Whole rows are copied in both directions; along the width first, as there the map is still small.
+        wide = _stretched(padded, columns, slice(ax0, ax1), int(left[k]))
+        full = _stretched(np.ascontiguousarray(wide.T), rows, slice(ay0, ay1), int(top[k]))
+        aligned = np.zeros((ay1 - ay0, ax0 % 8 + ax1 - ax0), bool)
+        np.greater(full, threshold, out=aligned[:, ax0 % 8 :])
+        bits.append(np.packbits(aligned, axis=1))
+    return CompactMasks(windows, tuple(bits), frame_size)
 
 
-Plan = tuple[IntArray, IntArray, FloatArray]
+Axis = tuple[IntArray, IntArray, FloatArray]
 
 
-def _stretched(rows: FloatArray, plan: Plan) -> FloatArray:
-    """Linear interpolation along the first axis: [n, m] to [len(plan), m]."""
-    low, high, share = plan
-    result = rows.take(high, axis=0)
-    lower = rows.take(low, axis=0)
+def _touched(
+    size: int, upsampled: int, sides: tuple[IntArray, IntArray]
+) -> tuple[Axis, IntArray, IntArray]:
+    """The resize along one axis, and the first and last (exclusive) output pixel that each window [N] reaches."""
+    axis = low, high, _ = _bilinear_axis(size, upsampled)
+    begin, end = sides
+    first, last = np.searchsorted(high, begin), np.searchsorted(low, end)
+    return axis, first, np.where(begin < end, np.maximum(first, last), first)
+
+
+def _stretched(padded: FloatArray, axis: Axis, part: slice, start: int) -> FloatArray:
+    """Linear interpolation along the first axis: [n + 2, m] to [len(part), m].
+
+    Args:
+        padded: a window of the map with one more row of zeros at both ends.
+        axis: the resize of the whole axis.
+        part: the output pixels that are wanted.
+        start: the window's first row on the map.
+    """
+    low, high, share = axis
+    result = padded.take(high[part] + (1 - start), axis=0)
+    lower = padded.take(low[part] + (1 - start), axis=0)
     result -= lower
-    result *= share[:, None]
+    result *= share[part, None]
     result += lower
     return result
 
 
-def _resample_plan(size: int, upsampled: int, start: int, length: int) -> tuple[Plan, int]:
-    """Output pixels that a window touches: (low, high, share) into the window padded by one, and the first."""
-    low, high, share = _bilinear_axis(size, upsampled)
-    first = int(np.searchsorted(high, start))
-    stop = max(first, int(np.searchsorted(low, start + length)))
-    if not length:
-        stop = first
-    to_padded = 1 - start
-    inside = slice(first, stop)
-    plan = (
-        (low[inside] + to_padded).clip(0, length + 1),
-        (high[inside] + to_padded).clip(0, length + 1),
-        share[inside],
-    )
-    return plan, first
-
-
 @lru_cache(maxsize=64)
-def _bilinear_axis(size: int, upsampled: int) -> Plan:
+def _bilinear_axis(size: int, upsampled: int) -> Axis:
     """Along one axis of a bilinear resize: lower and upper source index and the upper one's weight."""
     # Single precision as in the framework's kernel; the ratio is taken from the integer sizes.
     ratio = np.float32(size) / np.float32(max(1, upsampled))

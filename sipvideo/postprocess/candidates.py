@@ -65,7 +65,7 @@ def find(
     corners = np.concatenate((points - sides[:, :2], points + sides[:, 2:]), 1)
     limits = np.tile(np.array(resized_size[::-1], np.float32) - 1, 2)
     return Candidates(
-        boxes=corners.clip(0, limits),
+        boxes=np.minimum(np.maximum(corners, 0), limits),
         scores=np.concatenate([one[1] for one in levels]),
         level=level,
         row=row,

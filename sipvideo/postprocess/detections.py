@@ -79,22 +79,21 @@ class Postprocess:
     def suppress(self, candidates: Candidates, frame_boxes: FloatArray) -> Kept:
         """Non-maximum suppression per class over boxes float32 [N, 4], then the best by score."""
         config = self.config
-        if config.nms == "fast":
-            index, label = suppression.fast(
-                frame_boxes, candidates.scores, candidates.valid, config.nms_iou
-            )
-        else:
+        boxes, rule = frame_boxes, suppression.fast
+        if config.nms == "classwise":
+            rule = suppression.classwise
             # The FCOS tree suppresses before it returns to frame pixels.
-            in_input = config.candidate_rule == "location_and_class"
-            boxes = candidates.boxes if in_input else frame_boxes
+            boxes = candidates.boxes if config.candidate_rule != "location" else frame_boxes
             # Closed pixel boxes: one more pixel at the far sides gives the same widths and overlaps.
             boxes = boxes + np.array([0, 0, config.nms_pixel, config.nms_pixel], np.float32)
-            index, label = suppression.classwise(
-                boxes, candidates.scores, candidates.valid, config.nms_iou
-            )
-        score = candidates.scores[index, label]
-        order = np.lexsort((index, label, -score))[: config.max_detections]
-        return Kept(index[order], label[order], score[order])
+        index, label = suppression.survivors(
+            boxes,
+            candidates.scores,
+            candidates.valid,
+            rule,
+            (config.nms_iou, config.max_detections),
+        )
+        return Kept(index, label, candidates.scores[index, label])
 
     def _mask_scores(self, masks: LowResMasks, kept: Kept) -> FloatArray | None:
         """What masks are ranked by: score times the quality that the model or its probabilities tell."""

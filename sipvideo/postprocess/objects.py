@@ -22,6 +22,7 @@ from sipvideo.postprocess.sampling import (
     cells,
     gather,
     leaky_relu,
+    limited,
     neighbours,
     sample,
     tap_matrix,
@@ -92,11 +93,12 @@ class ObjectHead:
         self.weights = {
             name: np.ascontiguousarray(weights[name], np.float32) for name in weight_shapes(config)
         }
-        if config.head.alignment == "coefficients":
-            kernel = self.weights["alignment.conv.weight"]
-            self._taps = tap_matrix(kernel, config.head.alignment_groups)
-        elif self.weights.get("coefficients.weight", np.zeros(0)).shape[2:] == (3, 3):
-            self._taps = tap_matrix(self.weights["coefficients.weight"], 1)
+        # Products with few rows are twice as fast with the columns of a matrix in a row.
+        self._matrices = {
+            name.removesuffix(".weight"): _matrix(weight, self._groups(name))
+            for name, weight in self.weights.items()
+            if name.endswith(".weight")
+        }
 
     @property
     def basis_stride(self) -> int:
@@ -127,16 +129,12 @@ class ObjectHead:
         feature = outputs.coefficient_features[level][item]
         if self.config.alignment == "coefficients":
             distances = outputs.box_distances[level][item][:, at[0], at[1]].T
-            offsets = (distances / np.float32(self.strides[level])) @ _matrix(
-                self.weights["alignment.offset.weight"]
-            )
-            x = sample(feature, *_tap_positions(*at, offsets)) @ self._taps
-            if "alignment.conv.bias" in self.weights:
-                x += self.weights["alignment.conv.bias"]
+            in_strides = distances / np.float32(self.strides[level])
+            positions = _tap_positions(*at, self._linear("alignment.offset", in_strides))
+            x = self._linear("alignment.conv", sample(feature, *positions))
             return self._linear("coefficients", np.maximum(x, 0, out=x))
         if self.weights["coefficients.weight"].shape[2:] == (3, 3):
-            around = neighbours(feature, *at)
-            return around @ self._taps + self.weights["coefficients.bias"]
+            return self._linear("coefficients", neighbours(feature, *at))
         index = at[0] * feature.shape[2] + at[1]
         return self._linear("coefficients", gather(cells(feature), index))
 
@@ -191,15 +189,14 @@ class ObjectHead:
             return np.zeros((len(boxes), 0), np.float32)
         height, width = features[0].shape[1:]
         centres = np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / self.strides[0])
-        columns, rows = centres[:, 0].clip(0, width - 1), centres[:, 1].clip(0, height - 1)
+        columns = limited(centres[:, 0], 0, width - 1)
+        rows = limited(centres[:, 1], 0, height - 1)
         samples = []
         for feature in features:
             h, w = feature.shape[1:]
             # Bilinear upsampling repeats the border, so positions are kept inside the map.
-            y = ((rows + np.float32(0.5)) * np.float32(h / height) - np.float32(0.5)).clip(0, h - 1)
-            x = ((columns + np.float32(0.5)) * np.float32(w / width) - np.float32(0.5)).clip(
-                0, w - 1
-            )
+            y = limited((rows + 0.5) * np.float32(h / height) - np.float32(0.5), 0, h - 1)
+            x = limited((columns + 0.5) * np.float32(w / width) - np.float32(0.5), 0, w - 1)
             samples.append(sample(feature, y.reshape(-1, 1, 1), x.reshape(-1, 1, 1)))
         return self._linear("embedding.conv", np.concatenate(samples, 1))
 
@@ -224,20 +221,25 @@ class ObjectHead:
             for i in range(3)
             for j in range(3)
         ]
-        columns = np.stack(patches, 2).reshape(height * width, -1)
-        y = columns @ tap_matrix(self.weights[f"{name}.weight"], 1) + self.weights[f"{name}.bias"]
+        y = self._linear(name, np.stack(patches, 2).reshape(height * width, -1))
         result: FloatArray = np.maximum(y, 0, out=y).reshape(height, width, -1)
         return result
 
+    def _groups(self, name: str) -> int:
+        return self.config.alignment_groups if name.startswith("alignment") else 1
+
     def _linear(self, name: str, x: FloatArray) -> FloatArray:
-        y: FloatArray = x @ _matrix(self.weights[f"{name}.weight"])
-        y += self.weights[f"{name}.bias"]
+        y: FloatArray = x @ self._matrices[name]
+        if f"{name}.bias" in self.weights:
+            y += self.weights[f"{name}.bias"]
         return y
 
 
-def _matrix(weight: FloatArray) -> FloatArray:
-    """Weights [O, C] or [O, C, 1, 1] as [C, O]."""
-    return weight.reshape(len(weight), -1).T
+def _matrix(weight: FloatArray, groups: int) -> FloatArray:
+    """Weights [O, C], [O, C, 1, 1] or, for the columns of :func:`sample`, [O, C, 3, 3] as [inputs, O]."""
+    if weight.shape[2:] == (3, 3):
+        return tap_matrix(weight, groups)
+    return np.ascontiguousarray(weight.reshape(len(weight), -1).T)
 
 
 def _tap_positions(

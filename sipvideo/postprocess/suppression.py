@@ -2,78 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from sipvideo.masks import BoolArray
 from sipvideo.structures import FloatArray, IntArray
 
 MOST_PER_CLASS = 200
-"""The fast rule looks at so many of the best candidates of each class."""
-BLOCK = 512
-"""Candidates that are compared with each other at once, to bound the memory."""
+"""The fast rule looks at so many of the best pairs of each class."""
+BLOCK = 64
+"""About so many pairs are compared with each other at once: whole classes together, so that few steps are needed."""
 
 Pairs = tuple[IntArray, IntArray]
+Rule = Callable[[FloatArray, IntArray, float], BoolArray]
 
 
-def fast(boxes: FloatArray, scores: FloatArray, valid: BoolArray, iou: float) -> Pairs:
-    """YOLACT's rule: a pair goes if any better one of its class overlaps it, kept or not.
-
-    Pairs that are not valid could only suppress worse pairs, which are not valid either, so they are left out.
+def survivors(
+    boxes: FloatArray,
+    scores: FloatArray,
+    valid: BoolArray,
+    rule: Rule,
+    limits: tuple[float, int],
+) -> Pairs:
+    """The best (box, class) pairs that no better one suppresses, best first.
 
     Args:
         boxes: [N, 4].
         scores: [N, C].
-        valid: [N, C].
+        valid: [N, C], the pairs that take part. Others could only suppress worse ones, which take no part either.
+        rule: :func:`fast` or :func:`classwise`.
+        limits: overlap above which a pair goes, and how many are wanted at most.
+
+    Returns:
+        index and label, int64 [n].
+    """
+    index, label = np.nonzero(valid)
+    order = np.lexsort((index, label, -scores[index, label]))
+    index, label = index[order], label[order]
+    iou, most = limits
+    # What stays is decided by better pairs alone, so the worse ones are looked at only if too few are left.
+    count = 4 * most
+    while True:
+        kept = np.flatnonzero(rule(boxes[index[:count]], label[:count], iou))
+        if len(kept) >= most or count >= len(index):
+            return index[kept[:most]], label[kept[:most]]
+        count *= 4
+
+
+def fast(boxes: FloatArray, label: IntArray, iou: float) -> BoolArray:
+    """YOLACT's rule: a pair goes if any better one of its class overlaps it, kept or not.
+
+    Args:
+        boxes: [n, 4] of the pairs, best first.
+        label: [n].
         iou: overlap above which a pair goes.
 
     Returns:
-        index and label of the pairs that stay, int64 [n].
+        which pairs stay, bool [n].
     """
-    index, label = _ranked(scores, valid)
-    first = np.searchsorted(label, label)  # where the class begins
-    best = np.arange(len(label)) - first < MOST_PER_CLASS
-    index, label = index[best], label[best]
-    keep = np.ones(len(index), bool)
-    for block in _blocks(label):
-        overlap = _overlaps(boxes[index[block]])
+    stays = np.zeros(len(label), bool)
+    for members, classes in _blocks(label):
+        first = np.searchsorted(classes, classes)  # where the class begins
+        best = np.arange(len(classes)) - first < MOST_PER_CLASS
+        members, classes = members[best], classes[best]
         # NaN (two boxes without area) counts as an overlap, as in the published comparison.
-        keep[block] = ~(~(overlap <= iou) & _better(label[block])).any(0)
-    return index[keep], label[keep]
+        clash = ~(_overlaps(boxes[members]) <= iou) & _better(classes)
+        stays[members] = ~clash.any(0)
+    return stays
 
 
-def classwise(boxes: FloatArray, scores: FloatArray, valid: BoolArray, iou: float) -> Pairs:
-    """The ordinary rule: a pair goes if a better one of its class that stays overlaps it. Arguments as :func:`fast`."""
-    index, label = _ranked(scores, valid)
-    keep = np.ones(len(index), bool)
-    for block in _blocks(label):
-        clash = (_overlaps(boxes[index[block]]) > iou) & _better(label[block])
+def classwise(boxes: FloatArray, label: IntArray, iou: float) -> BoolArray:
+    """The ordinary rule: a pair goes if a better one of its class that stays overlaps it. As :func:`fast` otherwise."""
+    stays = np.zeros(len(label), bool)
+    for members, classes in _blocks(label):
+        clash = (_overlaps(boxes[members]) > iou) & _better(classes)
         # From the best downwards each round settles at least one more pair, mostly all of them in two or three.
-        stays = ~clash.any(0)
+        kept = ~clash.any(0)
         while True:
-            settled = ~clash[stays].any(0)
-            if (settled == stays).all():
+            settled = ~clash[kept].any(0)
+            if (settled == kept).all():
                 break
-            stays = settled
-        keep[block] = stays
-    return index[keep], label[keep]
+            kept = settled
+        stays[members] = kept
+    return stays
 
 
-def _ranked(scores: FloatArray, valid: BoolArray) -> Pairs:
-    """Index and label of the valid pairs, class by class, best first."""
-    label, index = np.nonzero(valid.T)
-    order = np.lexsort((index, -scores[index, label], label))
-    return index[order], label[order]
-
-
-def _blocks(label: IntArray) -> list[slice]:
-    """Ascending labels cut into pieces of whole classes, of about ``BLOCK`` each."""
-    starts = np.flatnonzero(np.diff(label, prepend=-1))
-    pieces, begin = [], 0
-    for stop in [*starts[1:].tolist(), len(label)]:
-        if stop - begin >= BLOCK:
-            pieces.append(slice(begin, stop))
+def _blocks(label: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Pairs in pieces of whole classes of about ``BLOCK`` each: indices and ascending labels, in order in each class."""
+    order = np.argsort(label, kind="stable")
+    classes = label[order]
+    starts = np.flatnonzero(np.diff(classes, prepend=-1))
+    begin = 0
+    for stop in [*starts[1:].tolist(), len(classes)]:
+        if stop - begin >= BLOCK or begin < stop == len(classes):
+            yield order[begin:stop], classes[begin:stop]
             begin = stop
-    return [*pieces, slice(begin, len(label))] if begin < len(label) else pieces
 
 
 def _better(label: IntArray) -> BoolArray:

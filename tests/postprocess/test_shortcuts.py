@@ -115,7 +115,10 @@ def test_pruned_suppression_equals_the_definition(seed: int) -> None:
     boxes[1] = boxes[0]
     scores = torch.rand(120, 4, generator=generator) ** 3
     expected = plain.fast_nms(boxes, scores, 0.5, 0.2)
-    index, label = suppression.fast(boxes.numpy(), scores.numpy(), scores.numpy() > 0.2, 0.5)
+    valid = scores.numpy() > 0.2
+    index, label = suppression.survivors(
+        boxes.numpy(), scores.numpy(), valid, suppression.fast, (0.5, 10**4)
+    )
     assert sorted(zip(index.tolist(), label.tolist(), strict=True)) == sorted(expected)
 
 
@@ -126,7 +129,9 @@ def test_classwise_suppression_equals_the_definition(pixel: float) -> None:
     boxes = torch.cat((corner, corner + 2 + torch.rand(80, 2, generator=generator) * 30), 1)
     scores = torch.rand(80, 3, generator=generator)
     closed = boxes.numpy() + np.array([0, 0, pixel, pixel], np.float32)
-    index, label = suppression.classwise(closed, scores.numpy(), scores.numpy() > 0.3, 0.5)
+    index, label = suppression.survivors(
+        closed, scores.numpy(), scores.numpy() > 0.3, suppression.classwise, (0.5, 10**4)
+    )
     expected = plain.classwise_nms(boxes, scores, 0.5, 0.3, pixel)
     assert sorted(zip(index.tolist(), label.tolist(), strict=True)) == sorted(expected)
 
@@ -214,19 +219,20 @@ def test_channels_first_memory_gives_the_same_objects(head: dict[str, object]) -
         assert np.count_nonzero(first.masks.dense(k) != last.masks.dense(k)) <= 2
 
 
+@pytest.mark.parametrize("rule", [suppression.fast, suppression.classwise])
 @pytest.mark.parametrize("count", [0, 40, 1200])
-def test_suppression_in_blocks_equals_suppression_at_once(
-    count: int, monkeypatch: pytest.MonkeyPatch
+def test_suppression_in_pieces_equals_suppression_at_once(
+    count: int, rule: suppression.Rule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(count)
     corner = rng.random((count, 2), np.float32) * 60
     boxes = np.concatenate((corner, corner + 2 + rng.random((count, 2), np.float32) * 30), 1)
     scores = rng.random((count, 3), np.float32)
-    for rule in (suppression.fast, suppression.classwise):
-        results = []
-        for block in (7, 10**6):
-            monkeypatch.setattr(suppression, "BLOCK", block)
-            index, label = rule(boxes, scores, scores > 0.4, 0.5)
-            results.append((index.tolist(), label.tolist()))
-        assert results[0] == results[1]
-        assert bool(results[0][0]) == bool(count)
+    monkeypatch.setattr(suppression, "BLOCK", 10**6)
+    all_of_them = suppression.survivors(boxes, scores, scores > 0.4, rule, (0.5, 10**6))
+    assert bool(len(all_of_them[0])) == bool(count)
+    for block, most in ((7, 10**6), (64, 30), (1, 3)):
+        monkeypatch.setattr(suppression, "BLOCK", block)
+        found = suppression.survivors(boxes, scores, scores > 0.4, rule, (0.5, most))
+        for ours, expected in zip(found, all_of_them, strict=True):
+            np.testing.assert_array_equal(ours, expected[:most])
