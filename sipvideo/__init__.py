@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2500")
 
+# NumPy's products in a step are small: shared among threads they take longer, and many times as long where the
+# engine's threads or another program want the cores. Must be set before NumPy loads; a program that wants its own
+# NumPy products on all cores sets the variable itself.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "open_source"]
 
