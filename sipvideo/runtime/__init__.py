@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "Runtime", "available", "check_name", "make_runtime"]
 
-NAMES = ("torch", "torch-bf16", "torch-fp16", "torch-compile")
+TORCH_NAMES = ("torch", "torch-bf16", "torch-fp16", "torch-compile")
+OPENVINO_NAMES = ("openvino", "openvino-bf16")
+NAMES = (*TORCH_NAMES, *OPENVINO_NAMES, "onnxruntime")
 
 
 def check_name(name: str) -> None:
@@ -31,6 +33,10 @@ def available() -> list[str]:
         from sipvideo.runtime import pytorch
 
         found += pytorch.available()
+    if importlib.util.find_spec("openvino"):
+        found += OPENVINO_NAMES
+    if importlib.util.find_spec("onnxruntime"):
+        found.append("onnxruntime")
     return found
 
 
@@ -48,8 +54,24 @@ def make_runtime(name: str, network: SipMask | Path, config: Config, device: str
     """
     check_name(name)
     if isinstance(network, Path):
-        raise ConfigError(f"{network}: no runtime for exported models is installed")
+        from sipvideo.runtime import bundle
+
+        return bundle.open_network(network, name, device)
+    if name not in ("auto", *TORCH_NAMES):
+        return _converted(name, network, config, device)
     from sipvideo.runtime import pytorch
 
     chosen = "torch" if name == "auto" else name
     return pytorch.TorchRuntime(network, pytorch.choose_device(device), chosen)
+
+
+def _converted(name: str, network: SipMask, config: Config, device: str) -> Runtime:
+    """An engine that reads ONNX, given a network of PyTorch."""
+    from sipvideo.runtime import graph, onnxruntime, openvino
+
+    if name not in OPENVINO_NAMES:
+        onnxruntime.require()
+        return onnxruntime.ONNXRuntime(graph.cached_onnx_graph(network, config), device)
+    openvino.require()
+    content = graph.cached_onnx_graph(network, config)
+    return openvino.OpenVINORuntime(openvino.read_network(content), name)

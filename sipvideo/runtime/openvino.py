@@ -1,0 +1,176 @@
+"""The dense network in OpenVINO, on CPUs: single precision, bfloat16, or as quantised as the network is."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sipvideo.errors import CheckpointError, ConfigError
+from sipvideo.postprocess.outputs import DenseOutputs
+from sipvideo.runtime.layout import gathered, in_singles, problem
+from sipvideo.structures import FloatArray
+
+PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
+NAMES = tuple(PRECISIONS)
+SIZES = 4
+"""Input sizes whose compiled networks are kept."""
+
+
+def require() -> None:
+    """Raises ConfigError, with the install command, where the package is missing."""
+    if importlib.util.find_spec("openvino") is None:
+        raise ConfigError("OpenVINO is not installed: pip install 'sipvideo[openvino]'")
+
+
+def read_network(network: bytes | str | Path) -> Any:
+    """An ``openvino.Model`` from ONNX content, or from an ``.xml`` or ``.onnx`` file.
+
+    Raises:
+        ConfigError: OpenVINO is not installed.
+        CheckpointError: the network cannot be read, or is none of ours.
+    """
+    require()
+    import openvino
+    from openvino.frontend.onnx import ConversionExtension
+
+    core = openvino.Core()
+    core.add_extension(ConversionExtension("DeformConv", _deformable))
+    where = "network" if isinstance(network, bytes) else str(network)
+    try:
+        model = core.read_model(network)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise CheckpointError(f"{where}: OpenVINO cannot read it: {reason}") from error
+    fault = problem(_names(model))
+    if fault:
+        raise CheckpointError(f"{where}: not the dense network of a sipvideo model: {fault}")
+    return model
+
+
+class OpenVINORuntime:
+    """Runs a network in OpenVINO. May be called from several threads at once.
+
+    The network is compiled once per input size, and the last ``SIZES`` of them are kept. Every call writes into
+    arrays of its own, so results may be kept as long as wanted.
+
+    Args:
+        network: as :func:`read_network` gives it; sizes may be free or fixed.
+        name: one of ``NAMES``: it decides the precision of whatever is not quantised.
+        threads: of the engine; by default as many as it finds cores.
+    """
+
+    def __init__(self, network: Any, name: str = "openvino", threads: int | None = None) -> None:
+        import openvino
+
+        self.name = name
+        self.network = network
+        self.names = _names(network)
+        self.fixed = None if network.is_dynamic() else tuple(network.inputs[0].shape)
+        self._core = openvino.Core()
+        self._settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            # OpenVINO's own choice is bfloat16 wherever the processor has it.
+            "INFERENCE_PRECISION_HINT": PRECISIONS[name],
+        }
+        if threads:
+            self._settings["INFERENCE_NUM_THREADS"] = threads
+        self._lock = threading.Lock()
+        self._compiled: OrderedDict[tuple[int, ...], _Compiled] = OrderedDict()
+
+    @property
+    def about(self) -> str:
+        """For people: engine, version, precision, threads."""
+        import openvino
+
+        threads = self._settings.get("INFERENCE_NUM_THREADS", "as many threads as cores")
+        version = openvino.__version__.split("-")[0]
+        return f"OpenVINO {version}, {PRECISIONS[self.name]}, cpu, {threads}"
+
+    def __call__(self, images: FloatArray) -> DenseOutputs:
+        """Model inputs float32 [B, 3, H, W] (normalised, any strides, sides multiples of 32) to raw outputs.
+
+        Raises:
+            ConfigError: the network has a fixed size, and it is another one.
+        """
+        if self.fixed is None or images.shape == self.fixed:
+            return self._for(images.shape)(images)
+        return in_singles(self, images, self.fixed)
+
+    def _for(self, shape: tuple[int, ...]) -> _Compiled:
+        with self._lock:
+            if shape not in self._compiled:
+                self._compiled[shape] = self._compile(shape)
+                if len(self._compiled) > SIZES:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(shape)
+            return self._compiled[shape]
+
+    def _compile(self, shape: tuple[int, ...]) -> _Compiled:
+        from openvino import Layout
+        from openvino.preprocess import PrePostProcessor
+
+        network = self.network.clone()
+        network.reshape(list(shape))
+        # The engine computes channels-last, frames come and objects are read that way: nothing is rearranged.
+        layouts = PrePostProcessor(network)
+        for end in (layouts.input(), *(layouts.output(i) for i in range(len(self.names)))):
+            end.model().set_layout(Layout("NCHW"))
+            end.tensor().set_layout(Layout("NHWC"))
+        compiled = self._core.compile_model(layouts.build(), "CPU", self._settings)
+        return _Compiled(compiled, self.names)
+
+
+class _Compiled:
+    """The network for one input size, with as many requests as there are threads that call it at once."""
+
+    def __init__(self, compiled: Any, names: list[str]) -> None:
+        self._compiled = compiled
+        self._names = names
+        self._shapes = [tuple(output.shape) for output in compiled.outputs]
+        self._idle: list[Any] = []
+
+    def __call__(self, images: FloatArray) -> DenseOutputs:
+        from openvino import Tensor
+
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        channels_last = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        request.set_input_tensor(Tensor(channels_last, shared_memory=True))
+        outputs = [np.empty(shape, np.float32) for shape in self._shapes]
+        for index, output in enumerate(outputs):
+            request.set_output_tensor(index, Tensor(output, shared_memory=True))
+        request.infer()
+        self._idle.append(request)
+        arrays = (output.transpose(0, 3, 1, 2) for output in outputs)
+        return gathered(dict(zip(self._names, arrays, strict=True)))
+
+
+def _names(model: Any) -> list[str]:
+    """The name of each output, as :mod:`sipvideo.runtime.layout` has them."""
+    return [min(output.names, default="") for output in model.outputs]
+
+
+def _deformable(node: Any) -> Any:
+    """ONNX's deformable convolution, which OpenVINO's reader does not know, as OpenVINO's own."""
+    from openvino import opset8
+
+    feature, weight, offsets = (node.get_input(i) for i in range(3))
+    convolution = opset8.deformable_convolution(
+        feature,
+        offsets,
+        weight,
+        strides=[1, 1],
+        pads_begin=[1, 1],
+        pads_end=[1, 1],
+        dilations=[1, 1],
+        deformable_group=int(node.get_attribute("offset_group")),
+        bilinear_interpolation_pad=True,
+    )
+    return convolution.outputs()
