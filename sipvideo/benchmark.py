@@ -1,13 +1,16 @@
-"""Timing of the stages of a step. Speed is measured here and stated as medians; nothing asserts on it."""
+"""Timing: the stages of a step, whole runs from file to file, memory and cores. Nothing asserts on speed."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,57 +18,73 @@ import numpy as np
 
 from sipvideo.config import Config
 from sipvideo.errors import ConfigError
-from sipvideo.model.plain import PlainSegmenter
-from sipvideo.model.sipmask import SipMask
+from sipvideo.machine import resident_memory
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.results import Results
 from sipvideo.segmenter import FrameSegmenter
+from sipvideo.sinks import AnnotatedVideo
 from sipvideo.sources import open_source
-from sipvideo.structures import Detections, Frame
+from sipvideo.stages import Behind
+from sipvideo.structures import Detections, Frame, FrameResult
+from sipvideo.tracker import build_tracker
+
+DEFAULT_KINDS = ("video", "json", "csv")
+PERCENTILES = (50, 95, 99)
+WITHOUT_FILES = "frames in memory to identities and masks; no reading, drawing or writing"
 
 
 @dataclass
-class Report:
-    """Milliseconds of every stage and frame.
+class Times:
+    """Milliseconds of every stage and frame, and how many objects a frame has.
 
     Attributes:
         stages: stage -> one value per timed frame, in order of the flow.
-        baseline: the plain form's whole step per frame; empty if not measured.
         objects: detections per frame.
     """
 
     stages: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    baseline: list[float] = field(default_factory=list)
     objects: list[int] = field(default_factory=list)
 
+    @property
+    def steps(self) -> list[float]:
+        """The whole step per frame."""
+        return [sum(times) for times in zip(*self.stages.values(), strict=True)]
+
+    def add(self, laps: dict[str, float], objects: int) -> None:
+        """One more frame."""
+        for name, milliseconds in laps.items():
+            self.stages[name].append(milliseconds)
+        self.objects.append(objects)
+
     def values(self) -> dict[str, Any]:
-        """Medians in milliseconds, the ratio to the baseline, and objects per frame."""
-        steps = [sum(times) for times in zip(*self.stages.values(), strict=True)]
-        values: dict[str, Any] = {
-            "stages_ms": {name: round(median(times), 2) for name, times in self.stages.items()},
-            "step_ms": round(median(steps), 2),
-            "step_p95_ms": round(float(np.percentile(steps, 95)), 2),
-            "objects": float(np.mean(self.objects)),
+        """Percentiles in milliseconds, and the mean number of objects per frame."""
+        return {
+            "stages_ms": {name: percentiles(times) for name, times in self.stages.items()},
+            "step_ms": percentiles(self.steps),
+            "objects": round(float(np.mean(self.objects)), 2),
         }
-        if self.baseline:
-            values["plain_ms"] = round(median(self.baseline), 2)
-            ratios = [ours / plain for ours, plain in zip(steps, self.baseline, strict=True)]
-            values["ratio"] = round(median(ratios), 3)
-        return values
 
     def table(self) -> str:
-        """The figures as text."""
-        values = self.values()
-        lines = [f"{name:<22}{ms:9.1f} ms" for name, ms in values["stages_ms"].items()]
-        step = values["step_ms"]
-        lines.append(
-            f"{'whole step':<22}{step:9.1f} ms  {1000 / step:6.1f} fps  p95 {values['step_p95_ms']:.1f} ms"
-        )
-        if "ratio" in values:
+        """The percentiles as text."""
+        rows = [*self.stages.items(), ("whole step", self.steps)]
+        lines = [f"{'milliseconds':<18}" + "".join(f"{f'p{p}':>9}" for p in PERCENTILES)]
+        for name, times in rows:
             lines.append(
-                f"{'plain form':<22}{values['plain_ms']:9.1f} ms  ours / plain {values['ratio']:.2f}"
+                f"{name:<18}" + "".join(f"{ms:9.2f}" for ms in percentiles(times).values())
             )
-        lines.append(f"{'objects per frame':<22}{values['objects']:9.1f}")
         return "\n".join(lines)
+
+
+def percentiles(times: Sequence[float]) -> dict[str, float]:
+    """``p50``, ``p95`` and ``p99`` of some times, to the microsecond."""
+    found = np.percentile(times, PERCENTILES).tolist()
+    return {f"p{p}": round(ms, 3) for p, ms in zip(PERCENTILES, found, strict=True)}
+
+
+def ratio(ours: Times, theirs: Times) -> float:
+    """Median over the frames of our step's time divided by theirs on the same frame."""
+    pairs = zip(ours.steps, theirs.steps, strict=True)
+    return round(median(mine / other for mine, other in pairs), 3)
 
 
 def noise(size: tuple[int, int], count: int) -> list[Frame]:
@@ -78,74 +97,185 @@ def noise(size: tuple[int, int], count: int) -> list[Frame]:
 
 
 def frames_of(text: str, count: int) -> list[Frame]:
-    """The first frames of a source, repeated where it has fewer."""
+    """The first frames of a source, repeated where it has fewer; their numbers and times go on."""
     with open_source(text) as source:
         frames = list(islice(source, count))
-    return [frames[i % len(frames)] for i in range(count)]
+    step = (frames[-1].timestamp - frames[0].timestamp) / max(1, len(frames) - 1) or 0.04
+    again = (frames[i % len(frames)] for i in range(count))
+    return [Frame(frame.image, i, i * step) for i, frame in enumerate(again)]
 
 
-def plain_form(model: SipMask, config: Config) -> PlainSegmenter:
-    """The baseline: a copy of a network as loaded, run without any shortcut.
+def plain_form(model: Any, config: Config) -> VideoSegmenter:
+    """The baseline: a copy of a network as loaded, run without any shortcut, with our tracker.
 
     Raises:
         ConfigError: there is no plain form of this configuration.
     """
+    from sipvideo.model.plain import PlainSegmenter
+
     try:
-        return PlainSegmenter(copy.deepcopy(model), config)
+        plain = PlainSegmenter(copy.deepcopy(model), config)
     except ValueError as error:
         raise ConfigError(f"config {config.name!r}: {error}") from error
+    return VideoSegmenter(plain, build_tracker(config.tracker), config.class_names)
 
 
 def measure(
-    segmenter: VideoSegmenter,
-    frames: Sequence[Frame],
-    warm_up: int,
-    baseline: Callable[[Frame], Detections] | None = None,
-) -> Report:
-    """Times every stage of a step on each frame after the warm-up.
+    segmenters: Sequence[VideoSegmenter], frames: Sequence[Frame], warm_up: int
+) -> list[Times]:
+    """Times every stage of a step on each frame after the warm-up, of several segmenters in alternation.
 
     Args:
-        segmenter: as :func:`sipvideo.build.load` makes it.
+        segmenters: the ones to compare.
         frames: at least one more than ``warm_up``.
         warm_up: frames that are processed first, untimed.
-        baseline: is timed on the same frames in alternation.
     """
+    results = [Times() for _ in segmenters]
+    for segmenter in segmenters:
+        segmenter.reset()
+    for number, frame in enumerate(frames):
+        for segmenter, times in zip(segmenters, results, strict=True):
+            laps, detections = _step(segmenter, frame)
+            if number >= warm_up:
+                times.add(laps, len(detections))
+    return results
+
+
+def _step(segmenter: VideoSegmenter, frame: Frame) -> tuple[dict[str, float], Detections]:
+    """One step with the milliseconds of its stages."""
     segment = segmenter.segment
-    assert isinstance(segment, FrameSegmenter)
-    report = Report()
-    segmenter.reset()
-    for i, frame in enumerate(frames):
-        timed = i >= warm_up
-        times, detections = _stages(segmenter, segment, frame)
-        if baseline is not None:
-            start = time.perf_counter()
-            baseline(frame)
-            if timed:
-                report.baseline.append((time.perf_counter() - start) * 1000)
-        if timed:
-            report.objects.append(len(detections))
-            for name, milliseconds in times.items():
-                report.stages[name].append(milliseconds)
-    return report
+    watch = Laps()
+    if isinstance(segment, FrameSegmenter):
+        images, geometries = segment.inputs([frame])
+        watch.lap("preprocess")
+        outputs = _network(segment, images, watch)
+        detections = segment.postprocess(outputs, geometries[0])
+        watch.lap("boxes and masks")
+    else:
+        detections = segment(frame)
+        watch.lap("segment")
+    segmenter.associate(frame, detections, 0.0)
+    watch.lap("association")
+    return watch.laps, detections
 
 
-def _stages(
-    segmenter: VideoSegmenter, segment: FrameSegmenter, frame: Frame
-) -> tuple[dict[str, float], Detections]:
-    times: dict[str, float] = {}
-    last = time.perf_counter()
+def _network(segment: FrameSegmenter, images: Any, watch: Laps) -> Any:
+    """The raw outputs; PyTorch on the CPU, not compiled, shows the parts of its network."""
+    runtime: Any = segment.runtime
+    if runtime.name != "torch" or str(runtime.device) != "cpu":
+        outputs = runtime(images)
+        watch.lap("network")
+        return outputs
+    import torch
 
-    def lap(name: str) -> None:
-        nonlocal last
+    from sipvideo.runtime.pytorch import as_arrays
+
+    with torch.inference_mode():
+        tensor = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+        trunk = runtime.model.backbone(tensor)
+        watch.lap("backbone")
+        pyramid = runtime.model.neck(trunk[1:])
+        watch.lap("pyramid")
+        outputs = runtime.model.head(pyramid, trunk)
+        watch.lap("head")
+    return as_arrays(outputs)
+
+
+class Laps:
+    """A stop watch: milliseconds since the lap before."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Ends a lap."""
         now = time.perf_counter()
-        times[name], last = (now - last) * 1000, now
+        self.laps[name], self._last = (now - self._last) * 1000, now
 
-    images, geometries = segment.inputs([frame])
-    lap("preprocess")
-    outputs = segment.runtime(images)
-    lap("network")
-    detections = segment.postprocess(outputs, geometries[0])
-    lap("boxes and masks")
-    segmenter.tracker.update(detections, frame.timestamp)
-    lap("association")
-    return times, detections
+
+class Meter:
+    """Frames per second, busy cores and memory of a run, from when it is made."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._wall, self._processor = time.perf_counter(), time.process_time()
+        self._resident: list[float] = []
+
+    def count(self, result: FrameResult) -> None:
+        """One more frame is done."""
+        self.frames += 1
+        if self.frames % 10 == 1 and (now := resident_memory()):
+            self._resident.append(now)
+
+    def values(self, includes: str) -> dict[str, Any]:
+        """The figures; memory in megabytes, of the whole process."""
+        wall = time.perf_counter() - self._wall
+        values: dict[str, Any] = {
+            "fps": round(self.frames / wall, 2),
+            "frames": self.frames,
+            "seconds": round(wall, 3),
+            "cores_busy": round((time.process_time() - self._processor) / wall, 2),
+            "includes": includes,
+        }
+        if len(self._resident) > 3:
+            quarter = len(self._resident) // 4
+            values["memory_mb"] = {
+                "after_a_quarter": round(self._resident[quarter]),
+                "end": round(self._resident[-1]),
+                "highest": round(max(self._resident)),
+            }
+        return values
+
+
+def run_in_memory(segmenter: VideoSegmenter, frames: Iterable[Frame], ahead: int) -> dict[str, Any]:
+    """Frames per second without files, stages overlapping as in ``sipvideo video``."""
+    meter = Meter()
+    for result in segmenter.run(frames, ahead):
+        meter.count(result)
+    return meter.values(WITHOUT_FILES)
+
+
+def run_files(
+    segmenter: VideoSegmenter,
+    path: str,
+    kinds: Sequence[str] = DEFAULT_KINDS,
+    how: tuple[int, int] = (3, 2),
+) -> dict[str, Any]:
+    """Frames per second from file to files, as ``sipvideo video`` works; the model is loaded before.
+
+    Args:
+        segmenter: ready, and warmed up by :func:`measure`.
+        path: the video.
+        kinds: results to write, keys of :data:`sipvideo.results.FILES`.
+        how: frames read ahead and written behind.
+    """
+    names = segmenter.class_names
+    with tempfile.TemporaryDirectory() as folder:
+        meter = Meter()
+        with (
+            open_source(path) as source,
+            Results(source, names, Path(folder) / "results", kinds) as results,
+            contextlib.closing(segmenter.run(source, how[0])) as found,
+        ):
+
+            def write(result: FrameResult) -> None:
+                results.write(result)
+                meter.count(result)
+
+            with Behind(write, how[1]) as written:
+                for result in found:
+                    written.put(result)
+        return meter.values(f"reading the file, segmenting, tracking; written: {', '.join(kinds)}")
+
+
+def clip_of(frames: Sequence[Frame], path: Path) -> None:
+    """Frames as a video file, for runs from file to file without a clip."""
+
+    def picture(result: FrameResult) -> Any:
+        return result.frame.image
+
+    with AnnotatedVideo(path, picture) as video:
+        for frame in frames:
+            nothing = Detections.empty(frame.size)
+            video.write(FrameResult(frame, nothing, np.zeros(0, np.int64), 0.0))

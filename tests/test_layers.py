@@ -22,11 +22,13 @@ LAYERS = (
         "structures",
         "transforms",
         "stages",
+        "machine",
+        "charts",
     },
     {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess", "carry"},
     {"pipeline", "segmenter", "runtime", "training", "evaluation", "results", "overlay"},
     {"build", "live", "export", "governor", "controls", "recording"},
-    {"web", "benchmark"},
+    {"web", "benchmark", "scaling"},
     {"apps"},
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
@@ -40,6 +42,7 @@ ONLY_IN = {
         "data",
         "apps",
         "benchmark",
+        "scaling",
         "runtime",
         "export",
     },

@@ -228,17 +228,33 @@ def test_a_folder_of_a_run_on_other_classes_is_refused(
     assert "belongs to a run with other settings (data.classes)" in capsys.readouterr().err
 
 
-def test_bench_prints_stages_and_saves_the_figures(
+SHORT = ["--frames", "2", "--warm-up", "1", "--threads", "1"]
+
+
+def test_bench_times_stages_and_files_and_saves_the_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    video, saved = clip(tmp_path / "clip.mp4", seconds=0.2), tmp_path / "figures.json"
-    options = ["--frames", "2", "--warm-up", "1", "--threads", "1", "--json", str(saved)]
-    assert main(["bench", str(video), *options]) == 0
+    video, saved = clip(tmp_path / "clip.mp4", seconds=0.4), tmp_path / "figures.json"
+    picture = tmp_path / "figures.png"
+    more = ["--io", "--runtime", "torch", "--json", str(saved), "--plot", str(picture)]
+    assert main(["bench", str(video), *SHORT, *more]) == 0
     out = capsys.readouterr().out
     assert "boxes and masks" in out
     assert "2 frames of 160x120" in out
     values = json.loads(saved.read_text())
-    assert values["step_ms"] == pytest.approx(sum(values["stages_ms"].values()), rel=0.3)
+    stages = {"preprocess", "backbone", "pyramid", "head", "boxes and masks", "association"}
+    assert values["stages_ms"].keys() == stages
+    for row in (*values["stages_ms"].values(), values["step_ms"]):
+        assert 0 < row["p50"] <= row["p95"] <= row["p99"]
+    parts = sum(row["p50"] for row in values["stages_ms"].values())
+    assert values["step_ms"]["p50"] == pytest.approx(parts, rel=0.3)
+    whole = values["end_to_end"]
+    assert whole["frames"] == 10
+    assert whole["fps"] == pytest.approx(whole["frames"] / whole["seconds"], rel=0.01)
+    assert "video, json, csv" in whole["includes"]
+    assert values["peak_memory_mb"] > 50
+    assert values["machine"]["cores"] >= 1
+    assert cv2.imread(str(picture)) is not None
 
 
 def test_bench_compares_with_the_plain_form_in_the_same_run(
@@ -250,11 +266,34 @@ def test_bench_compares_with_the_plain_form_in_the_same_run(
     assert "ours / plain" in capsys.readouterr().out
 
 
+def test_bench_compares_runtimes_on_the_same_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "figures.json"
+    small = ["--size", "96x64", "--runtime", "torch", "--json", str(saved)]
+    assert main(["bench", *SHORT, *small, "--vs", "runtime=torch-bf16"]) == 0
+    assert "ours / runtime=torch-bf16" in capsys.readouterr().out
+    other = json.loads(saved.read_text())["versus"]
+    assert other["ratio"] > 0
+    assert "network" in other["stages_ms"]
+
+
+def test_bench_writes_every_kind_of_result_on_request(tmp_path: Path) -> None:
+    saved = tmp_path / "figures.json"
+    small = ["--size", "96x64", "--io", "--save", "all", "--json", str(saved)]
+    assert main(["bench", *SHORT, *small, "--runtime", "torch"]) == 0
+    whole = json.loads(saved.read_text())["end_to_end"]
+    assert whole["frames"] == 3
+    assert "parquet" in whole["includes"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--vs", "plain", "--set", "postprocess.threshold_on=class"], "plain form does not cover"),
         (["missing.mp4"], "missing.mp4"),
+        (["--vs", "runtime=toch"], "--runtime toch: unknown"),
+        (["--size", "64x64", "--runtime", "torch", "--json", "/no/such.json"], "cannot be written"),
         (["--config", "sipmask_nan"], "did you mean 'sipmask_nano'"),
     ],
 )

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sipvideo.training.curves import COLOURS, MARGIN, _smooth, draw_curves
+from sipvideo.charts import COLOURS, MARGIN
+from sipvideo.training.curves import _smooth, draw_curves
 from sipvideo.training.logs import Logs, Progress, Table
 
 
