@@ -83,14 +83,15 @@ def repeated(detections: Detections, least: float, part: float) -> BoolArray:
     """
     result = np.zeros(len(detections), bool)
     near = boxes.covered(detections.boxes, detections.boxes) > min(least, part) / 2
-    areas = detections.masks.areas()
-    for i, j in np.argwhere(np.triu(near, k=1)).tolist():
-        if result[i] or result[j]:
-            continue
-        common = detections.masks.common(i, detections.masks, j)
-        same_pixels = common > least * (areas[i] + areas[j] - common)
-        inside = detections.labels[i] == detections.labels[j] and common > part * areas[j]
-        result[j] = same_pixels or inside
+    first, second = np.nonzero(np.triu(near, k=1))
+    areas, labels = detections.masks.areas(), detections.labels
+    common = detections.masks.common(first, detections.masks, second)
+    same_pixels = common > least * (areas[first] + areas[second] - common)
+    inside = (labels[first] == labels[second]) & (common > part * areas[second])
+    reports = np.flatnonzero(same_pixels | inside)
+    for i, j in zip(first[reports].tolist(), second[reports].tolist(), strict=True):
+        # One that is a repetition itself says nothing about others.
+        result[j] |= not result[i]
     return result
 
 
@@ -119,9 +120,10 @@ def mask_iou(
     overlap = np.zeros(pairs.shape, np.float32)
     rows, columns = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
     if len(rows):
-        last = [tracks[j].mask for j in columns.tolist()]
-        windows = np.concatenate([mask.windows for mask in last])
-        masks = CompactMasks(windows, tuple(mask.bits[0] for mask in last), last[0].frame_size)
+        last = [tracks[j] for j in columns.tolist()]
+        windows = np.stack([track.window for track in last])
+        bits = tuple(track.bits for track in last)
+        masks = CompactMasks(windows, bits, detections.masks.frame_size)
         steps = np.rint(shifts[columns]).astype(np.int32)
         overlap[np.ix_(rows, columns)] = detections.masks[rows].iou(masks.moved(steps))
     return overlap

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from sipvideo.masks import CompactMasks
+import numpy as np
+from numpy.typing import NDArray
+
 from sipvideo.structures import Detections, FloatArray
 from sipvideo.tracker import motion
 
@@ -20,10 +22,11 @@ class Track:
     Attributes:
         track_id: identity, never given to another object of the same video.
         box: float32 [4], where it was last detected.
-        mask: one mask, as last detected.
+        window, bits: its mask as last detected, as in :class:`CompactMasks`: int32 [4], uint8 [h, bytes].
         velocity: (x, y) of the box's centre, pixels per second.
         size: usual side length (geometric mean of width and height); outlasts partial occlusion.
         embedding: float32 [E], running mean of the unit embeddings.
+        label: the label with most votes.
         first_seen, last_seen: times of the first and the last detection.
         hits: number of detections.
         votes: sum of detection scores per label.
@@ -31,9 +34,11 @@ class Track:
 
     track_id: int
     box: FloatArray
-    mask: CompactMasks
+    window: NDArray[np.int32]
+    bits: NDArray[np.uint8]
     size: float
     embedding: FloatArray
+    label: int
     first_seen: float
     last_seen: float
     velocity: motion.Vector = (0.0, 0.0)
@@ -47,18 +52,15 @@ class Track:
         return cls(
             track_id=track_id,
             box=box,
-            mask=_mask(detections, i),
+            window=detections.masks.windows[i],
+            bits=detections.masks.bits[i],
             size=_size(box),
             embedding=detections.embeddings[i].copy(),  # not the whole frame's
+            label=int(detections.labels[i]),
             first_seen=now,
             last_seen=now,
             votes={int(detections.labels[i]): float(detections.scores[i])},
         )
-
-    @property
-    def label(self) -> int:
-        """The label with most votes."""
-        return max(self.votes, key=self.votes.__getitem__)
 
     def observe(self, detections: Detections, i: int, now: float, momentum: float) -> None:
         """Learns from detection ``i`` of the frame at ``now``; ``momentum`` is the old embedding's share."""
@@ -70,7 +72,10 @@ class Track:
         self.size += (_size(box) - self.size) * -math.expm1(-seconds / SIZE_MEMORY)
         self.embedding = momentum * self.embedding + (1 - momentum) * detections.embeddings[i]
         self.votes[label] = self.votes.get(label, 0.0) + float(detections.scores[i])
-        self.box, self.mask = box, _mask(detections, i)
+        if label != self.label:
+            self.label = max(self.votes, key=self.votes.__getitem__)
+        self.box = box
+        self.window, self.bits = detections.masks.windows[i], detections.masks.bits[i]
         self.last_seen = now
         self.hits += 1
 
@@ -78,8 +83,3 @@ class Track:
 def _size(box: FloatArray) -> float:
     x0, y0, x1, y1 = box.tolist()
     return math.sqrt((x1 - x0) * (y1 - y0))
-
-
-def _mask(detections: Detections, i: int) -> CompactMasks:
-    masks = detections.masks
-    return CompactMasks(masks.windows[i : i + 1], masks.bits[i : i + 1], masks.frame_size)
