@@ -8,8 +8,7 @@ from sipvideo.live import LiveSession
 sources = sys.argv[1:] or ["0"]
 with LiveSession(sipvideo.load(), dict(zip(sources, sources, strict=True))) as session:
     for live in session:
-        names = [session.class_names[label] for label in live.result.detections.labels]
-        ids = live.result.track_ids.tolist()
-        print(
-            f"{live.source}, {live.age() * 1000:.0f} ms ago: {dict(zip(ids, names, strict=True))}"
-        )
+        result = live.result.tracked()
+        names = [session.class_names[label] for label in result.detections.labels]
+        objects = dict(zip(result.track_ids.tolist(), names, strict=True))
+        print(f"{live.source}, {live.age() * 1000:.0f} ms ago: {objects}")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
@@ -148,7 +149,9 @@ class _Decoder:
             src_color_range=picture.color_range,
             dst_color_range=ColorRange.JPEG,
         ).to_ndarray()
-        matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+        # Not picture.side_data: picture and container would refer to each other, and every picture's memory would
+        # wait for the garbage collector, which with PyTorch loaded may come after gigabytes.
+        matrix: Any = SideDataContainer(picture).get("DISPLAYMATRIX")
         if matrix is not None:
             # 16.16 fixed point: x' = a x + c y, y' = b x + d y. Only quarter turns and flips exist in practice,
             # so the larger pair decides.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 from fractions import Fraction
@@ -69,6 +70,18 @@ def test_variable_frame_rate_timestamps_are_kept_exactly(tmp_path: Path) -> None
     with VideoFile(path) as source:
         assert source.time_base == base
         assert [f.timestamp for f in source] == [float(t * base) for t in ticks]
+
+
+def test_pictures_free_their_memory_without_the_garbage_collector(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", 20)
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(VideoFile(path))) == 20
+        left = [one for one in gc.get_objects() if isinstance(one, av.VideoFrame)]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 @pytest.mark.parametrize("size", [(97, 129), (33, 64), (2, 2), (64, 35)])
