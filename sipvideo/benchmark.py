@@ -193,6 +193,10 @@ class Laps:
         now = time.perf_counter()
         self.laps[name], self._last = (now - self._last) * 1000, now
 
+    def skip(self) -> None:
+        """Leaves out what was done since the lap before."""
+        self._last = time.perf_counter()
+
 
 class Meter:
     """Frames per second, busy cores and memory of a run, from when it is made."""

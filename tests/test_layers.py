@@ -27,8 +27,8 @@ LAYERS = (
     },
     {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess", "carry"},
     {"pipeline", "segmenter", "runtime", "training", "evaluation", "results", "overlay"},
-    {"build", "live", "export", "governor", "controls", "recording"},
-    {"web", "benchmark", "scaling"},
+    {"build", "live", "export", "governor", "controls", "recording", "benchmark"},
+    {"web", "scaling"},
     {"apps"},
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
