@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -81,8 +82,16 @@ def make_server(
         app: of :func:`create_app`.
         state: its state.
         tls: files of certificate and key, for https.
+
+    Raises:
+        SipVideoError: these files cannot be used.
     """
     certificate, key = tls or (None, None)
+    if tls is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*tls)
+        except OSError as error:  # also what OpenSSL finds wrong
+            raise SipVideoError(f"{tls[0]}: cannot be used for https: {error.strerror}") from error
     config = uvicorn.Config(
         app,
         log_config=None,

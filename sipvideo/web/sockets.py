@@ -13,7 +13,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.responses import JSONResponse
 
 from sipvideo.web.state import ServerState
-from sipvideo.web.views import Shot, View, status_message
+from sipvideo.web.views import Shot, View, happens, status_message
 from sipvideo.web.visitors import Visitor
 from sipvideo.web.wire import unpack
 
@@ -159,8 +159,7 @@ class _Viewer:
                 await self.websocket.send_json(status_message(self.view))
             if len(self._flying) >= IN_FLIGHT:
                 self._landed.clear()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._landed.wait(), STATUS_EVERY)
+                await happens(self._landed, STATUS_EVERY)
                 continue
             shot = await self.view.newer(number, STATUS_EVERY / 2)
             if shot is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,13 +110,10 @@ class View:
 
     async def newer(self, number: int, timeout: float) -> Shot | None:
         """The newest result once it is newer than ``number``; None: none came for ``timeout`` seconds."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            return await asyncio.wait_for(self._newer(number), timeout)
-        return None
-
-    async def _newer(self, number: int) -> Shot:
+        deadline = time.monotonic() + timeout
         while self.latest is None or self.latest.number <= number:
-            await self._news.wait()
+            if not await happens(self._news, deadline - time.monotonic()):
+                return None
         return self.latest
 
 
@@ -172,6 +170,18 @@ class Views:
                 continue
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(self.views[live.source].arrive, live)
+
+
+async def happens(event: asyncio.Event, seconds: float) -> bool:
+    """Whether an event is set within that time.
+
+    Not by ``asyncio.wait_for``, which before Python 3.12 may swallow a cancellation that comes together with the event.
+    """
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        return bool((await asyncio.wait({waiting}, timeout=max(seconds, 0)))[0])
+    finally:
+        waiting.cancel()
 
 
 def status_message(view: View) -> dict[str, Any]:
