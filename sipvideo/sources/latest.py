@@ -198,8 +198,8 @@ class LatestFrame:
             except Exception as error:
                 # A defect, not the outside world: trying again would hide it.
                 return self._end("failed", SourceError(f"{self._name}: {error!r}"), error)
-            if self._last_captured is None:
-                return self._end("failed", problem)
+            if self._last_captured is None or not self._is_live:
+                return self._end("failed", problem)  # a damaged file does not get better
             delay = FIRST_DELAY if self._next_index > before else min(delay * 2, LONGEST_DELAY)
             self._pause(problem, delay * random.uniform(0.8, 1.2))
 
@@ -237,6 +237,8 @@ class LatestFrame:
 
     def _put(self, capture: Capture, captured: float, hold: float) -> None:
         with self._changed:
+            if self._closing.is_set():
+                return
             now = time.monotonic()
             if self._last_captured is not None:
                 captured = max(captured, self._last_captured + 1e-6)  # time never stands still
@@ -259,9 +261,10 @@ class LatestFrame:
 
     def _pause(self, error: SourceError, delay: float) -> None:
         with self._changed:
+            if self._closing.is_set():
+                return
             self._interrupted = True
-            if not self._closing.is_set():
-                self._state = "waiting"
+            self._state = "waiting"
             self._problem = self._without_name(error)
             self._retry_at = time.monotonic() + delay
             self._changed.notify_all()

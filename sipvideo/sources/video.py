@@ -151,7 +151,7 @@ class _Decoder:
         ).to_ndarray()
         # Not picture.side_data: picture and container would refer to each other, and every picture's memory would
         # wait for the garbage collector, which with PyTorch loaded may come after gigabytes.
-        matrix: Any = SideDataContainer(picture).get("DISPLAYMATRIX")
+        matrix: Any = SideDataContainer(picture).get("DISPLAYMATRIX")  # type: ignore[call-arg]
         if matrix is not None:
             # 16.16 fixed point: x' = a x + c y, y' = b x + d y. Only quarter turns and flips exist in practice,
             # so the larger pair decides.

@@ -164,6 +164,16 @@ def test_a_defect_of_the_program_is_not_tried_again() -> None:
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_a_damaged_recording_is_not_played_again() -> None:
+    damaged = [frame(0), frame(1), SourceError("scripted: damaged or cut off")]
+    with LatestFrame(opener(damaged, live=False)) as source:
+        until(lambda: source.status().is_over)
+        assert source.status().text == "failed: damaged or cut off"
+        assert source.take() is not None, "the last good picture is still there"
+        with pytest.raises(SourceError, match="scripted: damaged or cut off"):
+            source.raise_failure()
+
+
 def test_pictures_that_cannot_be_decoded_are_counted() -> None:
     with LatestFrame(opener([frame(0), frame(1), frame(4)], live=False)) as source:
         until(lambda: source.status().state == "ended")
