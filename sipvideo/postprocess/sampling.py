@@ -49,26 +49,29 @@ def sample(feature: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
     rows = cells(feature)
     if groups > 1:  # row i * G + g: cell i as group g sees it
         rows = np.ascontiguousarray(rows).reshape(-1, channels // groups)
-    y, x = limited(y, -2, height), limited(x, -2, width)
-    top, left = np.floor(y), np.floor(x)
-    dy, dx = y - top, x - left
-    group = np.arange(groups).reshape(1, groups, 1)
-    index, weight = [], []
-    for row, row_weight in ((top, 1 - dy), (top + 1, dy)):
-        row_weight = row_weight * ((row >= 0) & (row < height))
-        start = limited(row, 0, height - 1).astype(np.int64) * width
-        for column, column_weight in ((left, 1 - dx), (left + 1, dx)):
-            inside = (column >= 0) & (column < width)
-            cell = start + limited(column, 0, width - 1).astype(np.int64)
-            index.append((cell * groups + group).reshape(-1))
-            weight.append((row_weight * (column_weight * inside)).reshape(-1, 1))
-    corners = gather(rows, np.concatenate(index)).reshape(4, -1, rows.shape[1])
-    corners *= np.stack(weight)
+    row, row_weight = _corners(y, height)
+    column, column_weight = _corners(x, width)
+    index = row[:, None] * (width * groups) + column * groups
+    if groups > 1:
+        index += np.arange(groups).reshape(1, groups, 1)
+    weight = (row_weight[:, None] * column_weight).reshape(4, -1, 1)
+    corners = gather(rows, index.reshape(-1)).reshape(4, -1, rows.shape[1])
+    corners *= weight
     corners[0] += corners[1]
     corners[2] += corners[3]
     corners[0] += corners[2]
     result: FloatArray = corners[0].reshape(places, groups * taps * rows.shape[1])
     return result
+
+
+def _corners(position: FloatArray, size: int) -> tuple[IntArray, FloatArray]:
+    """Cells before and after positions [...] on an axis, and their bilinear weights: both [2, ...], 0 outside."""
+    position = limited(position, -2, size)
+    before = np.floor(position)
+    share = position - before
+    cell = np.stack((before, before + 1))
+    inside = (cell >= 0) & (cell < size)
+    return limited(cell, 0, size - 1).astype(np.int64), np.stack((1 - share, share)) * inside
 
 
 def neighbours(feature: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
