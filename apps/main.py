@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "fine-tune on pictures or videos of your own, or follow a recipe",
     "eval": "score a model or its results on annotated videos or pictures",
     "data": "check annotated data, render videos with exact masks",
+    "export": "write the model for OpenVINO or ONNX Runtime, checked on real frames",
     "weights": "show what a weights file holds",
     "config": "list the configurations, show one in full",
     "bench": "measure speed on this machine",
