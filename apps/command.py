@@ -155,9 +155,9 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
         "--runtime",
         default="auto",
         metavar="NAME",
-        help="engine that runs the network: torch, torch-bf16 (half the precision, faster on CPUs that know it), "
-        "torch-compile (compiled at the start; needs a C++ compiler), torch-fp16 (only with CUDA), or auto (default): "
-        "the fastest that is installed",
+        help="engine that runs the network: openvino, onnxruntime, torch; openvino-bf16, torch-bf16 (half the "
+        "precision, faster on CPUs that know it); torch-compile (compiled at the start, which takes minutes; needs a "
+        "C++ compiler); torch-fp16 (only with CUDA); or auto (default): the fastest that is installed",
     )
 
 

@@ -63,9 +63,16 @@ def load_model(
     overrides: Sequence[str] = (),
 ) -> tuple[Config, SipMask]:
     """A network with its weights, as loaded, and its configuration; arguments and errors as :func:`load`."""
-    from sipvideo.model import checkpoint
-    from sipvideo.model.sipmask import SipMask
-
+    try:
+        from sipvideo.model import checkpoint
+        from sipvideo.model.sipmask import SipMask
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchvision"):
+            raise
+        raise ConfigError(
+            "weights files need PyTorch: pip install torch torchvision; "
+            "exported models (--weights FOLDER) run without"
+        ) from error
     file = checkpoint.read(packaged_weights() if weights is None else weights)
     if config is None:
         config = file.config or recognised(file)

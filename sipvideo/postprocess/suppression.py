@@ -89,7 +89,7 @@ def classwise(boxes: FloatArray, label: IntArray, iou: float) -> BoolArray:
 
 
 def _blocks(label: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
-    """Pairs in pieces of whole classes of about ``BLOCK`` each: indices and ascending labels, in order in each class."""
+    """Whole classes in pieces of about ``BLOCK`` pairs: indices and ascending labels, each class in its order."""
     order = np.argsort(label, kind="stable")
     classes = label[order]
     starts = np.flatnonzero(np.diff(classes, prepend=-1))

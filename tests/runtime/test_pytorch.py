@@ -164,3 +164,21 @@ def test_everything_but_the_network_works_without_pytorch() -> None:
     code = "import sys, sipvideo; sipvideo.load; sipvideo.open_source; from sipvideo import "
     code += f"{modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_folder_that_holds_no_exported_model_is_refused_without_loading_pytorch(
+    tmp_path: Path,
+) -> None:
+    code = "import sys, sipvideo\ntry: sipvideo.load(weights=sys.argv[1])\n"
+    code += "except sipvideo.errors.CheckpointError as error: print(error, 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert "an exported model is a folder with objects.safetensors False" in done.stdout
+
+
+def test_without_pytorch_a_weights_file_says_what_to_install() -> None:
+    code = "import sys, sipvideo; sys.modules['torch'] = None\ntry: sipvideo.load()\n"
+    code += "except sipvideo.errors.ConfigError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "pip install torch torchvision" in done.stdout
