@@ -83,7 +83,7 @@ def serving(
     *,
     delay: float = 0.0,
     loop: bool = True,
-    headers: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> Iterator[Running]:
     """Serves until the block ends; ``delay`` is the time that the network takes per frame."""
     settings = settings or Settings()
@@ -91,14 +91,14 @@ def serving(
     session = LiveSession(finder, sources, loop=loop) if sources else None
     state = ServerState(finder, session, settings, "scripted")
     server = make_server(create_app(state), state)
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", port) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.01)
-            with httpx.Client(base_url=address, timeout=30, headers=headers or {}) as http:
+            with httpx.Client(base_url=address, timeout=30) as http:
                 yield Running(address, state, http)
         finally:
             server.should_exit = True
