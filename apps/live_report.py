@@ -286,7 +286,7 @@ def _memory(model: VideoSegmenter, opener: Callable[[], Source], frames: int) ->
     with LiveSession(model, {"clip": opener}) as session:
         for number, live in enumerate(itertools.islice(session, frames)):
             live.shown()
-            if number >= len(places) * frames / 200:
+            if number >= len(places) * frames / 60:
                 gc.collect()  # what is left then cannot be freed: a leak, and not only untidiness
                 places.append((number, _resident_megabytes()))
         status = session.status("clip")

@@ -290,4 +290,5 @@ class LiveSession:
 def _useful_batch(segment: Any) -> int:
     if not callable(getattr(segment, "batch", None)):
         return 1
-    return 1 if str(getattr(segment, "device", "cpu")).startswith("cpu") else 4
+    device = getattr(getattr(segment, "runtime", None), "device", "cpu")
+    return 1 if str(device).startswith("cpu") else 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import os
 import re
 import socket
 import threading
@@ -139,6 +140,18 @@ def test_a_missing_camera_is_refused_without_noise(
     with pytest.raises(SourceError, match=r"97: no such camera \(/dev/video97\)"):
         open_source(text)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_camera_that_is_busy_or_may_not_be_used_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = tmp_path / "video0"
+    device.write_bytes(b"no picture")
+    with pytest.raises(SourceError, match="another program is using it, or it is no camera"):
+        Camera(str(device))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(SourceError, match=f"no permission for {device}: .* group 'video'"):
+        Camera(str(device))
 
 
 def test_a_camera_gives_rgb_on_a_rising_clock_until_it_is_unplugged(tmp_path: Path) -> None:
