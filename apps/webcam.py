@@ -204,6 +204,8 @@ def _show(
                 window.resize(_fitting(live.result.frame.size))
             view.take(live)
         pressed = window.key()
+        if window.is_closed:
+            return
         if pressed in KEYS:
             controls.do(KEYS[pressed])
             computing.paused = controls.paused
@@ -214,7 +216,7 @@ def _show(
             drawn = time.monotonic()
             window.fill_screen(controls.fullscreen)
             view.obey(canvas)
-        if controls.take("quit") or window.is_closed:
+        if controls.take("quit"):
             return
         if args.frames and sum(tile.shown for tile in view.tiles.values()) >= args.frames:
             return

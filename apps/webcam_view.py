@@ -207,6 +207,7 @@ class View:
 
     def take(self, live: LiveResult) -> None:
         """The next result of any source."""
+        self._start_or_stop_recording()
         self.tiles[live.source].take(live)
         self._dirty = self.tiles[live.source]
 
@@ -237,11 +238,7 @@ class View:
             self._screenshot(canvas)
         if self.controls.take("reset"):
             self._reset()
-        recording = any(tile.recording is not None for tile in self.tiles.values())
-        if self.controls.recording and not recording:
-            self._record()
-        elif recording and not self.controls.recording:
-            self.stop_recording()
+        self._start_or_stop_recording()
         for tile in self.tiles.values():
             if tile.recording is not None and tile.recording.problem is not None:
                 self._end(tile)
@@ -251,6 +248,13 @@ class View:
         """Completes all recordings."""
         for tile in self.tiles.values():
             self._end(tile)
+
+    def _start_or_stop_recording(self) -> None:
+        recording = any(tile.recording is not None for tile in self.tiles.values())
+        if self.controls.recording and not recording:
+            self._record()
+        elif recording and not self.controls.recording:
+            self.stop_recording()
 
     def _record(self) -> None:
         try:

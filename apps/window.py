@@ -67,7 +67,6 @@ class Window:
         self._cv2 = cv2
         self._size = size
         self._fullscreen = False
-        self._shown = False
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(TITLE, size[1], size[0])
 
@@ -80,10 +79,9 @@ class Window:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the part that shows the picture."""
-        if self._shown:
-            _, _, width, height = self._cv2.getWindowImageRect(TITLE)
-            if width > 0 and height > 0:
-                self._size = (max(height, 120), max(width, 160))
+        _, _, width, height = self._cv2.getWindowImageRect(TITLE)
+        if width > 0 and height > 0:
+            self._size = (max(height, 120), max(width, 160))
         return self._size
 
     def resize(self, size: tuple[int, int]) -> None:
@@ -94,7 +92,6 @@ class Window:
     def show(self, picture: NDArray[np.uint8]) -> None:
         """Shows an RGB picture uint8 [H, W, 3]."""
         self._cv2.imshow(TITLE, self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR))
-        self._shown = True
 
     def say(self, title: str, text: str) -> None:
         """Shows a message instead of a picture."""
@@ -113,9 +110,10 @@ class Window:
     @property
     def is_closed(self) -> bool:
         """Whether somebody closed the window."""
-        if not self._shown:
-            return False
-        return self._cv2.getWindowProperty(TITLE, self._cv2.WND_PROP_VISIBLE) < 1
+        try:
+            return self._cv2.getWindowProperty(TITLE, self._cv2.WND_PROP_VISIBLE) < 1
+        except self._cv2.error:  # Qt, once its last window is gone
+            return True
 
     def fill_screen(self, wanted: bool) -> None:
         """Fullscreen on or off."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sipvideo.draw import UNTRACKED, Style, colour_of, draw
+from sipvideo.draw import UNTRACKED, Style, Trails, colour_of, draw
 from sipvideo.masks import CompactMasks
 from sipvideo.structures import Detections, Frame, FrameResult
 
@@ -304,3 +306,69 @@ def test_a_hundred_objects_on_a_4k_frame_cost_no_full_frames() -> None:
 def test_impossible_styles_are_refused(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Style(**values)  # type: ignore[arg-type]
+
+
+# Live pictures
+
+
+def test_carried_objects_have_broken_outlines_in_the_same_place() -> None:
+    size = (200, 240)
+    rows, columns = np.mgrid[:200, :240]
+    result = result_of(noise(size), [np.hypot(rows - 100, columns - 120) < 60])
+    outline = Style(opacity=0, labels=False)
+    whole, broken = (changed_by(one, outline) for one in (result, replace(result, carried=True)))
+    near = cv2.dilate(whole.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert not (broken & ~near).any()
+    assert 0.25 < broken.sum() / whole.sum() < 0.75
+
+
+def test_objects_of_a_pixel_or_without_one_can_be_carried() -> None:
+    size = (40, 60)
+    masks = [np.zeros(size, bool), block(size, 5, 5, 6, 6), block(size, 9, 9, 10, 30)]
+    result = replace(result_of(noise(size), masks), carried=True)
+    assert draw(result, NAMES).shape == (*size, 3)
+
+
+def moving(second: float, *ids: int, size: tuple[int, int] = (100, 200)) -> FrameResult:
+    """Objects that go right by 20 pixels per second."""
+    image = np.zeros((*size, 3), np.uint8)
+    x = 10 + round(20 * second)
+    masks = [block(size, 20 + 30 * k, x, 30 + 30 * k, x + 10) for k in range(len(ids))]
+    result = result_of(image, masks, ids=ids)
+    return replace(result, frame=replace(result.frame, timestamp=second))
+
+
+def test_a_trail_goes_where_the_object_was_for_as_long_as_it_is_remembered() -> None:
+    trails = Trails(seconds=2.0)
+    for k in range(41):
+        trails.add(moving(k / 10, 7, -1))
+    paths = trails.paths()
+    assert set(paths) == {7}
+    assert paths[7][0] == pytest.approx([55, 25])  # two seconds ago
+    assert paths[7][-1] == pytest.approx([95, 25])
+    picture = draw(moving(4.0, 7), NAMES, FILL, paths)
+    seen = picture.any(2)
+    assert seen[25, 60:90].all()
+    assert not seen[:, :50].any()
+
+
+def test_trails_of_lost_objects_end_and_those_of_another_video_do_not_begin() -> None:
+    trails = Trails(seconds=1.0)
+    trails.add(moving(0.0, 0, 1))
+    trails.add(moving(0.5, 1))
+    assert set(trails.paths()) == {0, 1}
+    trails.add(moving(1.2, 1))
+    assert set(trails.paths()) == {1}
+    trails.add(moving(0.1, 4))  # the clock went back
+    assert set(trails.paths()) == {4}
+    trails.add(moving(0.2, 5, size=(120, 240)))
+    assert set(trails.paths()) == {5}
+    trails.add(moving(0.3))
+    trails.add(moving(9.0))
+    assert trails.paths() == {}
+
+
+def test_one_place_is_a_trail_too() -> None:
+    trails = Trails()
+    trails.add(moving(0.0, 3))
+    assert draw(moving(0.0, 3), NAMES, FILL, trails.paths()).shape == (100, 200, 3)
