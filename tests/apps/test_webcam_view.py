@@ -1,0 +1,195 @@
+"""What the live window shows, without a window: true of every source at every moment."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sipvideo.apps.webcam_view import Computing, View
+from sipvideo.controls import Controls
+from sipvideo.errors import SourceError
+from sipvideo.live import LiveResult, LiveSession
+from sipvideo.sources import Source
+from sipvideo.structures import Frame
+from tests.live_servers import Scripted, filming, segmenter, squares
+
+SIZE = (360, 480)
+
+
+def dying(end: threading.Event) -> Callable[[], Source]:
+    """A camera that dies when it is told to, and is never found again."""
+    opened: list[Source] = []
+
+    def script() -> Iterator[Frame | Exception]:
+        for index in range(10_000):
+            if end.wait(0.02):
+                yield SourceError("scripted: the cable was pulled")
+            yield Frame(squares(index / 50), index, index / 50)
+
+    def opener() -> Source:
+        if opened:
+            raise SourceError("scripted: no such camera")
+        opened.append(Scripted(script()))
+        return opened[0]
+
+    return opener
+
+
+def view(session: LiveSession, folder: Path, controls: Controls | None = None) -> View:
+    return View(session, controls or Controls(), folder, ("video", "lines"))
+
+
+def shown(one: View, frames: int) -> list[LiveResult]:
+    """Lets the view take and show so many results."""
+    taken = []
+    while len(taken) < frames:
+        live = one.session.next(10)
+        assert live is not None
+        one.take(live)
+        canvas = one.canvas(SIZE)
+        one.displayed()
+        one.obey(canvas)
+        taken.append(live)
+    return taken
+
+
+def has_colours(picture: NDArray[np.uint8]) -> bool:
+    """Below the bar, whose light is always coloured, and beside the banner."""
+    part = picture[40:120].astype(int)
+    return bool((np.ptp(part, axis=2) > 40).mean() > 0.01)
+
+
+def playable(folder: Path) -> int:
+    with av.open(str(folder / "video.mp4")) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_source_that_died_is_greyed_and_said_and_never_looks_live(tmp_path: Path) -> None:
+    end = threading.Event()
+    with LiveSession(segmenter(), {"cam": dying(end)}) as session:
+        one = view(session, tmp_path)
+        shown(one, 3)
+        assert has_colours(one.canvas(SIZE))
+        end.set()
+        while session.status("cam").state == "live":
+            session.next(0.1)
+        status = session.status("cam")
+        assert not has_colours(one.canvas(SIZE))
+        caption = one.tiles["cam"].caption(status, False, "", "")
+        assert "reconnecting" in caption.banner
+        assert "cable" in caption.banner or "no such camera" in caption.banner
+        assert "last picture" in caption.banner
+        assert not any("age" in figure for figure in caption.figures)
+
+
+def test_the_age_that_is_said_is_that_of_the_picture(tmp_path: Path) -> None:
+    with LiveSession(segmenter(0.1), {"cam": filming}) as session:
+        one = view(session, tmp_path)
+        shown(one, 5)
+        caption = one.tiles["cam"].caption(session.status("cam"), False, "", "")
+        (age,) = (figure for figure in caption.figures if figure.startswith("age"))
+        assert 100 <= float(age.split()[1]) < 1000
+        assert caption.banner == ""
+        paused = one.tiles["cam"].caption(session.status("cam"), True, "", "")
+        assert paused.figures[0] == "paused"
+        assert not any("age" in figure for figure in paused.figures)
+
+
+def test_a_reset_begins_another_recording_so_that_identities_stay_unique(tmp_path: Path) -> None:
+    with LiveSession(segmenter(), {"cam": filming}) as session:
+        one = view(session, tmp_path, Controls(recording=True))
+        shown(one, 5)
+        one.controls.do("reset")
+        shown(one, 5)
+        one.stop_recording()
+    folders = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime)
+    assert len(folders) == 2
+    assert sum(playable(folder) for folder in folders) == 10
+    for folder in folders:
+        lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+        assert {one["track_id"] for line in lines for one in line["objects"]} == {0, 1}
+
+
+def test_recording_starts_with_the_first_result_and_ends_where_it_is_stopped(
+    tmp_path: Path,
+) -> None:
+    with LiveSession(segmenter(), {"a": filming, "b": filming}) as session:
+        one = view(session, tmp_path, Controls(recording=True))
+        taken = shown(one, 8)
+        one.controls.do("record")
+        shown(one, 4)
+        recorded = sorted(playable(folder) for folder in tmp_path.iterdir())
+    counts = [sum(live.source == key for live in taken) for key in ("a", "b")]
+    assert recorded == sorted(counts)
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_the_picture_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with LiveSession(segmenter(), {"cam": filming}) as session:
+        one = view(session, tmp_path / "file", Controls(recording=True))
+        one.controls.do("screenshot")
+        shown(one, 3)
+        assert not one.controls.recording
+    assert capsys.readouterr().err.count("sipvideo: error:") == 2
+
+
+def test_screenshots_are_what_is_on_the_screen(tmp_path: Path) -> None:
+    with LiveSession(segmenter(), {"cam": filming}) as session:
+        one = view(session, tmp_path)
+        shown(one, 2)
+        canvas = one.canvas(SIZE)
+        for _ in range(2):
+            one.controls.do("screenshot")
+            one.obey(canvas)
+    paths = list(tmp_path.glob("*.png"))
+    assert len(paths) == 2
+    saved = cv2.cvtColor(np.asarray(cv2.imread(str(paths[0])), np.uint8), cv2.COLOR_BGR2RGB)
+    assert np.array_equal(saved, canvas)
+
+
+def test_results_are_computed_while_nobody_asks_and_end_with_the_session() -> None:
+    with LiveSession(segmenter(), {"cam": filming}) as session, Computing(session) as computing:
+        first = wait_for(computing.next)
+        time.sleep(0.3)
+        assert computing.next() is not first
+        computing.paused = True
+        time.sleep(0.3)
+        while computing.next() is not None:
+            pass
+        time.sleep(0.3)
+        assert computing.next() is None
+        computing.paused = False
+        wait_for(computing.next)
+        session.close()
+        while not computing.is_over:
+            computing.next()
+
+
+def test_what_goes_wrong_while_computing_is_raised_where_it_is_asked_for() -> None:
+    broken = segmenter()
+    broken.segment = lambda frame: 1 / 0  # type: ignore[assignment,return-value]
+    with (
+        LiveSession(broken, {"cam": filming}) as session,
+        Computing(session) as computing,
+        pytest.raises(ZeroDivisionError),
+    ):
+        wait_for(computing.next)
+
+
+def wait_for(ask: Callable[[], LiveResult | None]) -> LiveResult:
+    end = time.monotonic() + 20
+    while (live := ask()) is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return live
