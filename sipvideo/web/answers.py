@@ -39,7 +39,7 @@ class SourceInfo(BaseModel):
         description="connecting, live, waiting (to be reopened), ended, failed, closed"
     )
     text: str = Field(description="the state in words")
-    size: tuple[int, int] | None = Field(description="height and width of its pictures")
+    size: list[int] | None = Field(description="height and width of its pictures")
     fps: float = Field(description="results per second of late")
     source_fps: float = Field(description="pictures per second that the source gives")
     dropped: int = Field(description="pictures that a newer one replaced")

@@ -25,9 +25,13 @@ from sipvideo.web.views import View
 
 RETRY_AFTER = {"retry-after": "10"}
 HANG_UP = {"connection": "close"}  # whoever goes on sending is not listened to for ever
-NO_ACCESS = problems(s401="the token is missing or wrong", s403="asked by another site or name")
+ANYWHERE = problems(
+    s401="the token is missing or wrong",
+    s403="asked by another site, or under another name",
+    s422="a wrong parameter",
+)
 
-router = APIRouter(prefix="/api", responses=NO_ACCESS)
+router = APIRouter(prefix="/api", responses=ANYWHERE)
 
 
 def state_of(request: Request) -> ServerState:
@@ -265,7 +269,7 @@ def _source_info(view: View) -> answers.SourceInfo:
         name=status.name,
         state=status.state,
         text=status.text,
-        size=status.frame_size,
+        size=list(status.frame_size) if status.frame_size else None,
         fps=round(status.fps, 2),
         source_fps=round(status.source_fps, 2),
         dropped=sum(status.dropped.values()),

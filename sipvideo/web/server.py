@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import compile_path
 
 from sipvideo import __version__
 from sipvideo.errors import SipVideoError
@@ -56,6 +58,21 @@ def create_app(state: ServerState) -> FastAPI:
     async def docs() -> FileResponse:
         return FileResponse(PAGE / "docs.html", headers={"cache-control": "no-cache"})
 
+    @app.exception_handler(RequestValidationError)
+    async def wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
+        lines = [f"{trouble['loc'][-1]}: {trouble['msg']}" for trouble in error.errors()]
+        return JSONResponse({"detail": "; ".join(lines)}, 422)
+
+    @app.exception_handler(405)
+    async def wrong_method(request: Request, _: Exception) -> JSONResponse:
+        # The router names the methods of the first of several routes only.
+        paths = app.openapi()["paths"].items()
+        found = [about for path, about in paths if compile_path(path)[0].match(request.url.path)]
+        allowed = ", ".join(
+            sorted({method.upper() for about in found for method in about}) or ["GET"]
+        )
+        return JSONResponse({"detail": "Method Not Allowed"}, 405, {"allow": allowed})
+
     app.mount("/page", StaticFiles(directory=PAGE), "page")
     return app
 
@@ -95,6 +112,7 @@ def make_server(
     config = uvicorn.Config(
         app,
         log_config=None,
+        log_level="error",  # what strangers send is no news
         access_log=False,
         server_header=False,
         proxy_headers=False,
