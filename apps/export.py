@@ -7,6 +7,7 @@ DIR.refused); 130 stopped by Ctrl-C, nothing is left.
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import sys
 import tempfile
@@ -216,7 +217,7 @@ def _write(
     if args.precision == "int8":
         images = _calibration_images(args, config, size)
         _say(args, f"calibrating on {len(images)} frames of {args.calibrate}")
-        network = quantised(network, images, last_convolutions(content))
+        network = quantised(network, args.format, images, last_convolutions(content))
     write_network(network, args.format, args.precision, folder)
 
 
@@ -295,26 +296,27 @@ def _version(package: str) -> str | None:
 
 def _average_precisions(
     args: argparse.Namespace, original: VideoSegmenter, exported: VideoSegmenter
-) -> dict[str, Any]:
+) -> dict[str, dict[str, float]]:
     """What ``sipvideo eval`` gives for both, and the difference."""
-    import json
+    before, after = _evaluated(args, original), _evaluated(args, exported)
+    change = {name: round(after[name] - value, 4) for name, value in before.items()}
+    return {"original": before, "exported": after, "difference": change}
 
+
+def _evaluated(args: argparse.Namespace, segmenter: VideoSegmenter) -> dict[str, float]:
+    """The average precisions of one model on the dataset."""
     from sipvideo.apps import eval as evaluation
     from sipvideo.apps.eval_run import SCORES
 
-    found: dict[str, dict[str, float]] = {}
-    for name, segmenter in (("original", original), ("exported", exported)):
-        with tempfile.TemporaryDirectory() as folder:
-            line = [args.ap, "--output", folder, "--no-html", "--resamples", "0"]
-            line += ["--images", args.images] if args.images else []
-            line += ["--quiet"] if args.quiet else []
-            code = evaluation.run(evaluation.parse(line), lambda _, ready=segmenter: ready)
-            if code:
-                raise ConfigError(f"--ap {args.ap}: the evaluation was stopped")
-            scores = json.loads((Path(folder) / SCORES).read_text(encoding="utf-8"))
-            found[name] = _precisions(scores)
-    pairs = {key: found["exported"][key] - value for key, value in found["original"].items()}
-    return {**found, "difference": pairs}
+    def ready(_: argparse.Namespace) -> VideoSegmenter:
+        return segmenter
+
+    with tempfile.TemporaryDirectory() as folder:
+        line = [args.ap, "--output", folder, "--no-html", "--resamples", "0", "--quiet"]
+        line += ["--images", args.images] if args.images else []
+        if evaluation.run(evaluation.parse(line), ready):
+            raise KeyboardInterrupt
+        return _precisions(json.loads((Path(folder) / SCORES).read_text(encoding="utf-8")))
 
 
 def _precisions(scores: dict[str, Any]) -> dict[str, float]:

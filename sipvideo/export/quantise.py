@@ -7,8 +7,10 @@ import importlib.util
 import logging
 import os
 import re
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sipvideo.errors import ConfigError
@@ -19,39 +21,96 @@ KEPT = ("class_logits", "box_distances", "basis_masks")
 """Outputs whose last convolutions stay in single precision: there are few products in them, and what they give is
 read as it is."""
 
+_ONNX_OPERATIONS = (
+    *("Conv", "Relu", "LeakyRelu", "Add", "MaxPool"),
+    *("Concat", "Split", "Reshape", "Transpose"),
+)
+"""What keeps its values in integers between convolutions."""
 
-def quantised(network: Any, images: Sequence[FloatArray], kept: Sequence[str]) -> Any:
+
+def quantised(network: Any, form: str, images: Sequence[FloatArray], kept: Sequence[str]) -> Any:
     """A network with 8-bit convolutions.
 
     Args:
         network: an ``openvino.Model`` or an ``onnx.ModelProto``.
+        form: which of both: "openvino" or "onnx".
         images: model inputs float32 [1, 3, H, W] of real frames, of the network's size.
         kept: names of nodes that stay in single precision, see :func:`last_convolutions`.
 
     Raises:
         ConfigError: the package for it is missing.
     """
-    if importlib.util.find_spec("nncf") is None:
-        raise ConfigError("quantisation needs nncf: pip install 'sipvideo[export]'")
+    package = "nncf" if form == "openvino" else "onnxruntime"
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"quantisation needs {package}: pip install 'sipvideo[export]'")
+    with _silence():
+        way = _for_openvino if form == "openvino" else _for_onnx
+        return way(network, images, kept)
+
+
+def _for_openvino(network: Any, images: Sequence[FloatArray], kept: Sequence[str]) -> Any:
     # Its reports on its use stay off: nothing leaves this machine.
     os.environ.setdefault("NNCF_CI", "1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import nncf
+    import nncf
 
-        nncf.set_log_level(logging.ERROR)
-        named = not hasattr(network, "get_ops")
-        data = nncf.Dataset(list(images), (lambda x: {INPUT: x}) if named else None)
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            return nncf.quantize(
-                network,
-                data,
-                preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(images),
-                ignored_scope=nncf.IgnoredScope(
-                    patterns=[f"{re.escape(name)}(/.*)?" for name in kept], validate=False
-                ),
-            )
+    nncf.set_log_level(logging.ERROR)
+    return nncf.quantize(
+        network,
+        nncf.Dataset(list(images)),
+        # Unsigned after ReLU, signed after LeakyReLU.
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(images),
+        # OpenVINO's convolutions are called after the nodes that they were read from.
+        ignored_scope=nncf.IgnoredScope(
+            patterns=[f"{re.escape(name)}(/.*)?" for name in kept], validate=False
+        ),
+    )
+
+
+def _for_onnx(network: Any, images: Sequence[FloatArray], kept: Sequence[str]) -> Any:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.items = iter(images)
+
+        def get_next(self) -> dict[str, FloatArray] | None:
+            image = next(self.items, None)
+            return None if image is None else {INPUT: image}
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, result = (Path(folder) / name for name in ("a.onnx", "b.onnx", "c.onnx"))
+        onnx.save(network, str(plain))
+        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(result),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_ONNX_OPERATIONS),
+            per_channel=True,
+            nodes_to_exclude=list(kept),
+        )
+        return onnx.load(str(result))
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Neither progress bars nor advice of the packages at work."""
+    former = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(former)
 
 
 def last_convolutions(content: bytes, outputs: Sequence[str] = KEPT) -> list[str]:
@@ -65,14 +124,14 @@ def last_convolutions(content: bytes, outputs: Sequence[str] = KEPT) -> list[str
 
     graph = onnx.load_from_string(content).graph
     maker = {name: node for node in graph.node for name in node.output}
-    found = []
+    found = set()
     open_ends = [o.name for o in graph.output if o.name.startswith(tuple(outputs))]
     while open_ends:
         node = maker.get(open_ends.pop())
         if node is None:
             continue
         if node.op_type == "Conv":
-            found.append(node.name)
+            found.add(node.name)
         else:
             open_ends += node.input
-    return sorted(set(found))
+    return sorted(found)
