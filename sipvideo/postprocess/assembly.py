@@ -14,6 +14,10 @@ from sipvideo.postprocess.sampling import sigmoid
 from sipvideo.structures import FloatArray, IntArray
 
 
+BAND = 2**16
+"""Frame pixels of a mask that are worked on at once: so many stay in a core's cache."""
+
+
 @dataclass(frozen=True, eq=False)
 class LowResMasks:
     """Probabilities of N objects at the basis masks' resolution; 0 outside their windows.
@@ -128,9 +132,14 @@ def to_frame(
         ax0, ay0, ax1, ay1 = windows[k].tolist()
         # Whole rows are copied in both directions; along the width first, as there the map is still small.
         wide = _stretched(padded, columns, slice(ax0, ax1), int(left[k]))
-        full = _stretched(np.ascontiguousarray(wide.T), rows, slice(ay0, ay1), int(top[k]))
+        wide = np.ascontiguousarray(wide.T)
         aligned = np.zeros((ay1 - ay0, ax0 % 8 + ax1 - ax0), bool)
-        np.greater(full, threshold, out=aligned[:, ax0 % 8 :])
+        inside = aligned[:, ax0 % 8 :]
+        band = max(1, BAND // max(1, ax1 - ax0))
+        for y in range(ay0, ay1, band):
+            part = slice(y, min(y + band, ay1))
+            values = _stretched(wide, rows, part, int(top[k]))
+            np.greater(values, threshold, out=inside[y - ay0 : part.stop - ay0])
         bits.append(np.packbits(aligned, axis=1))
     return CompactMasks(windows, tuple(bits), frame_size)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sipvideo.boxes import part_edges
 from sipvideo.model import plain
-from sipvideo.postprocess import DenseOutputs, suppression
+from sipvideo.postprocess import DenseOutputs, assembly, suppression
 from sipvideo.postprocess.assembly import LowResMasks, assemble, to_frame
 from sipvideo.runtime.pytorch import object_head
 from tests.networks import HEADS, lively, picture, segmenter, small_config
@@ -86,8 +86,12 @@ def test_sides_without_extent_have_no_pixels(low: float, high: float) -> None:
     np.testing.assert_array_equal(part_edges(*sides, 32, 2), [[0, 0, 0]])
 
 
+@pytest.mark.parametrize("band", [assembly.BAND, 100, 1])
 @pytest.mark.parametrize("size", [(60, 80), (120, 160), (97, 131), (30, 40), (17, 23)])
-def test_upsampling_a_crop_equals_upsampling_the_whole_map(size: tuple[int, int]) -> None:
+def test_upsampling_a_crop_equals_upsampling_the_whole_map(
+    size: tuple[int, int], band: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "BAND", band)
     torch.manual_seed(1)
     basis, coefficients = torch.randn(4, 30, 40), torch.randn(3, 16)
     boxes = torch.tensor([[3.2, 4.7, 20.1, 22.0], [0.0, 0.0, 40.0, 30.0], [38.2, 28.2, 39.9, 29.9]])
