@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 
 from sipvideo import stages
 from sipvideo.structures import Detections, Frame, FrameResult, IntArray
@@ -68,29 +69,34 @@ class VideoSegmenter:
         return FrameResult(frame, detections, track_ids, (time.perf_counter() - started) * 1000)
 
     def run(
-        self, source: Iterable[Frame], ahead: int = 0, workers: int = 1
+        self, source: Iterable[Frame], ahead: int = 0, workers: int = 1, batch: int = 1
     ) -> Generator[FrameResult, None, None]:
         """Starts a new video and yields one result per frame, as frames come. Nothing is kept.
 
         Args:
             source: the video.
-            ahead: frames that threads may read and segment while the caller is still busy with a result; 0: all
+            ahead: batches that threads may read and segment while the caller is still busy with a result; 0: all
                 happens in the caller's thread, when a result is asked for. The results are the same.
             workers: threads that segment.
+            batch: frames that are segmented together, for ``segment`` with a method ``batch``; needs ``ahead``.
+                Results are the same up to rounding; a result waits for its batch.
         """
         self.reset()
         if not ahead:
             for frame in source:
                 yield self.step(frame)
             return
-        with closing(stages.mapped(self._found, source, ahead, workers)) as found:
-            for frame, detections, started in found:
+        batches = stages.grouped(source, batch, lambda frame: frame.size)
+        with closing(stages.mapped(self._found, batches, ahead, workers)) as found:
+            for frame, detections, started in itertools.chain.from_iterable(found):
                 yield self.associate(frame, detections, started)
 
-    def _found(self, frame: Frame) -> tuple[Frame, Detections, float]:
-        """The first half of a step, which any thread may do: what ``associate`` takes."""
+    def _found(self, frames: list[Frame]) -> list[tuple[Frame, Detections, float]]:
+        """The first half of the steps of some frames, which any thread may do: what ``associate`` takes."""
         started = time.perf_counter()
-        return frame, self.segment(frame), started
+        segment: Any = self.segment
+        found = segment.batch(frames) if len(frames) > 1 else [segment(frames[0])]
+        return [(*pair, started) for pair in zip(frames, found, strict=True)]
 
     def reset(self) -> None:
         """Ends the current video: identities start anew."""

@@ -120,6 +120,25 @@ def mapped(
         pool.shutdown(cancel_futures=True)
 
 
+def grouped(
+    items: Iterable[Item], most: int, kind: Callable[[Item], object]
+) -> Generator[list[Item], None, None]:
+    """Consecutive items of one kind as lists of up to ``most``; an error of ``items`` comes after what preceded it."""
+    group: list[Item] = []
+    try:
+        for item in items:
+            if group and (len(group) == most or kind(item) != kind(group[0])):
+                yield group
+                group = []
+            group.append(item)
+    except Exception:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
 class Behind(Generic[Item]):
     """Calls a function with one item after the other in a thread of its own.
 

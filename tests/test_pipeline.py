@@ -181,6 +181,29 @@ def test_overlapping_gives_files_equal_to_the_byte(tmp_path: Path) -> None:
     assert len(contents[0]["objects.csv"].splitlines()) > 5
 
 
+def test_batches_give_every_frame_its_own_detections_whatever_the_sizes(shots: list[Shot]) -> None:
+    seen: list[int] = []
+
+    class Batching:
+        """Counts how many frames come together."""
+
+        def __call__(self, frame: Frame) -> Detections:
+            return self.batch([frame])[0]
+
+        def batch(self, frames: list[Frame]) -> list[Detections]:
+            assert len({frame.size for frame in frames}) == 1
+            seen.append(len(frames))
+            return [scripted([[10, 10, 20 + frame.index, 30]]) for frame in frames]
+
+    large = np.zeros((200, 160, 3), np.uint8)
+    frames = [shot.frame for shot in shots[:5]] + [Frame(large, i, i / 25) for i in (5, 6)]
+    one = VideoSegmenter(Batching(), build_tracker(TrackerConfig()), ("walker",))
+    results = list(one.run(frames, ahead=2, batch=4))
+    assert [r.frame.index for r in results] == list(range(7))
+    assert [float(r.detections.boxes[0, 2]) for r in results] == [20.0 + i for i in range(7)]
+    assert seen == [4, 1, 2]
+
+
 def test_overlapping_errors_come_after_the_results_before(shots: list[Shot]) -> None:
     def frames() -> Iterator[Frame]:
         for shot in shots[:5]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sipvideo.stages import Behind, ahead, mapped
+from sipvideo.stages import Behind, ahead, grouped, mapped
 
 
 @pytest.fixture(autouse=True)
@@ -185,3 +185,17 @@ def test_what_was_handed_over_is_written_when_the_producer_fails() -> None:
             behind.put(number)
         raise KeyboardInterrupt
     assert written == [0, 1, 2]
+
+
+def test_groups_are_full_of_one_kind_and_complete() -> None:
+    items = [1, 1, 1, 1, 1, 2, 2, 1]
+    groups = list(grouped(items, 3, lambda number: number))
+    assert groups == [[1, 1, 1], [1, 1], [2, 2], [1]]
+    assert list(grouped([], 3, lambda number: number)) == []
+
+
+def test_an_error_comes_after_the_group_that_it_cut_short() -> None:
+    seen: list[list[int]] = []
+    with pytest.raises(OSError, match="unplugged"):
+        seen.extend(grouped(failing(5), 3, lambda number: 0))
+    assert seen == [[0, 1, 2], [3, 4]]

@@ -182,9 +182,10 @@ class _ToYuv:
         height, width = picture.shape[:2]
         frame = av.VideoFrame(width, height, "yuv420p")
         frame.color_range = ColorRange.MPEG
+        planes: Any = frame.planes
         y, u, v = (
             np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-            for plane in frame.planes
+            for plane in planes
         )
         self._full = cv2.transform(picture, self._matrix, self._full)
         size = (width // 2, height // 2)
