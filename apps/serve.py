@@ -159,7 +159,7 @@ def run(
         live = _governed(segmenter, args.budget)
         session = _session(args, live)
         try:
-            state = ServerState(segmenter, session, settings, _about(args), live=live)
+            state = ServerState(segmenter, session, settings, _about(segmenter), live=live)
             server = make_server(create_app(state), state, args.tls)
         except BaseException:
             if session is not None:
@@ -192,8 +192,12 @@ def _session(args: argparse.Namespace, segmenter: Segmenter) -> LiveSession | No
     return LiveSession(segmenter, sources, loop=True)
 
 
-def _about(args: argparse.Namespace) -> str:
-    return Path(args.weights).stem if args.weights else "sipmask_nano"
+def _about(segmenter: VideoSegmenter) -> str:
+    """Model and engine, for people."""
+    detector = segmenter.segment
+    name = getattr(getattr(detector, "config", None), "name", "")
+    engine = getattr(getattr(detector, "runtime", None), "about", "")
+    return ", ".join(part for part in (name, engine) if part)
 
 
 def _shown(host: str) -> str:

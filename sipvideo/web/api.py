@@ -126,6 +126,8 @@ VIDEO_BODY = {
     status_code=201,
     openapi_extra=VIDEO_BODY,
     responses=problems(
+        s400="the upload broke off",
+        s408="no bytes came for a while",
         s413="more bytes than the server takes",
         s415="not a video",
         s422="longer than the server takes, or a wrong parameter",
@@ -175,6 +177,8 @@ def _as_http(error: BaseException) -> BaseException:
         return HTTPException(415, str(error))
     if isinstance(error, ClientDisconnect):
         return HTTPException(400, "the upload broke off")
+    if isinstance(error, uploads.StalledError):
+        return HTTPException(408, "nothing came for too long", HANG_UP)
     if isinstance(error, uploads.DiskFullError):
         return HTTPException(507, "the server has no room for this video")
     return error
@@ -221,7 +225,7 @@ async def remove(request: Request, key: str) -> None:
 async def archive(request: Request, key: str) -> Response:
     """All results of a video in one file."""
     found = _job(request, key)
-    files = state_of(request).jobs.results(found)
+    files = list(state_of(request).jobs.results(found))
     if not files:
         raise HTTPException(404, "there are no results yet")
     header = {"content-disposition": f'attachment; filename="sipvideo-{found.id}.zip"'}
@@ -282,8 +286,8 @@ def _source_info(view: View) -> answers.SourceInfo:
 def _job_info(state: ServerState, job: Job) -> answers.JobInfo:
     address = f"/api/jobs/{job.id}/results"
     files = [
-        answers.ResultFile(name=path.name, bytes=path.stat().st_size, url=f"{address}/{path.name}")
-        for path in state.jobs.results(job)
+        answers.ResultFile(name=path.name, bytes=size, url=f"{address}/{path.name}")
+        for path, size in state.jobs.results(job).items()
     ]
     expires = None if job.ended is None else job.ended + state.settings.keep
     return answers.JobInfo(

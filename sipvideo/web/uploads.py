@@ -10,6 +10,8 @@ from pathlib import Path
 
 CHUNK = 1 << 20
 DRAIN_SECONDS = 2.0
+PATIENCE = 30.0
+"""Seconds without a byte after which an upload is given up: it holds a place that others wait for."""
 
 
 class TooLargeError(Exception):
@@ -20,17 +22,22 @@ class DiskFullError(Exception):
     """The server has no room for the upload."""
 
 
+class StalledError(Exception):
+    """Nothing came for too long."""
+
+
 async def receive(body: AsyncIterator[bytes], path: Path, limit: int) -> int:
     """Writes a request's body to a file; gives its size in bytes. Memory: about a megabyte.
 
     Raises:
+        StalledError: nothing came for :data:`PATIENCE` seconds.
         TooLargeError: more than ``limit`` bytes came; the rest is not read.
         DiskFullError: no room; other troubles of the disk are OSErrors.
     """
     size, waiting = 0, bytearray()
     try:
         with path.open("wb") as file:
-            async for part in body:
+            while (part := await _next(body)) is not None:
                 size += len(part)
                 if size > limit:
                     raise TooLargeError
@@ -44,6 +51,14 @@ async def receive(body: AsyncIterator[bytes], path: Path, limit: int) -> int:
             raise DiskFullError from error
         raise
     return size
+
+
+async def _next(body: AsyncIterator[bytes]) -> bytes | None:
+    """The next bytes, None at the end."""
+    try:
+        return await asyncio.wait_for(anext(body, None), PATIENCE)
+    except asyncio.TimeoutError:
+        raise StalledError from None
 
 
 async def drain(body: AsyncIterator[bytes]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import time
 import zipfile
 from collections.abc import Iterator
@@ -173,6 +174,34 @@ def test_too_many_bytes_are_refused_while_they_come(street: Path) -> None:
         assert "200000 bytes" in declared.json()["detail"]
         assert files_in(server.state.jobs.folder) == set()
         assert server.upload(street).status_code == 201
+
+
+def test_an_upload_that_stalls_gives_its_place_back(
+    monkeypatch: pytest.MonkeyPatch, street: Path
+) -> None:
+    monkeypatch.setattr("sipvideo.web.uploads.PATIENCE", 0.2)
+
+    def stalling() -> Iterator[bytes]:
+        yield b"x"
+        time.sleep(1)
+        yield b"x"
+
+    with serving(Settings(max_jobs=1)) as server:
+        for _ in range(4):
+            with contextlib.suppress(httpx.TransportError):
+                assert server.http.post("/api/jobs", content=stalling()).status_code == 408
+        assert server.http.get("/api/jobs").json() == []
+        assert server.upload(street).status_code == 201
+
+
+def test_a_sender_who_goes_away_leaves_nothing(server: Running) -> None:
+    before = files_in(server.state.jobs.folder)
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.address).port or 0)) as sender:
+        sender.sendall(
+            b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\nfirst bytes"
+        )
+        server.wait_for(lambda: files_in(server.state.jobs.folder) != before)
+    server.wait_for(lambda: files_in(server.state.jobs.folder) == before)
 
 
 def test_a_video_longer_than_the_limit_is_refused(street: Path) -> None:

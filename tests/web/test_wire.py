@@ -31,6 +31,11 @@ def test_run_lengths_give_the_mask_back(mask: np.ndarray) -> None:
     assert np.array_equal(runs_mask(mask_runs(mask), size), mask)
 
 
+def test_the_example_of_the_documentation_holds() -> None:
+    mask = np.array([[0, 1, 1, 0], [1, 1, 1, 1]], bool)
+    assert mask_runs(mask) == bytes.fromhex("01 02 01 04")
+
+
 @pytest.mark.parametrize("value", [False, True])
 def test_long_runs_take_few_bytes(value: bool) -> None:
     mask = np.full((2000, 3000), value)
