@@ -35,7 +35,9 @@ OUTAGE = 1.0
 """Seconds for which a camera is off in the middle of its row."""
 
 KINDS: tuple[live_cameras.Kind, ...] = ("http", "udp", "rtsp")
-ROW = "{:22} {:>7} {:>5} {:>15} {:>15} {:>8} {:>15} {:>9} {:>8}"
+ROW = "| {:16} | {:>7} | {:>5} | {:>23} | {:>17} | {:>7} | {:>22} | {:>8} | {:>8} |"
+HEADS = ("camera, model", "seconds", "fps", "age p50/p95, first half", "second half, ms", "ms/min")
+MORE_HEADS = ("filmed to shown, ms", "dropped", "back in")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
     pictures = _pictures(args.clip)
     model.step(_frame(pictures[0]))  # the first frame takes longer than all others
     report: dict[str, Any] = {"camera_fps": FPS, "rows": [], "memory": []}
-    heads = ["camera, model", "seconds", "fps", "age p50/p95 ms", "2nd half", "ms/min"]
-    print(ROW.format(*heads, "filmed to shown", "dropped", "back in"))
+    print(ROW.format(*HEADS, *MORE_HEADS))
+    print("|---" + "|---:" * (len(HEADS + MORE_HEADS) - 1) + "|", flush=True)
     for kind, minutes, paused in _rows(args.minutes):
         if reason := live_cameras.missing(kind):
             print(f"{kind}: left out: {reason}")

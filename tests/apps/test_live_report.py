@@ -39,8 +39,8 @@ def test_the_report_tells_age_drops_recovery_and_memory(
     assert (light["results"], default["results"]) == (100, 10)
     assert light["megabytes_end"] > 10
     table = capsys.readouterr().out.splitlines()
-    assert table[1].startswith("http, 10x slower")
-    assert len(table) == 5
+    assert table[2].startswith("| http, 10x slower |")
+    assert len(table) == 6
 
 
 def test_the_painted_time_survives_in_the_picture() -> None:
