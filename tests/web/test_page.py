@@ -167,8 +167,9 @@ def test_a_source_of_the_server_is_shown_and_every_key_works(
     page.keyboard.press("h")
     assert page.locator("dialog#help kbd").count() == len(COMMANDS) - 1
     page.keyboard.press("Escape")
+    page.locator("dialog#help").wait_for(state="hidden")
     page.keyboard.press("Space")
-    assert page.inner_text("#status-text") == "Paused"
+    until(lambda: page.inner_text("#status-text") == "Paused")
     time.sleep(0.5)
     number = shown(page)
     time.sleep(0.5)
