@@ -84,6 +84,7 @@ def test_a_model_ten_times_slower_than_the_camera_shows_what_is_there_now() -> N
     assert ages.shown[1] < 2 * max(steps)
     assert ages.handed_over[0] <= ages.shown[0]
     assert status.dropped["replaced"] > status.delivered
+    assert "skipped" not in status.dropped
     assert_adds_up(status)
 
 

@@ -219,7 +219,7 @@ class LatestFrame:
             for capture in source.captures():
                 if self._closing.is_set():
                     break
-                self._count_undecodable(capture.index - index)
+                self._count_missing(capture.index - index, capture.skipped)
                 index = capture.index + 1
                 hold = backlog.hold()
                 if pace is not None:
@@ -229,11 +229,12 @@ class LatestFrame:
                 self._put(capture, captured, hold)
             return not source.is_live
 
-    def _count_undecodable(self, missing: int) -> None:
-        if missing > 0:
-            with self._changed:
-                self._dropped["undecodable"] += missing
-                self._next_index += missing
+    def _count_missing(self, missing: int, skipped: int) -> None:
+        with self._changed:
+            self._next_index += missing
+            for cause, count in (("skipped", skipped), ("undecodable", missing - skipped)):
+                if count > 0:
+                    self._dropped[cause] += count
 
     def _put(self, capture: Capture, captured: float, hold: float) -> None:
         with self._changed:

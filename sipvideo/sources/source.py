@@ -26,11 +26,12 @@ class Capture:
     """A decoded picture that is not yet RGB: who drops it need not pay for the conversion.
 
     Attributes:
-        index: frame number in the source; a gap: pictures that could not be decoded.
+        index: frame number in the source; a gap: pictures that were not decoded.
         timestamp: seconds on the source's clock.
         rgb: makes the upright picture, uint8 [H, W, 3]; from any thread.
         name: the picture's file name for image folders, else empty.
         arrived: ``time.monotonic`` when a live source's picture had come in, None for recordings.
+        skipped: how many of the gap before it were left out because decoding is too slow; others were damaged.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Capture:
     rgb: Callable[[], NDArray[np.uint8]]
     name: str = ""
     arrived: float | None = None
+    skipped: int = 0
 
     def frame(self) -> Frame:
         """The frame, converted now."""

@@ -20,6 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from sipvideo.errors import SourceError
+from sipvideo.sources.arrivals import Arrivals
 from sipvideo.sources.source import Capture, Source, converted
 from sipvideo.structures import Frame
 
@@ -92,16 +93,22 @@ class _Decoder:
             return self.container.duration / av.time_base
         return None
 
-    def captures(self) -> Generator[Capture, None, None]:
-        """Upright RGB frames; an undecodable packet leaves a gap in the index, as a player would skip it."""
-        index = shown = 0
+    def captures(self, skip: bool = False) -> Generator[Capture, None, None]:
+        """Upright RGB frames; an undecodable packet leaves a gap in the index, as a player would skip it.
+
+        Args:
+            skip: where decoding takes longer than the stream, leave out what would be late.
+        """
+        index = shown = skipped = 0
         last: float | None = None
         end = 0.0
         step = 1 / (self.fps or 25.0)
-        arrivals = _Arrivals()
+        arrivals = Arrivals(step)
         try:
-            for packet in self.container.demux(self.stream):
-                arrivals.note(packet.pts)
+            for packet in arrivals.watch(self.container.demux(self.stream)):
+                if skip and arrivals.skips(packet):
+                    index, skipped = index + 1, skipped + 1
+                    continue
                 try:
                     pictures = packet.decode()
                 except av.error.FFmpegError:
@@ -115,8 +122,8 @@ class _Decoder:
                     end = timestamp + _seconds(picture, step) - self.start
                     arrived = arrivals.of(picture.pts) if self.live else None
                     rgb = partial(self._upright_rgb, picture)
-                    yield Capture(index, timestamp, rgb, arrived=arrived)
-                    last, index, shown = timestamp, index + 1, shown + 1
+                    yield Capture(index, timestamp, rgb, arrived=arrived, skipped=skipped)
+                    last, index, shown, skipped = timestamp, index + 1, shown + 1, 0
         except av.error.FFmpegError as error:
             late = isinstance(error, (av.error.ExitError, av.error.TimeoutError))
             reason = f"no answer for {self.timeout:g} s" if late else error.strerror
@@ -230,28 +237,16 @@ class NetworkStream(Source):
         self.frame_size = (context.height, context.width) if context.height else None
 
     def _captures(self) -> Generator[Capture, None, None]:
+        return self._read_once(skip=self.is_live)
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        return converted(self._read_once(skip=False))
+
+    def _read_once(self, skip: bool) -> Generator[Capture, None, None]:
         if self._read:
             raise SourceError(f"{self.name}: a network stream can be read only once")
         self._read = True
-        return self._decoder.captures()
-
-    def _frames(self) -> Generator[Frame, None, None]:
-        return converted(self._captures())
-
-
-class _Arrivals:
-    """When the packet of a picture had come in: decoders may give the picture some packets later."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[int | None, float] = {}
-
-    def note(self, pts: int | None) -> None:
-        self._seconds[pts] = time.monotonic()
-        if len(self._seconds) > 64:
-            del self._seconds[next(iter(self._seconds))]
-
-    def of(self, pts: int | None) -> float:
-        return self._seconds.get(pts) or time.monotonic()
+        return self._decoder.captures(skip)
 
 
 def _seconds(picture: av.VideoFrame, step: float) -> float:

@@ -9,17 +9,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sipvideo.apps.live_cameras import painted_time
 from sipvideo.errors import SourceError
-from sipvideo.sources import Capture, LatestFrame, SourceStatus, VideoFile, latest
+from sipvideo.sources import (
+    Capture,
+    LatestFrame,
+    NetworkStream,
+    SourceStatus,
+    VideoFile,
+    arrivals,
+    latest,
+)
 from sipvideo.sources import status as status_module
-from tests.live_servers import Scripted, Steps, frame
+from tests.live_servers import Scripted, Steps, camera, frame
 from tests.media import film, number_in
 from tests.sources.test_live import tcp_server
 
@@ -162,6 +171,35 @@ def test_a_defect_of_the_program_is_not_tried_again() -> None:
         with pytest.raises(SourceError, match=r"scripted: ZeroDivisionError\('oops'\)") as caught:
             source.raise_failure()
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_stream_faster_than_its_decoding_is_skipped_to_where_it_is_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrivals, "BEHIND", 0.3)
+
+    class SlowlyDecoded(NetworkStream):
+        def _captures(self) -> Generator[Capture, None, None]:
+            for capture in super()._captures():
+                time.sleep(0.15)
+                yield capture
+
+    late = []
+    with (
+        camera("tcp", fps=20) as door,
+        LatestFrame(lambda: SlowlyDecoded(door.address)) as source,
+    ):
+        until(lambda: "skipped" in source.status().dropped)
+        for _ in range(10):
+            taken = source.take(10)
+            assert taken is not None
+            late.append(time.monotonic() - painted_time(taken.frame.image))
+        status = source.status()
+    # Without skipping two of three seconds would be added every three seconds.
+    assert min(late) < 1
+    assert status.dropped["skipped"] > 3
+    assert "undecodable" not in status.dropped
+    assert_adds_up(status)
 
 
 def test_a_damaged_recording_is_not_played_again() -> None:
