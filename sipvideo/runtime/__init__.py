@@ -44,7 +44,7 @@ def make_runtime(name: str, network: SipMask | Path, config: Config, device: str
     """The runtime of that name, ready to run a network.
 
     Args:
-        name: one of ``NAMES``, or "auto": the fastest one that is installed.
+        name: one of ``NAMES``, or "auto": PyTorch on CUDA; on CPUs the fastest one that is ready for this network.
         network: a network with its weights, which is rearranged for inference; or the folder of an exported one.
         config: the network's configuration.
         device: "cpu", "cuda", ... or "auto".
@@ -61,8 +61,24 @@ def make_runtime(name: str, network: SipMask | Path, config: Config, device: str
         return _converted(name, network, config, device)
     from sipvideo.runtime import pytorch
 
-    chosen = "torch" if name == "auto" else name
-    return pytorch.TorchRuntime(network, pytorch.choose_device(device), chosen)
+    where = pytorch.choose_device(device)
+    if name == "auto":
+        name = "torch" if where.type == "cuda" else _fastest(network, config)
+        if name not in TORCH_NAMES:
+            return _converted(name, network, config, device)
+    return pytorch.TorchRuntime(network, where, name)
+
+
+def _fastest(network: SipMask, config: Config) -> str:
+    """Name of the fastest runtime on CPUs that can start at once.
+
+    A conversion takes up to a minute, so nobody gets one unasked: engines other than PyTorch take part once
+    ``--runtime openvino`` or ``--runtime onnxruntime`` has converted this network.
+    """
+    from sipvideo.runtime import graph
+
+    installed = [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name)]
+    return installed[0] if installed and graph.known_graph(network, config) else "torch"
 
 
 def _converted(name: str, network: SipMask, config: Config, device: str) -> Runtime:

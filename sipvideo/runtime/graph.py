@@ -9,6 +9,7 @@ import warnings
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from sipvideo.runtime.layout import INPUT, MULTIPLE, flat
 
 OPSET = 19
 """The first one with deformable convolution."""
-REVISION = 1
+REVISION = 2
 """To be raised with every change of this file, of the layout or of a model's forward pass that changes the graph."""
 LARGEST = 4096 // MULTIPLE
 
@@ -77,6 +78,7 @@ def onnx_graph(model: SipMask) -> bytes:
         )
     proto = program.model_proto
     _name_sizes(proto)
+    _cut_weights(proto.graph)
     content: bytes = proto.SerializeToString()
     return content
 
@@ -97,6 +99,22 @@ def _name_sizes(proto: Any) -> None:
         del value.metadata_props[:]
 
 
+def _cut_weights(graph: Any) -> None:
+    """Weights that the network cuts into parts become parts: quantisation knows weights only as constants."""
+    from onnx import numpy_helper
+
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [n for n in graph.node if n.op_type == "Split" and n.input[0] in stored]:
+        whole = numpy_helper.to_array(stored[node.input[0]])
+        (axis,) = (one.i for one in node.attribute if one.name == "axis")
+        parts = np.split(whole, len(node.output), axis)
+        for name, part in zip(node.output, parts, strict=True):
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(part), name))
+        graph.node.remove(node)
+        if not any(node.input[0] in other.input for other in graph.node):
+            graph.initializer.remove(stored[node.input[0]])
+
+
 def cached_onnx_graph(model: SipMask, config: Config, cache: Cache | None = None) -> bytes:
     """As :func:`onnx_graph`, but kept in the user's cache: the conversion takes seconds."""
     cache = cache or Cache()
@@ -106,6 +124,11 @@ def cached_onnx_graph(model: SipMask, config: Config, cache: Cache | None = None
         content = onnx_graph(model)
         cache.put(key, content)
     return content
+
+
+def known_graph(model: SipMask, config: Config) -> bytes | None:
+    """The graph of a network that was converted before, from the user's cache; None without one."""
+    return Cache().get(_key(model, config)) if importlib.util.find_spec("onnxscript") else None
 
 
 def _key(model: SipMask, config: Config) -> str:

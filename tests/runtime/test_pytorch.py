@@ -12,11 +12,13 @@ import pytest
 import torch
 
 import sipvideo
+from sipvideo import runtime
 from sipvideo.apps.main import main
 from sipvideo.errors import ConfigError
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.sipmask import SipMask
 from sipvideo.runtime import NAMES, available, make_runtime, pytorch
+from sipvideo.runtime.cache import Cache
 from sipvideo.segmenter import FrameSegmenter
 from sipvideo.sources import open_source
 from sipvideo.structures import Detections, Frame
@@ -31,8 +33,8 @@ def street() -> Frame:
         return next(iter(source))
 
 
-def segment(runtime: str) -> FrameSegmenter:
-    found = sipvideo.load(device="cpu", runtime=runtime).segment
+def segment(name: str) -> FrameSegmenter:
+    found = sipvideo.load(device="cpu", runtime=name).segment
     assert isinstance(found, FrameSegmenter)
     return found
 
@@ -113,6 +115,29 @@ def test_compiling_without_a_compiler_is_one_clear_line(monkeypatch: pytest.Monk
     assert "torch-compile" not in available()
     with pytest.raises(ConfigError, match=r"torch-compile: needs a C\+\+ compiler"):
         make_runtime("torch-compile", lively(small_config()), small_config(), "cpu")
+
+
+def test_the_automatic_choice_never_waits_for_a_conversion(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SIPVIDEO_CACHE", str(tmp_path))
+    config = small_config()
+    assert make_runtime("auto", lively(config), config, "cpu").name == "torch"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_automatic_choice_takes_an_engine_that_is_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("openvino")
+    from sipvideo.runtime import graph
+
+    monkeypatch.setenv("SIPVIDEO_CACHE", str(tmp_path))
+    config, model = small_config(), OneConvolution()
+    assert runtime._fastest(model, config) == "torch"
+    Cache().put(graph._key(model, config), b"converted")
+    assert runtime._fastest(model, config) == "openvino"
 
 
 def test_half_precision_of_gpus_is_refused_on_cpus() -> None:
