@@ -40,8 +40,6 @@ export class Controls {
     this.opacity.oninput = () => this.change({ opacity: this.opacity.value / 100 });
     addEventListener("keydown", (event) => this.key(event));
     addEventListener("beforeunload", (event) => this.recorder && event.preventDefault());
-    // Closed by a key, a dialog may keep the focus, and with it the keys.
-    document.getElementById("help").onclose = () => document.activeElement?.blur();
     this.listKeys();
     this.update();
   }
@@ -49,7 +47,7 @@ export class Controls {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (document.getElementById("live").hidden || event.target.matches("select, input:not([type=range])")) return;
-    if (event.key === " " && event.target.closest("button")) return; // presses that one
+    if (event.key === " " && event.target.closest("button")?.offsetParent) return; // presses that one
     const found = KEYS.find(([key]) => key === event.key) || KEYS.find(([key]) => key === event.key.toLowerCase() && !event.shiftKey);
     if (!found) return;
     event.preventDefault();
