@@ -13,7 +13,6 @@ from sipvideo.masks import CompactMasks
 from sipvideo.postprocess.sampling import sigmoid
 from sipvideo.structures import FloatArray, IntArray
 
-
 BAND = 2**16
 """Frame pixels of a mask that are worked on at once: so many stay in a core's cache."""
 
