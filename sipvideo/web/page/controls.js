@@ -47,7 +47,7 @@ export class Controls {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (document.getElementById("live").hidden || event.target.matches("select, input:not([type=range])")) return;
-    if (event.key === " " && event.target.closest("button")?.offsetParent) return; // presses that one
+    if (event.key === " " && event.target.closest("button")?.offsetParent) return; // presses it, unless it went with its dialog
     const found = KEYS.find(([key]) => key === event.key) || KEYS.find(([key]) => key === event.key.toLowerCase() && !event.shiftKey);
     if (!found) return;
     event.preventDefault();
