@@ -110,14 +110,17 @@ def run(args: argparse.Namespace) -> int:
     segmenters = _segmenters(args, frames[0])
     times = benchmark.measure(segmenters, frames, args.warm_up)
     values = _values(args, segmenters[0], frames, times)
+    # As sipvideo video works; the first run sets the engine up once more.
+    overlapping = segmenters[0].for_files()
+    benchmark.run_in_memory(overlapping, frames[: args.warm_up], AHEAD)
     timed = frames[args.warm_up :]
-    values["without_files"] = benchmark.run_in_memory(segmenters[0], timed, AHEAD)
+    values["without_files"] = benchmark.run_in_memory(overlapping, timed, AHEAD)
     if args.io:
         with tempfile.TemporaryDirectory() as folder:
             clip = args.input or str(Path(folder) / "noise.mp4")
             if not args.input:
                 benchmark.clip_of(frames, Path(clip))
-            values["end_to_end"] = benchmark.run_files(segmenters[0], clip, args.kinds)
+            values["end_to_end"] = benchmark.run_files(overlapping, clip, args.kinds)
     peak = machine.peak_memory()
     values["peak_memory_mb"] = peak and round(peak)
     print(_report(args, values, times))

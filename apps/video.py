@@ -41,7 +41,7 @@ little memory at 4K."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parse(argv)
-    return command.guarded(lambda: run(args, command.segmenter(args)))
+    return command.guarded(lambda: run(args, command.segmenter(args).for_files()))
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

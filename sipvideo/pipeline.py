@@ -69,7 +69,7 @@ class VideoSegmenter:
         return FrameResult(frame, detections, track_ids, (time.perf_counter() - started) * 1000)
 
     def run(
-        self, source: Iterable[Frame], ahead: int = 0, workers: int = 1, batch: int = 1
+        self, source: Iterable[Frame], ahead: int = 0, workers: int | None = None, batch: int = 1
     ) -> Generator[FrameResult, None, None]:
         """Starts a new video and yields one result per frame, as frames come. Nothing is kept.
 
@@ -77,7 +77,7 @@ class VideoSegmenter:
             source: the video.
             ahead: batches that threads may read and segment while the caller is still busy with a result; 0: all
                 happens in the caller's thread, when a result is asked for. The results are the same.
-            workers: threads that segment.
+            workers: threads that segment; by default as many as ``segment`` says that it profits from.
             batch: frames that are segmented together, for ``segment`` with a method ``batch``; needs ``ahead``.
                 Results are the same up to rounding; a result waits for its batch.
         """
@@ -86,8 +86,9 @@ class VideoSegmenter:
             for frame in source:
                 yield self.step(frame)
             return
+        callers: int = getattr(self.segment, "callers", 1) if workers is None else workers
         batches = stages.grouped(source, batch, lambda frame: frame.size)
-        with closing(stages.mapped(self._found, batches, ahead, workers)) as found:
+        with closing(stages.mapped(self._found, batches, ahead, callers)) as found:
             for frame, detections, started in itertools.chain.from_iterable(found):
                 yield self.associate(frame, detections, started)
 
@@ -97,6 +98,13 @@ class VideoSegmenter:
         segment: Any = self.segment
         found = segment.batch(frames) if len(frames) > 1 else [segment(frames[0])]
         return [(*pair, started) for pair in zip(frames, found, strict=True)]
+
+    def for_files(self) -> VideoSegmenter:
+        """The same, its engine set up for overlapping runs: throughput instead of latency, where it can choose."""
+        prepared = getattr(self.segment, "for_files", None)
+        if prepared is None:
+            return self
+        return VideoSegmenter(prepared(), self.tracker, self.class_names)
 
     def reset(self) -> None:
         """Ends the current video: identities start anew."""

@@ -12,7 +12,9 @@ import pytest
 
 import sipvideo
 from sipvideo.config import TrackerConfig
+from sipvideo.machine import usable_cores
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.segmenter import FrameSegmenter
 from sipvideo.sinks import CocoRleLines, MotsText, TrackTable, YouTubeVISResults
 from sipvideo.sources import VideoFile
 from sipvideo.structures import Detections, Frame, FrameResult
@@ -179,6 +181,30 @@ def test_overlapping_gives_files_equal_to_the_byte(tmp_path: Path) -> None:
         contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
     assert len(contents[0]["objects.csv"].splitlines()) > 5
+
+
+def test_an_engine_set_up_for_files_finds_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    pictures = [shot.frame.image for shot in film(crossing(), clock(seconds=0.5, fps=25))]
+    clip = write_video(tmp_path / "clip.mp4", pictures)
+    alone = sipvideo.load(
+        device="cpu",
+        overrides=["postprocess.score_threshold=0.01", "tracker.birth_score=0.02"],
+        runtime="openvino",
+    )
+    several = alone.for_files()
+    if usable_cores() > 1:
+        assert isinstance(several.segment, FrameSegmenter)
+        assert several.segment.callers > 1
+    with VideoFile(clip) as source:
+        one = list(alone.run(source))
+        other = list(several.run(source, ahead=3))
+    assert sum(len(r.track_ids) for r in one) > 5
+    for a, b in zip(one, other, strict=True):
+        assert a.track_ids.tolist() == b.track_ids.tolist()
+        np.testing.assert_allclose(a.detections.boxes, b.detections.boxes, atol=0.01)
+        overlap = a.detections.masks.iou(b.detections.masks)
+        assert (np.diag(overlap)[a.detections.masks.areas() > 0] > 0.99).all()
 
 
 def test_batches_give_every_frame_its_own_detections_whatever_the_sizes(shots: list[Shot]) -> None:
