@@ -191,6 +191,8 @@ def status_message(view: View) -> dict[str, Any]:
         "type": "status",
         "state": status.state,
         "text": status.text,
+        "problem": status.problem,
+        "retry_in": round(status.retry_in, 1),
         "fps": round(status.fps, 2),
         "source_fps": round(status.source_fps, 2),
         "silent": round(status.silent, 2),

@@ -19,6 +19,7 @@ from sipvideo.live import LiveSession
 from sipvideo.web.server import create_app, listen, make_server
 from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
+from tests.live_servers import camera
 from tests.media import write_video
 from tests.web.serving import Running, serving
 
@@ -249,6 +250,20 @@ def test_a_server_that_goes_away_is_said_and_found_again(browser: Any, street: P
         until(lambda: shown(page) > number)
         page.locator("#notice").wait_for(state="hidden")
         context.close()
+
+
+def test_a_camera_of_the_server_that_dies_is_said_until_it_is_back(page: Any) -> None:
+    with camera("http") as filming, serving(sources={"1": filming.address}) as server:
+        page.goto(server.address)
+        until(lambda: shown(page) > 2)
+        filming.kill()
+        page.locator("#notice", has_text="Reconnecting").wait_for()
+        assert page.inner_text("#status-text") == "Reconnecting"
+        number = shown(page)
+        filming.start()
+        until(lambda: shown(page) > number)
+        page.locator("#notice").wait_for(state="hidden")
+        page.goto("about:blank")
 
 
 def test_a_camera_that_is_not_there_is_said(chromium: Any, server: Running) -> None:

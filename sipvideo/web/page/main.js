@@ -128,7 +128,9 @@ class Live {
     // Troubles are told in full, over the picture.
     element("status-text").textContent = STATES[state] || { waiting: "Reconnecting", failed: "Failed", idle: "Not started" }[state] || state;
     const troubled = ["waiting", "failed", "ended"].includes(state) || quiet;
-    this.notice(troubled && this.feed ? sentence(status.text) : "");
+    const again = status.retry_in ? ` in ${Math.ceil(status.retry_in)} s` : "";
+    const text = status.problem && state === "waiting" ? `Reconnecting${again}: ${status.problem}` : sentence(status.text);
+    this.notice(troubled && this.feed ? text : "");
   }
 
   notice(text) {
