@@ -17,6 +17,7 @@ TITLE = "sipvideo"
 ADVICE = "sipvideo webcam --web, or sipvideo serve, shows the picture in a browser instead"
 PROBE = "import cv2; cv2.namedWindow('sipvideo'); cv2.destroyAllWindows()"
 KEY_MILLISECONDS = 8
+START_MILLISECONDS = 300
 PROBE_SECONDS = 20.0
 
 
@@ -50,23 +51,26 @@ def require_screen() -> None:
 
 
 class Window:
-    """One resizable window. To be opened before anything loads PyAV.
+    """One resizable window.
 
     Args:
         size: (height, width) at first.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
-        # PyAV and OpenCV for Linux bring X11 libraries of the same names. OpenCV's must be there first, or opening
-        # the window never ends; and sharing memory with the screen is mixed up all the same, so it is done without.
-        if "av" in sys.modules:
-            raise RuntimeError("the window must be opened before PyAV is imported")
-        os.environ.setdefault("QT_X11_NO_MITSHM", "1")
+        # PyAV and OpenCV for Linux bring X11 libraries of the same names: where PyAV's come first, opening a window
+        # never ends.
+        if "av" in sys.modules and "cv2" not in sys.modules:
+            raise RuntimeError("OpenCV must be imported before PyAV")
         import cv2
 
         self._cv2 = cv2
         self._size = size
         self._fullscreen = False
+        # A window that a Qt program opens right after its start is sometimes never painted: a first one comes and goes.
+        cv2.namedWindow(TITLE)
+        cv2.waitKey(START_MILLISECONDS)
+        cv2.destroyWindow(TITLE)
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(TITLE, size[1], size[0])
 
@@ -100,7 +104,7 @@ class Window:
         picture = overlay.blank(self.size)
         overlay.panel(picture, title, [("", text)])
         self.show(picture)
-        self._cv2.waitKey(30)
+        self._cv2.waitKey(START_MILLISECONDS)
 
     def key(self) -> str:
         """Lets the window live for some milliseconds; the character of a key pressed meanwhile, or an empty text."""
