@@ -189,13 +189,17 @@ class Jobs:
             if job.ended is not None and job.ended < oldest:
                 self.remove(job)
 
-    def close(self, patience: float = 1.5) -> None:
-        """Interrupts what runs, waits ``patience`` seconds for its files, and removes a temporary folder."""
+    def interrupt(self) -> None:
+        """Ends what runs after the frame that it is at, and takes nothing new."""
         with self._lock:
             self._closing = True
             stops = list(self._stops.values())
         for stop in stops:
             stop.set()
+
+    def close(self, patience: float = 1.5) -> None:
+        """Interrupts what runs, waits ``patience`` seconds for its files, and removes a temporary folder."""
+        self.interrupt()
         closer = threading.Thread(target=self._workers.shutdown, daemon=True)
         closer.start()
         closer.join(patience)

@@ -90,9 +90,20 @@ def listen(host: str, port: int) -> socket.socket:
         raise SipVideoError(f"{host}:{port}: cannot listen there: {error.strerror}") from error
 
 
-def make_server(
-    app: FastAPI, state: ServerState, tls: tuple[str, str] | None = None
-) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that tells its state at once that it ends, not only when all connections are closed."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+        super().__init__(config)
+        self._state = state
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Closes connections, then everything else."""
+        self._state.end()
+        await super().shutdown(sockets)
+
+
+def make_server(app: FastAPI, state: ServerState, tls: tuple[str, str] | None = None) -> Server:
     """A server, not yet started: ``server.run(sockets=[listen(...)])``.
 
     Args:
@@ -126,4 +137,4 @@ def make_server(
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
-    return uvicorn.Server(config)
+    return Server(config, state)

@@ -48,6 +48,7 @@ class ServerState:
         self.views = Views(session)
         self.visitors = Visitors(live or segmenter)
         self.seats_taken = 0
+        self.ending = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -65,6 +66,11 @@ class ServerState:
                 asyncio.to_thread(self.jobs.close),
             )
 
+    def end(self) -> None:
+        """The server is asked to end: everybody finishes what they are at, while connections are still closing."""
+        self.ending = True
+        self.jobs.interrupt()
+
     def take_seat(self) -> bool:
         """Whether one more live connection is allowed; it then counts until :meth:`leave_seat`."""
         if self.seats_taken >= self.settings.max_visitors:
@@ -80,8 +86,8 @@ class ServerState:
         """Live results of a source as JSON, one per frame, the newest each time; ends with the source."""
         number = view.number
         with self.views.watching():
-            while True:
-                shot = await view.newer(number, 1.0)
+            while not self.ending:
+                shot = await view.newer(number, 0.2)
                 if shot is None:
                     if view.status.is_over:
                         return
