@@ -68,10 +68,11 @@ class Window:
         self._size = size
         self._fullscreen = False
         # A window that a Qt program opens right after its start is sometimes never painted: a first one comes and goes.
-        cv2.namedWindow(TITLE)
+        flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
+        cv2.namedWindow(TITLE, flags)
         cv2.waitKey(START_MILLISECONDS)
         cv2.destroyWindow(TITLE)
-        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        cv2.namedWindow(TITLE, flags)
         cv2.resizeWindow(TITLE, size[1], size[0])
 
     def __enter__(self) -> Window:

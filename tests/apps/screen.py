@@ -66,11 +66,15 @@ class Screen:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.kill()
+        self._server.terminate()
+        self._server.wait()
+
+    def kill(self) -> None:
+        """Ends the program at once."""
         if self.program is not None:
             self.program.kill()
             self.program.communicate()
-        self._server.terminate()
-        self._server.wait()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -133,9 +137,11 @@ class Screen:
         return done.stdout
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Waits until something is so."""
-    end = time.monotonic() + PATIENCE
+def until(true: Callable[[], bool], patience: float = PATIENCE) -> bool:
+    """Waits until something is so; whether it came to be."""
+    end = time.monotonic() + patience
     while not true():
-        assert time.monotonic() < end
+        if time.monotonic() > end:
+            return False
         time.sleep(0.1)
+    return True
