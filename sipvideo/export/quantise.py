@@ -62,7 +62,7 @@ def _for_openvino(network: Any, images: Sequence[FloatArray], kept: Sequence[str
         subset_size=len(images),
         # OpenVINO's convolutions are called after the nodes that they were read from.
         ignored_scope=nncf.IgnoredScope(
-            patterns=[f"{re.escape(name)}(/.*)?" for name in kept], validate=False
+            patterns=[rf"{re.escape(name)}(/.*)?$" for name in kept], validate=False
         ),
     )
 
