@@ -9,6 +9,8 @@ from hypothesis import settings
 # Small tensors gain nothing from threads, and results stay the same on any number of cores. PyTorch reads
 # this when it is first imported; commands started by tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Converted networks of other runs must not decide which engine a test gets.
+os.environ["SIPVIDEO_CACHE"] = "off"
 
 # The same examples in every run: a test that fails, fails for everyone.
 settings.register_profile("sipvideo", deadline=None, derandomize=True)

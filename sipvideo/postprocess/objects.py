@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -254,12 +255,16 @@ def _tap_positions(
 
 
 def save(path: str | Path, config: Config, objects: ObjectHead) -> None:
-    """Writes ``objects.safetensors``: the weights, float32, and the configuration as JSON in the metadata."""
+    """Writes ``objects.safetensors``: the weights, and the configuration as JSON in the metadata.
+
+    Weights that half precision holds exactly, as those of published half-precision files, are kept in it.
+    """
     metadata = {"format": "sipvideo-objects", "config": config.model_dump_json(exclude_unset=True)}
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(safetensors.numpy.save(objects.weights, metadata))
+        weights = {name: _smallest(array) for name, array in objects.weights.items()}
+        partial.write_bytes(safetensors.numpy.save(weights, metadata))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -278,7 +283,7 @@ def load(path: str | Path) -> tuple[Config, ObjectHead]:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             metadata = dict(file.metadata() or {})
-            arrays: dict[str, NDArray[np.float32]] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+            arrays = {n: _in_singles(file.get_tensor(n)) for n in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
     if metadata.get("format") != "sipvideo-objects":
@@ -292,3 +297,13 @@ def load(path: str | Path) -> tuple[Config, ObjectHead]:
         return config, ObjectHead(config, arrays)
     except ValueError as error:
         raise CheckpointError(f"{path}: does not fit the configuration inside: {error}") from error
+
+
+def _smallest(array: FloatArray) -> NDArray[np.float16] | FloatArray:
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    return half if (half == array).all() else array
+
+
+def _in_singles(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype == np.float16 else array

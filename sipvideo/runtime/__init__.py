@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from sipvideo.config import Config
     from sipvideo.model.sipmask import SipMask
 
-__all__ = ["NAMES", "Runtime", "available", "check_name", "make_runtime"]
+__all__ = ["EXPORT_NAMES", "NAMES", "Runtime", "available", "check_name", "make_runtime"]
 
 TORCH_NAMES = ("torch", "torch-bf16", "torch-fp16", "torch-compile")
 OPENVINO_NAMES = ("openvino", "openvino-bf16")
-NAMES = (*TORCH_NAMES, *OPENVINO_NAMES, "onnxruntime")
+EXPORT_NAMES = (*OPENVINO_NAMES, "onnxruntime")
+"""Engines that run exported networks."""
+NAMES = (*TORCH_NAMES, *EXPORT_NAMES)
 
 
 def check_name(name: str) -> None:
