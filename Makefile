@@ -62,7 +62,7 @@ $(BIN)/python:
 # opencv-python can show windows, but its import fails where libGL, libxcb or GLib are missing: then the
 # headless build takes its place. Both fill the same folder, so the one goes before the other comes.
 $(VENV)/.runtime: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[openvino]'
 	@if ! $(BIN)/python -c 'import cv2' 2>/dev/null; then \
 	  $(INSTALL) $(OPENCV); \
 	  $(BIN)/python -c 'import cv2' 2>/dev/null || { \
