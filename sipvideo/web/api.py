@@ -14,6 +14,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from sipvideo import __version__
 from sipvideo.errors import SourceError
@@ -94,21 +95,31 @@ async def results(
     state, view = state_of(request), _view(request, key)
     if not state.take_seat():
         raise HTTPException(503, "as many visitors as the server takes are here", RETRY_AFTER)
-    lines = _lines(state, view, count)
-    return StreamingResponse(lines, media_type="application/x-ndjson", background=None)
+    return _SeatedStream(state, _lines(state, view, count))
+
+
+class _SeatedStream(StreamingResponse):
+    """Lines of JSON; gives the place of its live connection back, however it ends."""
+
+    def __init__(self, state: ServerState, lines: AsyncIterator[str]) -> None:
+        super().__init__(lines, media_type="application/x-ndjson")
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._state.leave_seat()
 
 
 async def _lines(state: ServerState, view: View, count: int | None) -> AsyncIterator[str]:
-    try:
-        async with contextlib.aclosing(state.lines(view)) as lines:
-            number = 0
-            async for line in lines:
-                yield line + "\n"
-                number += 1
-                if number == count:
-                    return
-    finally:
-        state.leave_seat()
+    async with contextlib.aclosing(state.lines(view)) as lines:
+        number = 0
+        async for line in lines:
+            yield line + "\n"
+            number += 1
+            if number == count:
+                return
 
 
 VIDEO_BODY = {
@@ -271,8 +282,8 @@ def _source_info(view: View) -> answers.SourceInfo:
     return answers.SourceInfo(
         id=view.key,
         name=status.name,
-        state=status.state,
-        text=status.text,
+        state="failed" if view.problem else status.state,
+        text=view.problem or status.text,
         size=list(status.frame_size) if status.frame_size else None,
         fps=round(status.fps, 2),
         source_fps=round(status.source_fps, 2),

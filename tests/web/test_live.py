@@ -7,11 +7,13 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
 
 from sipvideo.masks import from_rles
 from sipvideo.web.settings import Settings
@@ -35,6 +37,11 @@ def closing_code(server: Running, path: str, *messages: str | bytes) -> int | No
     with pytest.raises(ConnectionClosed) as closed:
         talk()
     return closed.value.rcvd.code if closed.value.rcvd is not None else None
+
+
+def send_shown(socket: ClientConnection, header: dict[str, Any]) -> None:
+    if header["type"] == "result":
+        socket.send(json.dumps({"type": "shown", "number": header["number"]}))
 
 
 def test_a_view_shows_pictures_with_their_masks(server: Running) -> None:
@@ -125,6 +132,24 @@ def test_a_source_that_ended_is_said(street: Path) -> None:
         time.sleep(0.5)  # the last result greets nobody any more
         assert server.http.get("/api/sources/1/results").text == ""
         assert server.http.get("/api/sources").json()[0]["state"] == "ended"
+
+
+def test_a_frame_that_cannot_be_processed_is_said_and_not_the_end(
+    monkeypatch: pytest.MonkeyPatch, street: Path
+) -> None:
+    with (
+        serving(sources={"1": str(street)}) as server,
+        server.socket("/api/sources/1/live") as socket,
+    ):
+        receive_result(socket)
+        segmenter = server.state.views.views["1"].session.segmenter("1")
+        with monkeypatch.context() as patch:
+            patch.setattr(segmenter, "step", lambda frame: 1 / 0)
+            while (header := receive(socket)[0]).get("state") != "failed":
+                send_shown(socket, header)
+            assert header["text"] == "ZeroDivisionError while processing: division by zero"
+        while (header := receive(socket)[0]).get("state") != "live":
+            send_shown(socket, header)
 
 
 def test_nobody_watching_lets_the_network_rest(street: Path) -> None:
