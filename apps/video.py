@@ -248,6 +248,8 @@ def _process(
                     with contextlib.closing(found), Behind(write, most=BEHIND) as written:
                         for result in stop.until(found):
                             written.put(result)
+                        if stop.asked:
+                            written.drop()  # whoever stops the run does not want to wait for them
                 except SourceError as error:
                     # The sinks close as after a good end: the frames before the damage are results.
                     outcome.fail(error)

@@ -51,12 +51,17 @@ class Line(Generic[Item]):
             self._ended, self._error = True, error
             self._changed.notify_all()
 
+    def drop(self) -> None:
+        """Forgets the items that wait."""
+        with self._changed:
+            self._items.clear()
+            self._changed.notify_all()
+
     def close(self) -> None:
         """No more items are taken; those that wait are dropped."""
         with self._changed:
             self._closed = True
-            self._items.clear()
-            self._changed.notify_all()
+            self.drop()
 
     def __iter__(self) -> Iterator[Item]:
         while True:
@@ -166,6 +171,10 @@ class Behind(Generic[Item]):
         """Hands over the next item; waits while too many do."""
         if not self._line.put(item):
             self._raise()
+
+    def drop(self) -> None:
+        """Forgets the items that wait; the one in work is finished."""
+        self._line.drop()
 
     def __exit__(self, *exception: object) -> None:
         self._line.end()

@@ -199,3 +199,21 @@ def test_an_error_comes_after_the_group_that_it_cut_short() -> None:
     with pytest.raises(OSError, match="unplugged"):
         seen.extend(grouped(failing(5), 3, lambda number: 0))
     assert seen == [[0, 1, 2], [3, 4]]
+
+
+def test_what_waits_can_be_dropped_but_not_what_is_in_work() -> None:
+    begun, allowed = threading.Event(), threading.Event()
+    written: list[int] = []
+
+    def write(number: int) -> None:
+        begun.set()
+        allowed.wait(10)
+        written.append(number)
+
+    with Behind(write, most=3) as behind:
+        for number in range(3):
+            behind.put(number)
+        assert begun.wait(10)
+        behind.drop()
+        allowed.set()
+    assert written == [0]
