@@ -3,7 +3,7 @@
 A message is the length of its header (uint32, little endian), the header (JSON, UTF-8), and the rest. Masks travel
 as run lengths: the pixels of an object's window row by row, the lengths of the runs of outside, inside, outside...
 pixels, each as LEB128 (seven bits per byte, low bits first, the top bit says that more follow). On people in a street
-that is a quarter of the bits of the windows and a twentieth of the picture as JPEG.
+that is a quarter of the bits of the windows and a fiftieth of the picture as JPEG.
 """
 
 from __future__ import annotations

@@ -127,7 +127,9 @@ export class Speed {
 
   curve(context, column, colour, least, side) {
     const width = this.canvas.clientWidth, height = this.canvas.clientHeight;
-    const top = niceTop(Math.max(least, ...this.samples.map((sample) => sample[column] ?? 0)));
+    // One slow frame must not flatten the rest of the minute: it is cut off.
+    const values = this.samples.map((sample) => sample[column] ?? 0).sort((a, b) => a - b);
+    const top = niceTop(Math.max(least, values[Math.floor((values.length - 1) * 0.95)] ?? 0));
     const left = 24, right = width - 34, low = height - 6, high = 8;
     context.textAlign = side === "left" ? "right" : "left";
     context.textBaseline = "middle";
@@ -144,6 +146,9 @@ export class Speed {
       context.stroke();
     }
     context.save();
+    context.beginPath();
+    context.rect(left, high - 2, right - left, low - high + 4);
+    context.clip();
     context.strokeStyle = colour;
     context.lineWidth = 2;
     context.lineJoin = "round";
