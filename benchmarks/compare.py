@@ -4,7 +4,7 @@
 
 PYTHON is the interpreter of a virtual environment with what ultralytics.txt and torchvision.txt list; this script
 itself needs nothing but sipvideo's environment. Each figure is the median over the rounds; a ratio is the median of
-the ratios of a round, in which all run one after the other.
+the ratios of a round, in which all run one after the other. Options after ``--`` go to ``sipvideo bench``.
 """
 
 from __future__ import annotations
@@ -43,21 +43,22 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also save the figures")
-    parser.add_argument(
-        "ours", nargs="*", metavar="-- OPTION", help="options of sipvideo bench, after --"
-    )
-    args = parser.parse_args()
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:end])
     names = args.only.split(",")
     if unknown := set(names) - PEERS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     runs: dict[str, list[dict[str, Any]]] = {}
     for number in range(args.rounds):
-        runs.setdefault("sipvideo", []).append(ours(args.clip, args.ours))
-        for name in names:
-            script, *options = PEERS[name]
-            command = [args.peers, str(HERE / script), str(args.clip), *options]
-            runs.setdefault(name, []).append(figures(command))
-        print(f"round {number + 1} of {args.rounds} is done", file=sys.stderr, flush=True)
+        for name in ["sipvideo", *names]:
+            if name == "sipvideo":
+                found = ours(args.clip, sys.argv[end + 1 :])
+            else:
+                script, *options = PEERS[name]
+                command = [args.peers, str(HERE / script), str(args.clip), *options]
+                found = figures(command)
+            runs.setdefault(name, []).append(found)
+            print(f"round {number + 1}: {name} {found['fps']:.1f} fps", file=sys.stderr, flush=True)
     print(table(runs))
     if args.json:
         args.json.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
