@@ -62,6 +62,13 @@ class Tile:
         self.shown += 1
         self._ages.append(self.live.shown())
 
+    def is_played_again(self, live: LiveResult) -> bool:
+        """Whether a recording has started over with this result, and so its identities have."""
+        last = self.live
+        if last is None or live.status.reconnects != last.status.reconnects:
+            return False
+        return live.source_timestamp < last.source_timestamp
+
     def forget(self) -> None:
         """Identities start anew."""
         self._trails.clear()
@@ -208,8 +215,11 @@ class View:
     def take(self, live: LiveResult) -> None:
         """The next result of any source."""
         self._start_or_stop_recording()
-        self.tiles[live.source].take(live)
-        self._dirty = self.tiles[live.source]
+        tile = self.tiles[live.source]
+        if tile.is_played_again(live):
+            self._forget(tile)
+        tile.take(live)
+        self._dirty = tile
 
     def canvas(self, size: tuple[int, int]) -> Picture:
         """Everything, drawn at (height, width), RGB."""
@@ -257,22 +267,21 @@ class View:
             self.stop_recording()
 
     def _record(self) -> None:
+        self.say(f"recording to {self.folder}")
+        for tile in self.tiles.values():
+            if self.controls.recording:
+                self._begin(tile)
+
+    def _begin(self, tile: Tile) -> None:
+        status = self.session.status(tile.key)
+        name, names = _title(status.name), self.session.class_names
+        rate = status.source_fps or None
         try:
-            for tile in self.tiles.values():
-                status = self.session.status(tile.key)
-                tile.recording = Recording(
-                    _title(status.name),
-                    self.session.class_names,
-                    self.folder,
-                    self.kinds,
-                    fps=status.source_fps or None,
-                )
+            tile.recording = Recording(name, names, self.folder, self.kinds, fps=rate)
         except SipVideoError as error:
             self.controls.recording = False
             self.stop_recording()
             self._complain(error)
-        else:
-            self.say(f"recording to {self.folder}")
 
     def _end(self, tile: Tile) -> None:
         recording, tile.recording = tile.recording, None
@@ -291,15 +300,17 @@ class View:
             )
 
     def _reset(self) -> None:
-        """Identities start anew, and so do recordings: in one of them an identity is one object."""
-        recording = self.controls.recording
-        self.stop_recording()
         for tile in self.tiles.values():
             self.session.reset(tile.key)
-            tile.forget()
-        if recording:
-            self._record()
+            self._forget(tile)
         self.say("identities start anew")
+
+    def _forget(self, tile: Tile) -> None:
+        """Identities start anew, and so does the recording: in one of them an identity is one object."""
+        tile.forget()
+        if tile.recording is not None:
+            self._end(tile)
+            self._begin(tile)
 
     def _screenshot(self, canvas: Picture) -> None:
         names = "+".join(file_name(self.session.status(key).name) for key in self.tiles)[:80]

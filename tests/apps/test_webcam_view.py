@@ -20,6 +20,7 @@ from sipvideo.errors import SourceError
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.sources import Source
 from sipvideo.structures import Frame
+from tests.apps import scripted
 from tests.live_servers import Scripted, filming, segmenter, squares
 
 SIZE = (360, 480)
@@ -117,6 +118,17 @@ def test_a_reset_begins_another_recording_so_that_identities_stay_unique(tmp_pat
     for folder in folders:
         lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
         assert {one["track_id"] for line in lines for one in line["objects"]} == {0, 1}
+
+
+def test_a_recording_that_is_played_again_is_another_video(tmp_path: Path) -> None:
+    clip = scripted.clip(tmp_path / "scene.mp4", 0.6)
+    with LiveSession(segmenter(), {"clip": str(clip)}, loop=True) as session:
+        one = view(session, tmp_path / "recordings", Controls(recording=True, trails=True))
+        while len(list((tmp_path / "recordings").glob("*/summary.json"))) < 2:
+            shown(one, 1)
+        one.stop_recording()
+    for folder in (tmp_path / "recordings").iterdir():
+        assert 0 < playable(folder) <= 15
 
 
 def test_recording_starts_with_the_first_result_and_ends_where_it_is_stopped(
