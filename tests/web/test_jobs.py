@@ -31,6 +31,16 @@ def files_in(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
+def remux(source: Path, target: Path, options: dict[str, str] | None = None) -> None:
+    """The same pictures in another container."""
+    with av.open(str(source)) as film, av.open(str(target), "w", options=options or {}) as copy:
+        stream = copy.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+
+
 @pytest.fixture
 def long_film(tmp_path: Path) -> Path:
     return clip(tmp_path / "long.mp4", 4.0)
@@ -137,15 +147,7 @@ def test_a_truncated_video_gives_its_good_frames_and_says_so(
     server: Running, tmp_path: Path
 ) -> None:
     path = tmp_path / "cut.mkv"
-    with (
-        av.open(str(clip(tmp_path / "whole.mp4", 4.0))) as whole,
-        av.open(str(path), "w") as target,
-    ):
-        stream = target.add_stream_from_template(whole.streams.video[0])
-        for packet in whole.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
+    remux(clip(tmp_path / "whole.mp4", 4.0), path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     job = server.wait(server.upload(path).json()["id"], "done", "failed")
     assert job["state"] == "failed"
@@ -209,6 +211,18 @@ def test_a_video_longer_than_the_limit_is_refused(street: Path) -> None:
         answer = server.upload(street)
         assert answer.status_code == 422
         assert "1 s long" in answer.json()["detail"]
+
+
+def test_a_video_that_hides_its_length_is_cut_at_the_limit(tmp_path: Path, street: Path) -> None:
+    path = tmp_path / "endless.mkv"
+    remux(street, path, {"live": "1"})  # a recording without a declared duration
+    with serving(Settings(max_duration=0.5)) as server:
+        answer = server.upload(path)
+        assert answer.json()["duration"] is None
+        job = server.wait(answer.json()["id"], "failed")
+        assert job["problem"] == "endless.mkv: longer than 0.5 s: the rest is left out"
+        assert 12 <= job["frames"] <= 15
+        assert len(job["results"]) == 4
 
 
 def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, street: Path) -> None:
