@@ -19,7 +19,7 @@ from sipvideo.apps import command
 from sipvideo.errors import SinkError
 
 if TYPE_CHECKING:
-    from sipvideo.pipeline import VideoSegmenter
+    from sipvideo.structures import FrameResult
 
 FOUND = 0.5
 """Least IoU at which a track is said to show the object."""
@@ -128,7 +128,7 @@ def _on_davis(path: Path, weights: Path) -> dict[str, float]:
         wanted = (truth.annToRLE(annotation, index) for index in range(video.length))
         seconds = tuple(index / DAVIS_FPS for index in range(video.length))
         frames = data.frames(dataclasses.replace(video, seconds=seconds))
-        table, ids = _overlaps(segmenter, frames, wanted)
+        table, ids = track_overlaps(segmenter.run(frames), wanted)
         # Absent tracks overlap by 0.
         overlaps.append(float(table.mean(0).max()) if len(ids) else 0.0)
         best = [ids[row.argmax()] for row in table if row.size and row.max() >= FOUND]
@@ -138,14 +138,14 @@ def _on_davis(path: Path, weights: Path) -> dict[str, float]:
     return {"davis_iou": mean(overlaps), "davis_switches": mean(switches)}
 
 
-def _overlaps(
-    segmenter: VideoSegmenter, frames: Iterator[Any], wanted: Iterator[Any]
+def track_overlaps(
+    results: Iterator[FrameResult], wanted: Iterator[Any]
 ) -> tuple[NDArray[np.float64], list[int]]:
-    """IoU of every track with the object: float64 [frames, tracks], and the tracks' ids."""
+    """IoU of every track with one object's masks: float64 [frames, tracks], and the tracks' ids."""
     from pycocotools import mask as coco_mask
 
     rows: list[dict[int, float]] = []
-    for result, rle in zip(segmenter.run(frames), wanted, strict=True):
+    for result, rle in zip(results, wanted, strict=True):
         tracked = [k for k, track_id in enumerate(result.track_ids.tolist()) if track_id >= 0]
         masks = [result.detections.masks.rle(k) for k in tracked]
         found = coco_mask.iou(masks, [rle], [0])[:, 0] if masks else []

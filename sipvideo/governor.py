@@ -110,6 +110,13 @@ class Governor:
         self._costs = [_Cost() for _ in sizes]
         self._measured = False
 
+    @classmethod
+    def fixed(cls, size: Size, interval: int) -> Governor:
+        """One that never changes its choice, for measurements."""
+        governor = cls(float("inf"), [size])
+        governor._options = [(0, interval)]
+        return governor
+
     @property
     def choice(self) -> Choice:
         """The present choice."""

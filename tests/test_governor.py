@@ -203,14 +203,6 @@ def scene(seconds: float = 2.0) -> list[Shot]:
     return list(film(actors, clock(seconds, 25), (240, 320)))
 
 
-class Fixed(Governor):
-    """Always the same interval."""
-
-    def __init__(self, interval: int) -> None:
-        super().__init__(1e9, [CONFIGURED])
-        self._options = [(0, interval)]
-
-
 def test_with_room_in_the_budget_it_does_what_the_segmenter_does() -> None:
     shots = scene()
     segmenter, detector = governed(shots)
@@ -229,7 +221,7 @@ def test_with_room_in_the_budget_it_does_what_the_segmenter_does() -> None:
 def test_between_detected_frames_identities_are_carried(interval: int) -> None:
     shots = scene()
     segmenter, detector = governed(shots)
-    segmenter.governor = Fixed(interval)
+    segmenter.governor = Governor.fixed(CONFIGURED, interval)
     results = list(segmenter.run(shot.frame for shot in shots))
     assert [result.carried for result in results] == [k % interval != 0 for k in range(len(shots))]
     assert len(detector.asked) == -(-len(shots) // interval)
@@ -243,7 +235,7 @@ def test_between_detected_frames_identities_are_carried(interval: int) -> None:
 def test_a_scene_cut_a_gap_and_a_reset_are_detected_at_once() -> None:
     shots = scene(0.4)
     segmenter, _ = governed(shots)
-    segmenter.governor = Fixed(100)
+    segmenter.governor = Governor.fixed(CONFIGURED, 100)
     first, second, third = (shot.frame for shot in shots[:3])
     assert not segmenter.step(first).carried
     assert segmenter.step(second).carried
@@ -288,7 +280,7 @@ def test_several_videos_share_one_choice_and_nothing_else() -> None:
 def test_frames_detected_elsewhere_are_carried_on() -> None:
     shots = scene(0.2)
     segmenter, detector = governed(shots)
-    segmenter.governor = Fixed(2)
+    segmenter.governor = Governor.fixed(CONFIGURED, 2)
     result = segmenter.associate(shots[0].frame, segmenter.segment(shots[0].frame), 0.0)
     assert not result.carried
     assert segmenter.step(shots[1].frame).carried
