@@ -59,6 +59,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     listening.add_argument(
         "--token",
+        type=_token,
         help="what visitors must show; default: none on this machine only, beyond it one is made and printed",
     )
     listening.add_argument(
@@ -119,6 +120,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_model_flags(parser)
     command.add_quiet_flag(parser)
     return parser.parse_args(argv)
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[\w.~-]{8,200}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            "expected at least 8 letters, digits and - . _ ~, as it goes into addresses and cookies"
+        )
+    return text
 
 
 def _port(text: str) -> int:

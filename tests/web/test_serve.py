@@ -120,7 +120,14 @@ def test_what_cannot_be_served_is_one_line(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--port", "70000"], ["--max-upload", "lots"], ["--keep", "0"], ["--max-jobs", "0"], ["x"]],
+    [
+        ["--port", "70000"],
+        ["--max-upload", "lots"],
+        ["--keep", "0"],
+        ["--max-jobs", "0"],
+        ["--token", ""],
+        ["x"],
+    ],
 )
 def test_wrong_usage_is_told_before_anything_loads(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
