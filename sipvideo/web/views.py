@@ -30,11 +30,13 @@ class Shot:
         live: the result, as the session handed it over.
         seen: seconds since the first sight of each identity.
         number: 1, 2, ... within its view.
+        video: rises when identities start anew.
     """
 
     live: LiveResult
     seen: dict[int, float]
     number: int
+    video: int
     _encoded: dict[bool, asyncio.Future[bytes]] = field(default_factory=dict)
 
     async def message(self, class_names: Sequence[str], pictures: bool) -> bytes:
@@ -51,6 +53,7 @@ class Shot:
         header = {
             "type": "result",
             "number": self.number,
+            "video": self.video,
             "index": result.frame.index,
             "captured": self.live.captured,
             "size": list(result.frame.size),
@@ -80,6 +83,7 @@ class View:
         self._seen = FirstSeen()
         self._news = asyncio.Event()
         self._source_time = 0.0
+        self._video = 0
 
     @property
     def status(self) -> SourceStatus:
@@ -89,20 +93,24 @@ class View:
     def reset(self) -> None:
         """Identities start anew with the next frame."""
         self.session.reset(self.key)
-        self._seen = FirstSeen()
+        self._begin_video()
 
     def arrive(self, live: LiveResult) -> None:
         """The next result; on the event loop."""
         if (
             live.source_timestamp < self._source_time
         ):  # a recording started over, with new identities
-            self._seen = FirstSeen()
+            self._begin_video()
         self._source_time = live.source_timestamp
         self.problem = ""
         number = self.latest.number + 1 if self.latest is not None else 1
-        self.latest = Shot(live, self._seen.update(live.result), number)
+        self.latest = Shot(live, self._seen.update(live.result), number, self._video)
         self._news.set()
         self._news = asyncio.Event()
+
+    def _begin_video(self) -> None:
+        self._seen = FirstSeen()
+        self._video += 1
 
     @property
     def number(self) -> int:

@@ -55,7 +55,7 @@ class Visitor:
     def __init__(self, segmenter: Segmenter, deliver: Callable[[bytes], None]) -> None:
         self._segmenter = segmenter
         self._seen = FirstSeen()
-        self._index = 0
+        self._index = self._video = 0
         self._reset = False
         self.deliver = deliver
         self.dropped = 0
@@ -76,6 +76,7 @@ class Visitor:
             self._reset = False
             self._segmenter.reset()
             self._seen = FirstSeen()
+            self._video += 1
         begun = time.monotonic()
         try:
             frame = Frame(decode_picture(picture), self._index, arrived)
@@ -89,6 +90,7 @@ class Visitor:
         header = {
             "type": "result",
             "index": frame.index,
+            "video": self._video,
             "captured": stamp,
             "size": list(frame.size),
             "waited_ms": round((begun - arrived) * 1000, 1),

@@ -152,6 +152,16 @@ def test_a_frame_that_cannot_be_processed_is_said_and_not_the_end(
             send_shown(socket, header)
 
 
+def test_a_film_that_starts_over_says_that_its_identities_do(server: Running) -> None:
+    with server.socket("/api/sources/1/live?pictures=false") as socket:
+        first, _ = receive_result(socket)
+        header = first
+        while header["video"] == first["video"]:
+            send_shown(socket, header)
+            header, _ = receive_result(socket)
+        assert {told["seen"] for told in header["objects"]} == {0.0}
+
+
 def test_nobody_watching_lets_the_network_rest(street: Path) -> None:
     with serving(sources={"1": str(street)}) as server:
         with server.socket("/api/sources/1/live") as socket:
@@ -179,6 +189,7 @@ def test_a_webcam_gets_masks_and_identities_that_stay(server: Running) -> None:
         send_picture(socket, 4.5)
         header, _ = receive_result(socket)
         assert all(told["seen"] == 0 for told in header["objects"])
+        assert header["video"] == 1
 
 
 def test_a_damaged_picture_is_one_line_and_not_the_end(server: Running) -> None:

@@ -94,7 +94,7 @@ export class ServerFeed {
     const bitmap = await createImageBitmap(new Blob([picture], { type: "image/jpeg" }));
     requestAnimationFrame(() => {
       if (!this.paused && !this.connection.ended) {
-        this.onresult({ objects, size: header.size, bitmap, age: this.age(header.captured), bytes: header.objects.reduce((sum, o) => sum + o.bytes, 0) });
+        this.onresult({ objects, video: header.video, size: header.size, bitmap, age: this.age(header.captured), bytes: header.objects.reduce((sum, o) => sum + o.bytes, 0) });
       }
       bitmap.close();
       this.connection.send({ type: "shown", number: header.number });
@@ -214,7 +214,7 @@ export class WebcamFeed {
     const { objects } = decodeObjects(header, rest);
     requestAnimationFrame(() => {
       if (this.stopped || this.paused || !bitmap) return;
-      this.onresult({ objects, size: header.size, bitmap, age: performance.now() - header.captured, bytes: rest.byteLength, sent: this.sent });
+      this.onresult({ objects, video: header.video, size: header.size, bitmap, age: performance.now() - header.captured, bytes: rest.byteLength, sent: this.sent });
       bitmap.close();
     });
   }

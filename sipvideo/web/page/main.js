@@ -95,7 +95,9 @@ class Live {
     this.notice("");
   }
 
-  show({ objects, size, bitmap, age, bytes, sent }) {
+  show({ objects, video, size, bitmap, age, bytes, sent }) {
+    if (video !== this.video) this.stage.trails.clear(); // the same ids are others now
+    this.video = video;
     this.stage.show(objects, size, bitmap);
     this.list.show(objects);
     this.speed.frame(age);
