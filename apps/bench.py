@@ -40,6 +40,20 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="sipvideo bench",
         description="Times the stages of a step, frame in, identities out, and the whole pipeline on this machine.",
     )
+    _add_frames(parser)
+    _add_measurements(parser)
+    command.add_model_flags(parser)
+    args = parser.parse_args(argv)
+    args.kinds = tuple(FILES) if args.save == "all" else tuple(args.save.split(","))
+    if unknown := set(args.kinds) - FILES.keys():
+        parser.error(f"--save: unknown: {', '.join(sorted(unknown))}")
+    if args.plot and not args.plot.lower().endswith(".png"):
+        parser.error(f"--plot: expected a name ending in .png, got {args.plot!r}")
+    return args
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    """What is timed, and how often."""
     add = parser.add_argument
     add(
         "input",
@@ -57,6 +71,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--frames", type=command.count, default=20, metavar="N", help="timed; default: 20")
     add("--warm-up", type=command.count, default=3, metavar="N", help="not timed; default: 3")
     add("--threads", type=command.count, metavar="N", help="of PyTorch; default: as many as cores")
+
+
+def _add_measurements(parser: argparse.ArgumentParser) -> None:
+    """What is measured besides the stages, and where it goes."""
+    add = parser.add_argument
     add(
         "--io",
         action="store_true",
@@ -88,14 +107,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--json", metavar="FILE", help="also save the figures")
     add("--plot", metavar="FILE", help="also save a picture of them (.png)")
-    command.add_model_flags(parser)
-    args = parser.parse_args(argv)
-    args.kinds = tuple(FILES) if args.save == "all" else tuple(args.save.split(","))
-    if unknown := set(args.kinds) - FILES.keys():
-        parser.error(f"--save: unknown: {', '.join(sorted(unknown))}")
-    if args.plot and not args.plot.lower().endswith(".png"):
-        parser.error(f"--plot: expected a name ending in .png, got {args.plot!r}")
-    return args
 
 
 def run(args: argparse.Namespace) -> int:
