@@ -208,7 +208,7 @@ def _write(
     folder: Path,
 ) -> None:
     """Converts, quantises where asked for, and saves the network."""
-    from sipvideo.export import last_convolutions, open_graph, quantised, write_network
+    from sipvideo.export import kept_nodes, open_graph, quantised, write_network
     from sipvideo.runtime.graph import cached_onnx_graph
 
     _say(args, "converting the network (some seconds for each model)")
@@ -217,7 +217,7 @@ def _write(
     if args.precision == "int8":
         images = _calibration_images(args, config, size)
         _say(args, f"calibrating on {len(images)} frames of {args.calibrate}")
-        network = quantised(network, args.format, images, last_convolutions(content))
+        network = quantised(network, args.format, images, kept_nodes(content))
     write_network(network, args.format, args.precision, folder)
 
 

@@ -181,14 +181,18 @@ def test_half_precision_is_half_the_file_and_the_same_maps(
         assert 0 < error < 0.05 * max(1.0, np.abs(value).max()), name
 
 
-def test_the_convolutions_kept_in_single_precision_are_the_outputs_own(conversions: Path) -> None:
+def test_first_depthwise_and_last_convolutions_stay_in_single_precision(conversions: Path) -> None:
     import onnx
 
     config = small_config(**HEADS[0])
     content = cached_onnx_graph(lively(config), config, Cache(conversions))
     graph = onnx.load_from_string(content).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    kept = quantise.last_convolutions(content)
-    outputs = [weights[n.input[1]].dims[0] for n in graph.node if n.name in kept]
+    kept = quantise.kept_nodes(content)
+    shapes = [tuple(weights[n.input[1]].dims) for n in graph.node if n.name in kept]
+    assert shapes[0] == (24, 3, 3, 3)
+    depthwise = [shape for shape in shapes[1:] if shape[1] == 1]
+    assert len(depthwise) == 19, "the trunk's"
     # Three levels each of classes and box sides, and one of basis masks.
+    outputs = [shape[0] for shape in shapes[1:] if shape[1] != 1]
     assert sorted(outputs) == [3, 3, 3, 4, 4, 4, 8]
