@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -91,6 +92,15 @@ def test_large_pictures_wait_in_smaller_numbers(
         taken = sum(recording.write(result) for result in results(20))
         gate.set()
     assert 3 <= taken <= 4
+
+
+def test_carried_results_say_so(tmp_path: Path) -> None:
+    seen, carried = results(2)
+    with Recording("cam", NAMES, tmp_path, ("lines",)) as recording:
+        recording.write(seen)
+        recording.write(replace(carried, carried=True))
+    lines = (recording.folder / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("carried", False) for line in lines] == [False, True]
 
 
 def test_a_recording_without_results_leaves_nothing(tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ def result_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, 
 
     Keys: ``frame`` (index), ``timestamp`` (seconds), ``name``, ``size`` ([height, width]) and ``objects``, a list of
     ``track_id`` (None for untracked), ``label``, ``class_name``, ``score``, ``bbox`` ([x, y, width, height]) and
-    ``segmentation`` (COCO compressed RLE); models that re-score their masks add ``mask_score``.
+    ``segmentation`` (COCO compressed RLE); models that re-score their masks add ``mask_score``. Frames whose objects
+    were not detected but carried from an earlier one add ``carried`` (true).
     """
     frame, detections = result.frame, result.detections
     objects = []
@@ -170,7 +171,8 @@ def result_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, 
             }
         )
     about = {"frame": frame.index, "timestamp": frame.timestamp, "name": frame.name}
-    return about | {"size": list(frame.size), "objects": objects}
+    carried = {"carried": True} if result.carried else {}
+    return about | carried | {"size": list(frame.size), "objects": objects}
 
 
 class MotsText(Sink):
