@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Small tensors gain nothing from threads, and results stay the same on any number of cores. PyTorch reads
@@ -15,3 +17,9 @@ os.environ["SIPVIDEO_CACHE"] = "off"
 # The same examples in every run: a test that fails, fails for everyone.
 settings.register_profile("sipvideo", deadline=None, derandomize=True)
 settings.load_profile("sipvideo")
+
+
+@pytest.fixture(scope="session")
+def conversions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where networks that tests convert are kept, as each takes many seconds: one cache, and not the user's."""
+    return tmp_path_factory.mktemp("conversions")

@@ -91,5 +91,6 @@ def _converted(name: str, network: SipMask, config: Config, device: str) -> Runt
         onnxruntime.require()
         return onnxruntime.ONNXRuntime(graph.cached_onnx_graph(network, config), device)
     openvino.require()
+    openvino.check_device(device)
     content = graph.cached_onnx_graph(network, config)
     return openvino.OpenVINORuntime(openvino.read_network(content), name)

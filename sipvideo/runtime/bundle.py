@@ -18,11 +18,11 @@ def open_network(folder: Path, name: str = "auto", device: str = "auto") -> Runt
     Args:
         folder: as ``sipvideo export`` writes it.
         name: of the runtime; "auto": the one of the folder's format that is installed. OpenVINO reads both formats.
-        device: for ONNX Runtime; OpenVINO runs on the CPU.
+        device: "cpu", "auto", or for ONNX Runtime also "cuda", ...
 
     Raises:
         CheckpointError: the folder has no network, or it cannot be read.
-        ConfigError: the engine is not installed, or does not read this format.
+        ConfigError: the engine is not installed, does not read this format, or does not run on the device.
     """
     present = [kind for kind, file in FILES.items() if (folder / file).is_file()]
     if not present:
@@ -33,6 +33,7 @@ def open_network(folder: Path, name: str = "auto", device: str = "auto") -> Runt
         foreign = "openvino" in present or not onnxruntime.available()
         name = "openvino" if foreign else "onnxruntime"
     if name in openvino.NAMES:
+        openvino.check_device(device)
         network = openvino.read_network(folder / FILES[present[0]])
         return openvino.OpenVINORuntime(network, name)
     if name in onnxruntime.NAMES and "onnx" in present:

@@ -56,7 +56,8 @@ class Cache:
             data = path.read_bytes()
             content = data[_DIGEST:]
             if hashlib.sha256(content).digest() == data[:_DIGEST]:
-                path.touch()  # its time is when it was used last
+                with contextlib.suppress(OSError):  # a cache that may only be read
+                    path.touch()  # its time is when it was used last
                 return content
             path.unlink()
         except OSError:

@@ -50,11 +50,7 @@ def onnx_graph(model: SipMask) -> bytes:
     Raises:
         ConfigError: the packages for it are missing.
     """
-    for package in ("onnx", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise ConfigError(
-                f"converting a network needs {package}: pip install 'sipvideo[export]'"
-            )
+    _require()
     model = copy.deepcopy(model).eval()
     if isinstance(model.backbone, ResNet):
         model.backbone.fold_norms()
@@ -81,6 +77,14 @@ def onnx_graph(model: SipMask) -> bytes:
     _cut_weights(proto.graph)
     content: bytes = proto.SerializeToString()
     return content
+
+
+def _require() -> None:
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"converting a network needs {package}: pip install 'sipvideo[export]'"
+            )
 
 
 def _name_sizes(proto: Any) -> None:
@@ -117,6 +121,7 @@ def _cut_weights(graph: Any) -> None:
 
 def cached_onnx_graph(model: SipMask, config: Config, cache: Cache | None = None) -> bytes:
     """As :func:`onnx_graph`, but kept in the user's cache: the conversion takes seconds."""
+    _require()  # the key has a version of theirs
     cache = cache or Cache()
     key = _key(model, config)
     content = cache.get(key)

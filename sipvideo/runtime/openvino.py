@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -27,6 +28,14 @@ def require() -> None:
         raise ConfigError("OpenVINO is not installed: pip install 'sipvideo[openvino]'")
 
 
+def check_device(device: str) -> None:
+    """Raises ConfigError for every device but the one that this engine is used on."""
+    if device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"--device {device}: not available here with OpenVINO; it runs on the cpu"
+        )
+
+
 def read_network(network: bytes | str | Path) -> Any:
     """An ``openvino.Model`` from ONNX content, or from an ``.xml`` or ``.onnx`` file.
 
@@ -39,6 +48,8 @@ def read_network(network: bytes | str | Path) -> Any:
     from openvino.frontend.onnx import ConversionExtension
 
     core = openvino.Core()
+    if os.name == "nt":  # there, a file that is mapped can be neither renamed nor replaced
+        core.set_property({"ENABLE_MMAP": False})
     core.add_extension(ConversionExtension("DeformConv", _deformable))
     where = "network" if isinstance(network, bytes) else str(network)
     try:

@@ -21,6 +21,8 @@ from sipvideo.structures import FloatArray
 
 PRECISIONS = {"torch-bf16": torch.bfloat16, "torch-fp16": torch.float16}
 NAMES = ("torch", *PRECISIONS, "torch-compile")
+SIZES = 32
+"""Input shapes whose graphs are kept: each holds memory of the GPU, and a folder of pictures may have any number."""
 
 
 def available() -> list[str]:
@@ -57,8 +59,8 @@ def choose_device(name: str | torch.device) -> torch.device:
 class TorchRuntime:
     """Runs a network in PyTorch. May be called from several threads at once.
 
-    On CUDA the kernels of a step are recorded once per input size as a graph and replayed, and all outputs come to
-    the host in one go, through pinned memory, with one synchronisation.
+    On CUDA the kernels of a step are recorded once per input shape (the last ``SIZES`` are kept) as a graph and
+    replayed, and all outputs come to the host in one go, through pinned memory, with one synchronisation.
 
     Args:
         model: the network, weights loaded; rearranged for inference in place (:meth:`SipMask.for_inference`).
@@ -66,10 +68,13 @@ class TorchRuntime:
         name: one of ``NAMES``.
 
     Raises:
-        ConfigError: half precision ("torch-fp16") without CUDA; compilation without a C++ compiler.
+        ConfigError: a device other than the CPU and CUDA; half precision ("torch-fp16") without CUDA; compilation
+            without a C++ compiler.
     """
 
     def __init__(self, model: SipMask, device: torch.device, name: str = "torch") -> None:
+        if device.type not in ("cpu", "cuda"):
+            raise ConfigError(f"--device {device}: networks run on cpu or cuda")
         if name == "torch-fp16" and device.type != "cuda":
             raise ConfigError("--runtime torch-fp16: needs CUDA; on CPUs take torch-bf16 or torch")
         if name == "torch-compile" and device.type == "cpu" and not compiler():
@@ -109,9 +114,8 @@ class TorchRuntime:
         if self.name != "torch-compile":
             result: HeadOutputs = self._network(images)
             return result
-        with (
-            self._lock
-        ):  # compiles at the first call with each size, which is not for two threads at once
+        # The first call with each size compiles, which is not for two threads at once.
+        with self._lock:
             result = self._network(images)
         return result
 
@@ -124,6 +128,8 @@ class TorchRuntime:
                 outputs: HeadOutputs = self._network(moved)
             else:
                 if images.shape not in self._graphs:
+                    if len(self._graphs) == SIZES:
+                        del self._graphs[next(iter(self._graphs))]
                     self._graphs[images.shape] = _Graph(self.model, pinned, self.device, self.dtype)
                 outputs = self._graphs[images.shape](pinned)
             host = _each(outputs.single(), _pinned_copy)

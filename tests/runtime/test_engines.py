@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import threading
@@ -39,8 +40,8 @@ KINDS = (0, 3, 4)
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return Cache(tmp_path_factory.mktemp("cache"))
+def cache(conversions: Path) -> Cache:
+    return Cache(conversions)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,30 @@ def test_other_weights_or_another_head_are_another_cache_entry(tmp_path: Path) -
     assert cache.get(keys.pop()) is None
 
 
+def test_without_the_converter_a_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name)
+    )
+    with pytest.raises(ConfigError, match=r"needs onnxscript: pip install"):
+        graph.cached_onnx_graph(lively(_config(4)), _config(4), Cache(tmp_path))
+
+
+def test_a_cache_that_may_only_be_read_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path)
+    cache.put("key", b"content")
+
+    def refused(path: Path) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Path, "touch", refused)
+    assert cache.get("key") == b"content"
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
 def test_a_damaged_cache_entry_is_as_if_it_were_not_there(tmp_path: Path, damage: str) -> None:
     cache = Cache(tmp_path)
@@ -247,6 +272,11 @@ def test_an_absent_device_is_refused(contents: dict[int, bytes]) -> None:
             continue
         with pytest.raises(ConfigError, match=f"--device {device}: not available here"):
             ONNXRuntime(contents[0], device)
+    for device in ("cuda", "nonsense"):
+        with pytest.raises(ConfigError, match=f"--device {device}: not available here"):
+            make_runtime("openvino", lively(_config(0)), _config(0), device)
+    with pytest.raises(ConfigError, match="--device meta: networks run on cpu or cuda"):
+        make_runtime("torch", lively(_config(0)), _config(0), "meta")
 
 
 def test_flat_names_and_values_come_back_as_they_were(contents: dict[int, bytes]) -> None:
