@@ -238,7 +238,9 @@ class GovernedSegmenter:
     def __init__(self, segmenter: VideoSegmenter, budget: float | Governor) -> None:
         detector: Detector = segmenter.segment  # type: ignore[assignment]
         size = detector.config.input.size
-        self.governor = budget if isinstance(budget, Governor) else Governor(budget, ladder(size))
+        # An export of one fixed size leaves only the choice of carrying.
+        sizes = ladder(size) if getattr(detector, "resizable", True) else [size]
+        self.governor = budget if isinstance(budget, Governor) else Governor(budget, sizes)
         self.class_names = segmenter.class_names
         self._segmenter = segmenter
         self._detectors: dict[Size, Callable[[Frame], Detections]] = {size: detector}

@@ -70,6 +70,11 @@ class FrameSegmenter:
             return self
         return FrameSegmenter(shared(min(4, max(2, cores // 2))), self.objects, self.config)
 
+    @property
+    def resizable(self) -> bool:
+        """Whether the network takes other input sizes; exports of one fixed size do not."""
+        return getattr(self.runtime, "fixed", None) is None
+
     def resized(self, size: tuple[int, int]) -> FrameSegmenter:
         """The same network with another input size, ``input.size`` of the configuration: (long, short) in pixels."""
         config = self.config.with_overrides([f"input.size=[{size[0]}, {size[1]}]"])

@@ -194,6 +194,14 @@ def governed(shots: list[Shot], budget: float = 1e9) -> tuple[GovernedSegmenter,
     return GovernedSegmenter(plain, budget), detector
 
 
+def test_a_network_of_one_fixed_size_is_never_asked_for_another() -> None:
+    detector = Detector([])
+    detector.resizable = False  # type: ignore[attr-defined]
+    plain = VideoSegmenter(detector, build_tracker(TrackerConfig()), ("walker",))
+    assert GovernedSegmenter(plain, 10).governor.sizes == (CONFIGURED,)
+    assert len(governed([], 10)[0].governor.sizes) > 1
+
+
 def scene(seconds: float = 2.0) -> list[Shot]:
     """Two actors pass each other at a distance."""
     actors = [
