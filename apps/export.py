@@ -228,6 +228,7 @@ def _calibration_images(
 
     Raises:
         ConfigError: its frames need another input size.
+        SourceError: it has none.
     """
     from sipvideo.sources import open_source
     from sipvideo.transforms import FrameTransform
@@ -237,6 +238,8 @@ def _calibration_images(
         step = max(1, (source.frame_count or 0) // args.calibration_frames)
         frames = islice(source, 0, None, step)
         images = [transform(frame)[0][None] for frame in islice(frames, args.calibration_frames)]
+    if not images:
+        raise SourceError(f"{args.calibrate}: has no frames")
     if size is not None and any(image.shape[2:] != size for image in images):
         height, width = images[0].shape[2:]
         raise ConfigError(

@@ -195,6 +195,7 @@ def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
         "weights": _stamp(args.weights),
         "version": __version__,
         "overrides": args.overrides,
+        "runtime": args.runtime,
         "fps": args.fps,
         "save": list(args.save),
     }

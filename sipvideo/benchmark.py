@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sipvideo.config import Config
-from sipvideo.errors import ConfigError
+from sipvideo.errors import ConfigError, SourceError
 from sipvideo.machine import resident_memory
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.results import Results
@@ -97,9 +97,15 @@ def noise(size: tuple[int, int], count: int) -> list[Frame]:
 
 
 def frames_of(text: str, count: int) -> list[Frame]:
-    """The first frames of a source, repeated where it has fewer; their numbers and times go on."""
+    """The first frames of a source, repeated where it has fewer; their numbers and times go on.
+
+    Raises:
+        SourceError: it cannot be read or has none.
+    """
     with open_source(text) as source:
         frames = list(islice(source, count))
+    if not frames:
+        raise SourceError(f"{text}: has no frames")
     step = (frames[-1].timestamp - frames[0].timestamp) / max(1, len(frames) - 1) or 0.04
     again = (frames[i % len(frames)] for i in range(count))
     return [Frame(frame.image, i, i * step) for i, frame in enumerate(again)]

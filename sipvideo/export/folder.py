@@ -66,7 +66,9 @@ class ExportFolder:
 
 def _replaceable(path: Path) -> bool:
     """Whether nothing but an earlier export, or nothing at all, would be lost."""
-    return path.is_dir() and ((path / OBJECTS_FILE).is_file() or not any(path.iterdir()))
+    if not path.name or not path.is_dir():
+        return False
+    return (path / OBJECTS_FILE).is_file() or not any(path.iterdir())
 
 
 @contextlib.contextmanager
