@@ -103,6 +103,10 @@ def read(path: str | Path) -> Checkpoint:
         CheckpointError: missing or damaged file, or not a SipMask checkpoint.
     """
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: is a folder, as of an exported model; expected a weights file"
+        )
     if not path.is_file():
         raise CheckpointError(f"{path}: no such weights file")
     return _read_own(path) if path.suffix == ".safetensors" else _read_published(path)
