@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -31,14 +31,24 @@ COMPLETE = 0.95  # share of the declared duration from which a file counts as wh
 class _Decoder:
     """The video stream of an open container, decoded in presentation order."""
 
-    def __init__(self, address: str, name: str, timeout: float | None, live: bool) -> None:
-        options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
+    def __init__(
+        self,
+        address: str,
+        name: str,
+        timeout: float | None,
+        live: bool,
+        *,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        opening = dict(options or {})
+        if address.startswith("rtsp"):
+            opening["rtsp_transport"] = "tcp"
         self.name = name
         self.timeout = timeout
         self._converter = VideoReformatter()  # kept: setting one up costs more than a conversion
         begun = time.monotonic()
         try:
-            self.container = av.open(address, options=options, timeout=timeout)
+            self.container = av.open(address, options=opening, timeout=timeout)
         except av.error.FFmpegError as error:
             late = timeout is not None and time.monotonic() - begun >= timeout
             reason = f"no answer for {timeout:g} s" if late else _refusal(address, error)
@@ -53,6 +63,7 @@ class _Decoder:
             self.container.close()
             raise SourceError(f"{name}: no {'decoder for its video' if videos else 'video in it'}")
         self.stream = videos[0]
+        self.stream.codec_context.options = dict(options or {})
         self.live = live
 
     @property
@@ -178,12 +189,17 @@ class VideoFile(Source):
     Opening decodes the first frame, so that a file without pictures is refused at once. A file that is cut
     off gives its frames first and raises then.
 
+    Args:
+        path: of the file.
+        options: of FFmpeg, for files that are not trusted (``format_whitelist``, ``max_pixels``).
+
     Raises:
         SourceError: no such file, not a video, no video stream, cut off.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, options: Mapping[str, str] | None = None) -> None:
         self.path: Path = Path(path)
+        self._options = options
         super().__init__(str(self.path))
         if not self.path.is_file():
             what = "a folder, not a video file" if self.path.is_dir() else "no such file"
@@ -199,7 +215,7 @@ class VideoFile(Source):
             self.pixel_aspect = decoder.stream.sample_aspect_ratio or Fraction(1)
 
     def _decoder(self) -> _Decoder:
-        return _Decoder(f"file:{self.path}", self.name, None, live=False)
+        return _Decoder(f"file:{self.path}", self.name, None, live=False, options=self._options)
 
     def _captures(self) -> Generator[Capture, None, None]:
         with contextlib.closing(self._decoder()) as decoder:
@@ -221,7 +237,10 @@ class NetworkStream(Source):
     """
 
     def __init__(self, address: str, timeout: float = 10.0) -> None:
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError as error:
+            raise SourceError(f"{address.partition('://')[0]}: not an address") from error
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]) if parts.password else parts
         super().__init__(shown.geturl())
         live = parts.scheme in LIVE_SCHEMES

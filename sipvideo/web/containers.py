@@ -2,12 +2,15 @@
 
 FFmpeg also opens play lists and session descriptions, which name other files and addresses to read: a visitor could
 have the server's own files played back. So only containers that carry their pictures in themselves are let through,
-told by their first bytes; names are not asked.
+told by their first bytes; names are not asked. FFmpeg is held to the same containers, whatever it takes a file for.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+MAX_PIXELS = 7680 * 4320
+"""Of the pictures of an upload."""
 
 TS_PACKET, M2TS_PACKET = 188, 192
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
@@ -23,6 +26,13 @@ SIGNATURES = (
     b"GIF89a",
     b"YUV4MPEG2 ",
 )
+
+FFMPEG_OPTIONS = {
+    "format_whitelist": "mov,matroska,ogg,flv,asf,mpeg,mpegvideo,mxf,gif,yuv4mpegpipe,avi,mpegts",
+    "protocol_whitelist": "file",
+    "max_pixels": str(2 * MAX_PIXELS),
+}
+"""For opening uploads. Pictures far beyond the limit, also later ones, are not even decoded."""
 
 
 def is_container(path: Path) -> bool:

@@ -23,7 +23,7 @@ from sipvideo.errors import SipVideoError, SourceError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.results import FILES, Results
 from sipvideo.sources import Source, VideoFile
-from sipvideo.web.containers import is_container
+from sipvideo.web.containers import FFMPEG_OPTIONS, MAX_PIXELS, is_container
 from sipvideo.web.settings import Settings
 
 State = Literal["uploading", "waiting", "running", "done", "failed", "cancelled", "interrupted"]
@@ -31,7 +31,6 @@ ENDED = ("done", "failed", "cancelled", "interrupted")
 KINDS = ("video", "json", "lines", "csv")
 """What is saved of every video, keys of ``sipvideo.results.FILES``."""
 
-MAX_PIXELS = 7680 * 4320
 UPLOAD = "upload"
 RECORD = "job.json"
 
@@ -114,15 +113,18 @@ class Jobs:
 
         Raises:
             BusyError: as many as the server takes are waiting already.
+            OSError: its folder cannot be made.
         """
         with self._lock:
             unfinished = sum(job.state not in ENDED for job in self._jobs.values())
             if self._closing or unfinished >= 3 * self._settings.max_jobs:
                 raise BusyError
             job = Job(secrets.token_hex(8), shown_name(name), created=time.time())
+            # First: a job without a folder would hold its place for ever.
+            self._folder_of(job).mkdir()
             self._jobs[job.id] = job
             self._stops[job.id] = threading.Event()
-        self._folder_of(job).mkdir()
+        self._save(job)  # a server that is killed meanwhile leaves nothing that nobody removes
         return job
 
     def upload_path(self, job: Job) -> Path:
@@ -264,7 +266,7 @@ class Jobs:
         path = self.upload_path(job)
         if not path.is_file() or not is_container(path):
             raise SourceError(f"{job.name}: not a video")
-        with VideoFile(path) as source:
+        with VideoFile(path, FFMPEG_OPTIONS) as source:
             height, width = source.frame_size or (0, 0)
             if height * width > MAX_PIXELS:
                 raise SourceError(f"{job.name}: pictures of {width} x {height} are too large")

@@ -121,6 +121,13 @@ def test_a_film_on_a_web_server_is_read_like_a_file(tmp_path: Path) -> None:
             thread.join()
 
 
+def test_an_address_that_is_none_is_refused_without_its_password() -> None:
+    for text in ("rtsp://user:secret@[::1/door", "rtsp://user:secret@\u2100/door"):
+        with pytest.raises(SourceError, match="rtsp: not an address") as caught:
+            open_source(text)
+        assert "secret" not in str(caught.value)
+
+
 def test_a_file_address_and_a_name_with_a_colon_are_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
 import time
 import zipfile
@@ -13,6 +14,9 @@ import av
 import httpx
 import pytest
 
+from sipvideo.errors import SourceError
+from sipvideo.sources import VideoFile
+from sipvideo.web.containers import FFMPEG_OPTIONS
 from sipvideo.web.jobs import Job, Jobs, shown_name
 from sipvideo.web.settings import Settings
 from tests.apps.scripted import clip
@@ -231,6 +235,33 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, street: Path) -> N
         assert server.upload(street).status_code == 507
 
 
+def test_a_folder_that_is_gone_is_said_each_time_and_holds_no_places(
+    tmp_path: Path, street: Path
+) -> None:
+    with serving(Settings(data=tmp_path / "kept", max_jobs=1)) as server:
+        (tmp_path / "kept").rmdir()
+        assert [server.upload(street).status_code for _ in range(5)] == [507] * 5
+        (tmp_path / "kept").mkdir()
+        server.wait(server.upload(street).json()["id"], "done")
+
+
+def test_uploads_are_opened_as_containers_that_name_no_other_files(
+    tmp_path: Path, street: Path
+) -> None:
+    shutil.copy(street, tmp_path / "other.mp4")
+    playlist = tmp_path / "upload"
+    playlist.write_text("ffconcat version 1.0\nfile other.mp4\n")
+    VideoFile(playlist).close()  # FFmpeg would read it
+    with pytest.raises(SourceError, match="cannot be opened"):
+        VideoFile(playlist, FFMPEG_OPTIONS)
+    VideoFile(street, FFMPEG_OPTIONS).close()
+
+
+def test_pictures_beyond_the_limit_are_not_decoded(street: Path) -> None:
+    with pytest.raises(SourceError, match="not one frame can be decoded"):
+        VideoFile(street, FFMPEG_OPTIONS | {"max_pixels": "1000"})
+
+
 def test_more_jobs_than_may_wait_are_told_when_to_come_back(slow: Running, street: Path) -> None:
     answers = [slow.upload(street) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [201, 201, 201, 429, 429]
@@ -288,6 +319,20 @@ def test_a_temporary_folder_goes_with_the_server_and_a_named_one_stays(
         job = server.wait(cut, "interrupted")
         film = next(file for file in job["results"] if file["name"] == "video.mp4")
         assert frames_of(server.http.get(film["url"]).content) == job["frames"] > 0
+
+
+def test_what_a_killed_server_was_receiving_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    killed = Jobs(segmenter(), settings)
+    job = killed.new("film.mp4")
+    killed.upload_path(job).write_bytes(b"x")
+    following = Jobs(segmenter(), settings)
+    found = following.get(job.id)
+    assert found is not None
+    assert found.state == "interrupted"
+    assert not following.upload_path(found).exists()
+    following.close()
+    killed.close()
 
 
 def test_what_a_killed_server_left_half_done_is_marked_so(tmp_path: Path) -> None:
