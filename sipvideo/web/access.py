@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 import hmac
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,21 +84,19 @@ class Access:
             return _refuse(403, "this server answers to localhost only")
         origin = headers.get("origin")
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        if changes and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if changes and origin is not None and origin.lower().partition("://")[2] != host.lower():
             return _refuse(403, "requests from other sites are refused")
-        if self.settings.token is None or self._is_known(headers):
+        if self.settings.token is None or self._is_known(scope, headers):
             return None
         return self._by_query(scope)
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _is_known(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._fits(shown.strip()):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and self._fits(cookie.value)
+        # As lenient as browsers: cookies of other servers of this machine come along, whatever is in them.
+        cookie = HTTPConnection(scope).cookies.get(COOKIE)
+        return cookie is not None and self._fits(cookie)
 
     def _fits(self, shown: str) -> bool:
         wanted = (self.settings.token or "").encode()

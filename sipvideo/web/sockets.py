@@ -106,7 +106,7 @@ def _command(message: str | bytes) -> dict[str, Any]:
 async def _clock(websocket: WebSocket, command: dict[str, Any]) -> None:
     """Lets the client set its watch: the server's clock, and the client's own mark as it came."""
     answer = {"type": "clock", "sent": command.get("sent"), "clock": time.monotonic()}
-    await websocket.send_json(answer)
+    await websocket.send_text(json.dumps(answer))  # escapes what is not UTF-8
 
 
 @router.websocket("/api/sources/{key}/live")

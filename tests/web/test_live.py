@@ -90,6 +90,12 @@ def test_a_client_that_stands_still_does_not_hold_up_another(server: Running) ->
 
 def test_the_clock_lets_a_client_tell_the_age(server: Running) -> None:
     with server.socket("/api/sources/1/live") as socket:
+        socket.send(
+            json.dumps({"type": "clock", "sent": "\ud800"})
+        )  # no character: comes back as it is
+        while (header := receive(socket)[0])["type"] != "clock":
+            pass
+        assert header["sent"] == "\ud800"
         socket.send(json.dumps({"type": "clock", "sent": 12.5}))
         while (header := receive(socket)[0])["type"] != "clock":
             pass
