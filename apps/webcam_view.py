@@ -62,13 +62,6 @@ class Tile:
         self.shown += 1
         self._ages.append(self.live.shown())
 
-    def is_played_again(self, live: LiveResult) -> bool:
-        """Whether a recording has started over with this result, and so its identities have."""
-        last = self.live
-        if last is None or live.status.reconnects != last.status.reconnects:
-            return False
-        return live.source_timestamp < last.source_timestamp
-
     def forget(self) -> None:
         """Identities start anew."""
         self._trails.clear()
@@ -161,8 +154,9 @@ class Computing:
 
     @property
     def is_over(self) -> bool:
-        """Nothing will come any more."""
-        return not self._thread.is_alive() and self._results.empty()
+        """Nothing will come any more; what went wrong in the thread still does, from :meth:`next`."""
+        ended = not self._thread.is_alive() and self._results.empty()
+        return ended and self._failure is None
 
     def next(self) -> LiveResult | None:
         """A new result, if there is one. Raises what went wrong in the thread."""
@@ -216,7 +210,7 @@ class View:
         """The next result of any source."""
         self._start_or_stop_recording()
         tile = self.tiles[live.source]
-        if tile.is_played_again(live):
+        if live.begins_again(tile.live):
             self._forget(tile)
         tile.take(live)
         self._dirty = tile

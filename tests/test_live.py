@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import itertools
 import json
@@ -374,3 +375,15 @@ def test_the_default_model_runs_live() -> None:
         found = list(itertools.islice(session, 3))
         assert_adds_up(session.status("street"))
     assert any(len(live.result.detections) for live in found)
+
+
+def test_identities_begin_again_with_a_recording_and_not_with_a_stream_that_came_back() -> None:
+    with LiveSession(segmenter(), {"cam": filming}) as session:
+        last = session.next(10)
+    assert last is not None
+    earlier = dataclasses.replace(last, source_timestamp=last.source_timestamp - 1)
+    status = dataclasses.replace(last.status, reconnects=last.status.reconnects + 1)
+    assert earlier.begins_again(last)
+    assert not last.begins_again(earlier)
+    assert not dataclasses.replace(earlier, status=status).begins_again(last)
+    assert not earlier.begins_again(None)

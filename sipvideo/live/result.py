@@ -83,6 +83,15 @@ class LiveResult:
         self._ages.note(age, shown=True)
         return age
 
+    def begins_again(self, last: LiveResult | None) -> bool:
+        """Whether a recording has started over since ``last``, the result before, and identities with it.
+
+        The clock of a stream that was reopened starts over too, but its identities go on.
+        """
+        if last is None or self.status.reconnects != last.status.reconnects:
+            return False
+        return self.source_timestamp < last.source_timestamp
+
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
         """The result for JSON: the keys of a line of ``results.jsonl`` and three more.
 

@@ -82,7 +82,6 @@ class View:
         self.problem = ""
         self._seen = FirstSeen()
         self._news = asyncio.Event()
-        self._source_time = 0.0
         self._video = 0
 
     @property
@@ -97,11 +96,8 @@ class View:
 
     def arrive(self, live: LiveResult) -> None:
         """The next result; on the event loop."""
-        if (
-            live.source_timestamp < self._source_time
-        ):  # a recording started over, with new identities
+        if live.begins_again(self.latest.live if self.latest is not None else None):
             self._begin_video()
-        self._source_time = live.source_timestamp
         self.problem = ""
         number = self.latest.number + 1 if self.latest is not None else 1
         self.latest = Shot(live, self._seen.update(live.result), number, self._video)

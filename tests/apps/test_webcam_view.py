@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from sipvideo.apps.webcam_view import Computing, View
 from sipvideo.controls import Controls
-from sipvideo.errors import SourceError
+from sipvideo.errors import SipVideoError, SourceError
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.sources import Source
-from sipvideo.structures import Frame
+from sipvideo.structures import Detections, Frame
 from tests.apps import scripted
 from tests.live_servers import Scripted, filming, segmenter, squares
 
@@ -205,3 +205,18 @@ def wait_for(ask: Callable[[], LiveResult | None]) -> LiveResult:
         assert time.monotonic() < end
         time.sleep(0.01)
     return live
+
+
+def test_what_goes_wrong_while_computing_reaches_the_viewer_also_after_the_thread_has_ended() -> (
+    None
+):
+    def broken(frame: Frame) -> Detections:
+        raise SipVideoError("the engine went away")
+
+    one = segmenter()
+    one.segment = broken
+    with LiveSession(one, {"cam": filming}) as session, Computing(session) as computing:
+        computing._thread.join(10)
+        assert not computing.is_over
+        with pytest.raises(SipVideoError, match="the engine went away"):
+            computing.next()
