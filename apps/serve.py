@@ -218,7 +218,7 @@ def _shown(host: str) -> str:
 def _welcome(args: argparse.Namespace, address: str, settings: Settings) -> None:
     if settings.token is not None:
         address += f"?token={quote(settings.token)}"
-    if not args.quiet:
+    if not args.quiet or settings.token != args.token:  # nobody else tells a token that was made
         print(f"sipvideo: open {address} (Ctrl-C ends)", flush=True)
     if args.open:
         threading.Timer(0.5, webbrowser.open, [address]).start()

@@ -83,6 +83,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_model_flags(parser)
     command.add_quiet_flag(parser)
     args = parser.parse_args(argv)
+    for flag in ("record", "save", "frames", "seconds"):
+        if args.web and getattr(args, flag):
+            parser.error(f"--{flag}: only for the window: the page has buttons of its own")
     args.source = args.source or ["0"]
     return args
 
@@ -136,7 +139,8 @@ def run(
     with Window(LARGEST) as window:
         window.say("sipvideo", "loading the model")
         segmenter = governed(build(args), args.budget)
-        window.say("sipvideo", f"opening {', '.join(args.source)}")
+        # Not their addresses: passwords may be in them.
+        window.say("sipvideo", "opening the sources")
         from sipvideo.apps.webcam_view import Computing
         from sipvideo.live import LiveSession
 

@@ -80,6 +80,7 @@ def frames(path: Path) -> int:
         (["--save", "video,cake"], "expected some of video,pictures"),
         (["--frames", "0"], "whole number above 0"),
         (["--seconds", "-1"], "number above 0"),
+        (["--web", "--record", "clips"], "--record: only for the window"),
     ],
 )
 def test_wrong_usage_is_one_line(

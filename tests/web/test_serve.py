@@ -104,6 +104,22 @@ def test_beyond_this_machine_a_token_is_made_and_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--host", "0.0.0.0"], True),
+        (["--host", "0.0.0.0", "--token", "secret-word"], False),
+        ([], False),
+    ],
+)
+def test_a_token_that_was_made_is_told_even_to_quiet_people(
+    arguments: list[str], told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = serve.parse([*arguments, "--quiet"])
+    serve._welcome(args, "http://camera.local/", serve._settings(args))
+    assert ("?token=" in capsys.readouterr().out) is told
+
+
+@pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--source", "missing.mp4"], "missing.mp4: no such file"),
