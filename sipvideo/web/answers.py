@@ -42,7 +42,9 @@ class SourceInfo(BaseModel):
     size: list[int] | None = Field(description="height and width of its pictures")
     fps: float = Field(description="results per second of late")
     source_fps: float = Field(description="pictures per second that the source gives")
-    dropped: int = Field(description="pictures that a newer one replaced")
+    dropped: int = Field(
+        description="pictures without a result: a newer one came first, nobody watched, or they were damaged"
+    )
     reconnects: int
     age_p50_ms: float | None = Field(
         description="capture to display, median of the last results shown"

@@ -73,7 +73,7 @@ export class ServerFeed {
     this.onstatus = onstatus;
     this.paused = false;
     this.offsets = []; // [round trip, server's clock minus ours], milliseconds
-    this.owed = null;
+    this.owed = []; // numbers of results that came while paused
     this.connection = new Connection(`/api/sources/${encodeURIComponent(key)}/live`, (data) => this.take(data), onstatus);
     this.connection.onopen = () => this.askClock();
     this.timer = setInterval(() => this.askClock(), 5000);
@@ -87,7 +87,7 @@ export class ServerFeed {
     if (typeof data === "string") return this.takeText(JSON.parse(data));
     const { header, rest } = unpack(data);
     if (this.paused) {
-      this.owed = header.number;
+      this.owed.push(header.number);
       return;
     }
     const { objects, picture } = decodeObjects(header, rest);
@@ -122,8 +122,8 @@ export class ServerFeed {
 
   resume() {
     this.paused = false;
-    if (this.owed !== null) this.connection.send({ type: "shown", number: this.owed });
-    this.owed = null;
+    for (const number of this.owed) this.connection.send({ type: "shown", number });
+    this.owed = [];
   }
 
   reset() {

@@ -53,23 +53,27 @@ class Live {
     this.end();
     element("start").disabled = true;
     const feed = new WebcamFeed(element("video"), this.facing, (result) => this.show(result), (status) => this.status(status));
+    this.feed = feed; // whoever chooses another source meanwhile ends it
     this.status({ state: "connecting", text: "Waiting for the camera" });
     try {
       await feed.start();
-      this.feed = feed;
+      if (feed.stopped) return;
       element("invite").hidden = true;
       this.mirror(this.facing === "user");
       const devices = await navigator.mediaDevices.enumerateDevices();
       element("flip").hidden = devices.filter((device) => device.kind === "videoinput").length < 2;
       this.stage.setSize([element("video").videoHeight, element("video").videoWidth]);
     } catch (error) {
+      if (feed.stopped) return;
       feed.stop();
+      this.feed = null;
       this.status({ state: "failed", text: "No camera" });
       element("invite-text").textContent = error.message;
       element("start").textContent = "Try again";
+    } finally {
+      element("start").disabled = false;
+      this.controls.update();
     }
-    element("start").disabled = false;
-    this.controls.update();
   }
 
   // People expect to see themselves as in a mirror.
