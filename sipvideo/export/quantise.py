@@ -41,7 +41,7 @@ def quantised(network: Any, form: str, images: Sequence[FloatArray], kept: Seque
     """
     package = "nncf" if form == "openvino" else "onnxruntime"
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"quantisation needs {package}: pip install 'sipvideo[export]'")
+        raise ConfigError(f"quantisation needs {package}: pip install '.[export]'")
     with _silence():
         way = _for_openvino if form == "openvino" else _for_onnx
         return way(network, images, kept)

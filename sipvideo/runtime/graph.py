@@ -83,7 +83,7 @@ def _require() -> None:
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
             raise ConfigError(
-                f"converting a network needs {package}: pip install 'sipvideo[export]'"
+                f"converting a network needs {package}: pip install '.[export]'"
             )
 
 

@@ -25,7 +25,7 @@ def available() -> bool:
 def require() -> None:
     """Raises ConfigError, with the install command, where the package is missing."""
     if not available():
-        raise ConfigError("ONNX Runtime is not installed: pip install 'sipvideo[onnx]'")
+        raise ConfigError("ONNX Runtime is not installed: pip install '.[onnx]'")
 
 
 class ONNXRuntime:

@@ -25,7 +25,7 @@ SIZES = 4
 def require() -> None:
     """Raises ConfigError, with the install command, where the package is missing."""
     if importlib.util.find_spec("openvino") is None:
-        raise ConfigError("OpenVINO is not installed: pip install 'sipvideo[openvino]'")
+        raise ConfigError("OpenVINO is not installed: pip install '.[openvino]'")
 
 
 def check_device(device: str) -> None:

@@ -45,7 +45,7 @@ def renderer() -> Any:
         core: Any = importlib.import_module("panda3d.core")
     except ImportError as error:
         raise SipVideoError(
-            "3D scenes need panda3d: pip install 'sipvideo[synth]', or use --kind shapes"
+            "3D scenes need panda3d: pip install '.[synth]', or use --kind shapes"
         ) from error
     if not core.ConfigPageManager.get_global_ptr().get_num_explicit_pages():
         core.load_prc_file_data("sipvideo", SETTINGS)

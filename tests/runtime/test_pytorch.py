@@ -203,7 +203,9 @@ def test_a_folder_that_holds_no_exported_model_is_refused_without_loading_pytorc
 
 
 def test_without_pytorch_a_weights_file_says_what_to_install() -> None:
-    code = "import sys, sipvideo; sys.modules['torch'] = None\ntry: sipvideo.load(runtime='torch')\n"
+    code = (
+        "import sys, sipvideo; sys.modules['torch'] = None\ntry: sipvideo.load(runtime='torch')\n"
+    )
     code += "except sipvideo.errors.ConfigError as error: print(error)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "pip install torch torchvision" in done.stdout
