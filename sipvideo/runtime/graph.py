@@ -82,9 +82,7 @@ def onnx_graph(model: SipMask) -> bytes:
 def _require() -> None:
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(
-                f"converting a network needs {package}: pip install '.[export]'"
-            )
+            raise ConfigError(f"converting a network needs {package}: pip install '.[export]'")
 
 
 def _name_sizes(proto: Any) -> None:
