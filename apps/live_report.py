@@ -31,6 +31,9 @@ CLIP = Path(__file__).parents[1] / "examples" / "pedestrians.mp4"
 FPS = 30.0
 """Of the cameras; the clip's pictures are shown faster than they were filmed."""
 
+SHORTEST = 15.0
+"""Seconds of a row, at least."""
+
 OUTAGE = 1.0
 """Seconds for which a camera is off in the middle of its row."""
 
@@ -112,7 +115,7 @@ def _rows(minutes: float) -> Iterator[tuple[live_cameras.Kind, float, bool]]:
     """Camera, minutes, and whether the model is slowed down."""
     yield KINDS[0], minutes, True
     for kind in KINDS:
-        yield kind, max(minutes / 5, 0.25), False
+        yield kind, max(minutes / 5, SHORTEST / 60), False
 
 
 @dataclass

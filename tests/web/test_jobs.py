@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import time
@@ -32,7 +33,8 @@ def frames_of(content: bytes) -> int:
 
 
 def files_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.rglob("*") if path.is_file()}
+    # Unlike rglob, walk passes over folders that the server removes meanwhile.
+    return {name for _, _, names in os.walk(folder) for name in names}
 
 
 def remux(source: Path, target: Path, options: dict[str, str] | None = None) -> None:
