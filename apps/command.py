@@ -169,6 +169,16 @@ def count(text: str) -> int:
     return int(text)
 
 
+def result_kinds(text: str) -> tuple[str, ...]:
+    """An argument that lists kinds of results, keys of :data:`sipvideo.results.FILES`; each once, in its order."""
+    from sipvideo.results import FILES
+
+    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not FILES.keys() >= set(kinds):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(FILES)}, got {text!r}")
+    return kinds
+
+
 def add_output_flag(
     parser: argparse._ActionsContainer, what: str, default: str | None = None
 ) -> None:

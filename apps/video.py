@@ -59,7 +59,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_output_flag(parser, "folder for the results")
     parser.add_argument(
         "--save",
-        type=_kinds,
+        type=command.result_kinds,
         default=DEFAULT_KINDS,
         metavar="KIND,...",
         help=f"results to save: {', '.join(FILES)}; default: {','.join(DEFAULT_KINDS)}",
@@ -97,13 +97,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.stdout and len(args.inputs) > 1:
         parser.error(f"--stdout takes one input, got {len(args.inputs)}")
     return args
-
-
-def _kinds(text: str) -> tuple[str, ...]:
-    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not FILES.keys() >= set(kinds):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(FILES)}, got {text!r}")
-    return kinds
 
 
 def _rate(text: str) -> float:

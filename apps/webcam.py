@@ -68,7 +68,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     saving.add_argument(
         "--save",
-        type=_kinds,
+        type=command.result_kinds,
         metavar="KIND,...",
         help=f"record from the start: {', '.join(FILES)}; default: video,lines,csv",
     )
@@ -105,15 +105,6 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return seconds
-
-
-def _kinds(text: str) -> tuple[str, ...]:
-    from sipvideo.results import FILES
-
-    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not FILES.keys() >= set(kinds):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(FILES)}, got {text!r}")
-    return kinds
 
 
 def in_browser(args: argparse.Namespace) -> int:
