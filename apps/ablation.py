@@ -137,6 +137,7 @@ def _association(videos: str) -> Json:
 
     import sipvideo
     from sipvideo.data import YouTubeVis
+    from sipvideo.engine import FunctionEngine
     from sipvideo.evaluation import YTVOS
     from sipvideo.evaluation.tracking import evaluate_tracking
     from sipvideo.structures import Detections, Frame
@@ -155,7 +156,7 @@ def _association(videos: str) -> Json:
                 )
 
             if not with_embeddings:
-                segmenter.segment = without
+                segmenter.engine = FunctionEngine(without)
             data = YouTubeVis(videos, classes=segmenter.class_names)
             results = _tracks(segmenter, data)
             scores = evaluate_tracking(truth, truth.loadRes(results), 0.3).combined

@@ -20,7 +20,7 @@ from sipvideo.results import FILES
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from sipvideo.benchmark import Times
+    from sipvideo.bench.stages import Times
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.structures import Frame
 
@@ -112,26 +112,25 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measures one segmenter, or two in alternation, and prints the tables."""
     command.require_opencv()
-    from sipvideo import benchmark, machine
+    from sipvideo import machine
+    from sipvideo.bench import stages
 
     total = args.frames + args.warm_up
-    frames = (
-        benchmark.frames_of(args.input, total) if args.input else benchmark.noise(args.size, total)
-    )
+    frames = stages.frames_of(args.input, total) if args.input else stages.noise(args.size, total)
     segmenters = _segmenters(args, frames[0])
-    times = benchmark.measure(segmenters, frames, args.warm_up)
+    times = stages.measure(segmenters, frames, args.warm_up)
     values = _values(args, segmenters[0], frames, times)
     # As sipvideo video works; the first run sets the engine up once more.
     overlapping = segmenters[0].for_files()
-    benchmark.run_in_memory(overlapping, frames[: args.warm_up], AHEAD)
+    stages.run_in_memory(overlapping, frames[: args.warm_up], AHEAD)
     timed = frames[args.warm_up :]
-    values["without_files"] = benchmark.run_in_memory(overlapping, timed, AHEAD)
+    values["without_files"] = stages.run_in_memory(overlapping, timed, AHEAD)
     if args.io:
         with tempfile.TemporaryDirectory() as folder:
             clip = args.input or str(Path(folder) / "noise.mp4")
             if not args.input:
-                benchmark.clip_of(frames, Path(clip))
-            values["end_to_end"] = benchmark.run_files(overlapping, clip, args.kinds)
+                stages.clip_of(frames, Path(clip))
+            values["end_to_end"] = stages.run_files(overlapping, clip, args.kinds)
     peak = machine.peak_memory()
     values["peak_memory_mb"] = peak and round(peak)
     print(_report(args, values, times))
@@ -143,7 +142,7 @@ def scaling(args: argparse.Namespace) -> int:
     """Measures everything but the network on raw outputs that are made up."""
     segmenter = command.segmenter(args)
     from sipvideo import machine
-    from sipvideo import scaling as growth
+    from sipvideo.bench import scaling as growth
 
     found = growth.measure(segmenter, args.frames)
     print(found.table())
@@ -155,7 +154,7 @@ def scaling(args: argparse.Namespace) -> int:
 def _segmenters(args: argparse.Namespace, frame: Frame) -> list[VideoSegmenter]:
     """The one that the flags ask for, and the one of ``--vs``."""
     from sipvideo import build
-    from sipvideo.benchmark import plain_form
+    from sipvideo.bench.stages import plain_form
     from sipvideo.config import load_config
 
     if args.threads:
@@ -190,16 +189,16 @@ def _values(
     times: Sequence[Times],
 ) -> dict[str, Any]:
     from sipvideo import machine
-    from sipvideo.benchmark import ratio
-    from sipvideo.segmenter import FrameSegmenter
+    from sipvideo.bench.stages import ratio
+    from sipvideo.engine import HostEngine
 
-    segment = segmenter.segment
-    assert isinstance(segment, FrameSegmenter)
-    height, width = segment.transform.geometry(frames[0].size).padded_size
+    engine = segmenter.engine
+    assert isinstance(engine, HostEngine)
+    height, width = engine.transform.geometry(frames[0].size).padded_size
     values = {
         "machine": machine.known(),
-        "runtime": segment.runtime.about,
-        "config": segment.config.name,
+        "runtime": engine.runtime.about,
+        "config": engine.config.name,
         "frame_size": f"{frames[0].size[1]}x{frames[0].size[0]}",
         "input_size": f"{width}x{height}",
         "frames": len(frames) - args.warm_up,

@@ -200,11 +200,10 @@ def segmenter(args: argparse.Namespace) -> VideoSegmenter:
     """
     require_opencv()
     from sipvideo.build import load
-    from sipvideo.segmenter import FrameSegmenter
 
     ready = load(args.config, args.weights, args.device, args.overrides, args.runtime)
-    if args.weights and not args.config and isinstance(ready.segment, FrameSegmenter):
-        note(f"{args.weights}: recognised as {ready.segment.config.name}")
+    if args.weights and not args.config:
+        note(f"{args.weights}: recognised as {ready.engine.model}")
     return ready
 
 

@@ -255,12 +255,12 @@ def _checked(
     frames: Sequence[Frame],
     args: argparse.Namespace,
 ) -> Agreement:
+    from sipvideo.engine import HostEngine
     from sipvideo.export import MARGIN, compare
-    from sipvideo.segmenter import FrameSegmenter
 
-    segment = original.segment
-    assert isinstance(segment, FrameSegmenter)
-    clear = segment.config.postprocess.score_threshold + MARGIN
+    engine = original.engine
+    assert isinstance(engine, HostEngine)
+    clear = engine.config.postprocess.score_threshold + MARGIN
     with Progress("checking", len(frames), args.quiet) as progress:
         return compare(original, exported, frames, clear, progress.advance)
 

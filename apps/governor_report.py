@@ -15,7 +15,7 @@ from sipvideo.apps import command
 from sipvideo.apps.model_report import DAVIS_FPS, FOUND, track_overlaps
 
 if TYPE_CHECKING:
-    from sipvideo.governor import Size
+    from sipvideo.engine import Size
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.structures import Frame, FrameResult
 
@@ -36,11 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Measures and prints a table in Markdown."""
     segmenter = command.segmenter(args)
-    from sipvideo.governor import INTERVALS, ladder
+    from sipvideo.live.governor import INTERVALS, ladder
 
     print("| input | detected | mask IoU | identity switches | ms detected | ms carried |")
     print("|---|---|---|---|---|---|")
-    for size in ladder(segmenter.segment.config.input.size):  # type: ignore[attr-defined]
+    largest = segmenter.engine.input_size
+    assert largest is not None
+    for size in ladder(largest):
         for interval in INTERVALS:
             print(_row(args.dataset, segmenter, size, interval), flush=True)
     return 0
@@ -50,7 +52,7 @@ class _Timed:
     """A segmenter with one choice that keeps the times of its frames."""
 
     def __init__(self, segmenter: VideoSegmenter, size: Size, interval: int) -> None:
-        from sipvideo.governor import GovernedSegmenter, Governor
+        from sipvideo.live.governor import GovernedSegmenter, Governor
 
         self._segmenter = GovernedSegmenter(segmenter.another(), Governor.fixed(size, interval))
         self.detected: list[float] = []

@@ -203,10 +203,8 @@ def _session(args: argparse.Namespace, segmenter: Segmenter) -> LiveSession | No
 
 def _about(segmenter: VideoSegmenter) -> str:
     """Model and engine, for people."""
-    detector = segmenter.segment
-    name = getattr(getattr(detector, "config", None), "name", "")
-    engine = getattr(getattr(detector, "runtime", None), "about", "")
-    return ", ".join(part for part in (name, engine) if part)
+    engine = segmenter.engine
+    return ", ".join(part for part in (engine.model, engine.about) if part)
 
 
 def _shown(host: str) -> str:

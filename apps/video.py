@@ -84,9 +84,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--batch",
         type=command.count,
-        default=1,
         metavar="N",
-        help="frames that the network sees at once, faster on a GPU; default: 1",
+        help="frames that the network sees at once; default: as many as make it faster, 1 on a CPU",
     )
     command.add_model_flags(parser)
     command.add_quiet_flag(parser)

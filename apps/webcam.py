@@ -20,8 +20,8 @@ from sipvideo.errors import SourceError
 if TYPE_CHECKING:
     from sipvideo.apps.webcam_view import Computing, View
     from sipvideo.apps.window import Window
-    from sipvideo.governor import GovernedSegmenter
     from sipvideo.live import LiveSession
+    from sipvideo.live.governor import GovernedSegmenter
     from sipvideo.pipeline import VideoSegmenter
 
 FOLDER = "recordings"
@@ -154,7 +154,7 @@ def governed(segmenter: VideoSegmenter, budget: float | None) -> VideoSegmenter 
     """The segmenter itself, or under a governor where there is a budget (milliseconds)."""
     if budget is None:
         return segmenter
-    from sipvideo.governor import GovernedSegmenter
+    from sipvideo.live.governor import GovernedSegmenter
 
     return GovernedSegmenter(segmenter, budget)
 
@@ -166,8 +166,8 @@ def _keys(sources: Sequence[str]) -> dict[str, str]:
 
 def _view(args: argparse.Namespace, session: LiveSession) -> View:
     from sipvideo.apps.webcam_view import View
-    from sipvideo.controls import Controls
-    from sipvideo.recording import DEFAULT_KINDS
+    from sipvideo.live.controls import Controls
+    from sipvideo.live.recording import DEFAULT_KINDS
 
     controls = Controls(recording=bool(args.record or args.save))
     return View(session, controls, args.record or Path(FOLDER), args.save or DEFAULT_KINDS)
@@ -187,7 +187,7 @@ def _show(
     stop: command.Stop,
 ) -> None:
     """Results onto the screen and keys into commands, until somebody or something ends it."""
-    from sipvideo.controls import KEYS
+    from sipvideo.live.controls import KEYS
 
     controls = view.controls
     end = time.monotonic() + (args.seconds or float("inf"))
@@ -229,9 +229,9 @@ def _summary(view: View, seconds: float) -> str:
             f"age p50 {ages[0] * 1000:.0f} ms, p95 {ages[1] * 1000:.0f} ms; "
             f"dropped: {drops or 'none'}; reconnects: {status.reconnects}"
         )
-    governor = getattr(view.session.segmenter(next(iter(view.tiles))), "governor", None)
-    if governor is not None:
-        lines.append(f"governor: {governor.choice.text}")
+    choice = view.session.segmenter(next(iter(view.tiles))).choice
+    if choice:
+        lines.append(f"governor: {choice}")
     return "\n".join(lines)
 
 

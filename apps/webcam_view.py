@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from sipvideo import overlay
 from sipvideo.apps import command
-from sipvideo.controls import COMMANDS, Controls
 from sipvideo.draw import Picture, Trails, draw
 from sipvideo.errors import SinkError, SipVideoError
-from sipvideo.recording import Recording, file_name
+from sipvideo.live import overlay
+from sipvideo.live.controls import COMMANDS, Controls
+from sipvideo.live.recording import Recording, file_name
 
 if TYPE_CHECKING:
     from sipvideo.live import LiveResult, LiveSession
@@ -222,9 +222,9 @@ class View:
         canvas = overlay.blank(size)
         cells = overlay.grid(len(self.tiles), size)
         for (key, tile), (x0, y0, x1, y1) in zip(self.tiles.items(), cells, strict=True):
-            choice = getattr(getattr(self.session.segmenter(key), "governor", None), "choice", None)
+            choice = self.session.segmenter(key).choice
             status = self.session.status(key)
-            about = tile.caption(status, self.controls.paused, choice.text if choice else "", note)
+            about = tile.caption(status, self.controls.paused, choice, note)
             canvas[y0:y1, x0:x1] = tile.picture((y1 - y0, x1 - x0), self.controls, about)
         if self.controls.help:
             overlay.panel(canvas, "keys", [(one.key, one.about) for one in COMMANDS])

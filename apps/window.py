@@ -100,7 +100,7 @@ class Window:
 
     def say(self, title: str, text: str) -> None:
         """Shows a message instead of a picture."""
-        from sipvideo import overlay
+        from sipvideo.live import overlay
 
         picture = overlay.blank(self.size)
         overlay.panel(picture, title, [("", text)])

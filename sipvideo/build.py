@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sipvideo.config import Config, load_config
+from sipvideo.engine import HostEngine
 from sipvideo.errors import ConfigError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess.objects import FILE as OBJECTS_FILE
 from sipvideo.postprocess.objects import load as read_objects
 from sipvideo.runtime import EXPORT_NAMES, check_name, make_runtime
-from sipvideo.segmenter import FrameSegmenter
 from sipvideo.structures import Frame
 from sipvideo.tracker import build_tracker
 from sipvideo.transforms import FrameTransform
@@ -182,7 +182,7 @@ def build_segmenter(
     objects = object_head(model, config)
     ready = make_runtime(runtime, model, config, device)
     return VideoSegmenter(
-        FrameSegmenter(ready, objects, config), build_tracker(config.tracker), config.class_names
+        HostEngine(ready, objects, config), build_tracker(config.tracker), config.class_names
     )
 
 
@@ -201,5 +201,5 @@ def load_export(
         config = changed
     ready = make_runtime(runtime, folder, config, device)
     return VideoSegmenter(
-        FrameSegmenter(ready, objects, config), build_tracker(config.tracker), config.class_names
+        HostEngine(ready, objects, config), build_tracker(config.tracker), config.class_names
     )

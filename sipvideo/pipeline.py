@@ -1,7 +1,7 @@
 """The straight line from frames to results: one frame in, one result out, no hidden state but the tracker's.
 
-``VideoSegmenter`` takes anything that turns a frame into detections and adds identities, so it works with
-scripted detections and without a network.
+``VideoSegmenter`` takes an engine, or any function that turns a frame into detections, and adds identities, so it works
+with scripted detections and without a network.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Protocol
 
 from sipvideo import stages
+from sipvideo.engine import Engine, FunctionEngine
 from sipvideo.structures import Detections, Frame, FrameResult, IntArray
 
 
@@ -35,25 +36,34 @@ class VideoSegmenter:
     """Segments and tracks one video at a time.
 
     Args:
-        segment: frame -> detections, for instance :class:`sipvideo.segmenter.FrameSegmenter`.
+        engine: finds the objects of frames; a function from frame to detections will do.
         tracker: gives identities; its memory belongs to this object alone.
         class_names: names in label order.
     """
 
     def __init__(
         self,
-        segment: Callable[[Frame], Detections],
+        engine: Engine | Callable[[Frame], Detections],
         tracker: Associator,
         class_names: Sequence[str],
     ) -> None:
-        self.segment = segment
+        self.engine = engine if isinstance(engine, Engine) else FunctionEngine(engine)
         self.tracker = tracker
         self.class_names = tuple(class_names)
+
+    @property
+    def choice(self) -> str:
+        """What it has chosen for itself just now, for people: nothing, unlike a segmenter under a latency governor."""
+        return ""
 
     def step(self, frame: Frame) -> FrameResult:
         """Processes the next frame of the current video."""
         started = time.perf_counter()
         return self.associate(frame, self.segment(frame), started)
+
+    def segment(self, frame: Frame) -> Detections:
+        """The first half of a step: the frame's objects, without identities."""
+        return self.engine.detect([frame])[0]
 
     def associate(self, frame: Frame, detections: Detections, started: float) -> FrameResult:
         """The second half of a step, in the order of the frames: identities of the frame's detections.
@@ -69,7 +79,11 @@ class VideoSegmenter:
         return FrameResult(frame, detections, track_ids, (time.perf_counter() - started) * 1000)
 
     def run(
-        self, source: Iterable[Frame], ahead: int = 0, workers: int | None = None, batch: int = 1
+        self,
+        source: Iterable[Frame],
+        ahead: int = 0,
+        workers: int | None = None,
+        batch: int | None = None,
     ) -> Generator[FrameResult, None, None]:
         """Starts a new video and yields one result per frame, as frames come. Nothing is kept.
 
@@ -77,17 +91,18 @@ class VideoSegmenter:
             source: the video.
             ahead: batches that threads may read and segment while the caller is still busy with a result; 0: all
                 happens in the caller's thread, when a result is asked for. The results are the same.
-            workers: threads that segment; by default as many as ``segment`` says that it profits from.
-            batch: frames that are segmented together, for ``segment`` with a method ``batch``; needs ``ahead``.
-                Results are the same up to rounding; a result waits for its batch.
+            workers: threads that segment; by default as many as the engine profits from.
+            batch: frames that are segmented together, by default the most with which the engine gets faster; needs
+                ``ahead``. Results are the same up to rounding; a result waits for its batch.
         """
         self.reset()
         if not ahead:
             for frame in source:
                 yield self.step(frame)
             return
-        callers: int = getattr(self.segment, "callers", 1) if workers is None else workers
-        batches = stages.grouped(source, batch, lambda frame: frame.size)
+        together = self.engine.largest_batch if batch is None else batch
+        callers = self.engine.callers if workers is None else workers
+        batches = stages.grouped(source, together, lambda frame: frame.size)
         with closing(stages.mapped(self._found, batches, ahead, callers)) as found:
             for frame, detections, started in itertools.chain.from_iterable(found):
                 yield self.associate(frame, detections, started)
@@ -95,16 +110,12 @@ class VideoSegmenter:
     def _found(self, frames: list[Frame]) -> list[tuple[Frame, Detections, float]]:
         """The first half of the steps of some frames, which any thread may do: what ``associate`` takes."""
         started = time.perf_counter()
-        segment: Any = self.segment
-        found = segment.batch(frames) if len(frames) > 1 else [segment(frames[0])]
+        found = self.engine.detect(frames)
         return [(*pair, started) for pair in zip(frames, found, strict=True)]
 
     def for_files(self) -> VideoSegmenter:
         """The same, its engine set up for overlapping runs: throughput instead of latency, where it can choose."""
-        prepared = getattr(self.segment, "for_files", None)
-        if prepared is None:
-            return self
-        return VideoSegmenter(prepared(), self.tracker, self.class_names)
+        return VideoSegmenter(self.engine.for_files(), self.tracker, self.class_names)
 
     def reset(self) -> None:
         """Ends the current video: identities start anew."""
@@ -114,4 +125,4 @@ class VideoSegmenter:
         """A segmenter for a second video at the same time: shares the network, has a memory of its own."""
         tracker = copy.deepcopy(self.tracker)
         tracker.reset()
-        return VideoSegmenter(self.segment, tracker, self.class_names)
+        return VideoSegmenter(self.engine, tracker, self.class_names)

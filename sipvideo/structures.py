@@ -67,6 +67,7 @@ class Detections:
         embeddings: float32 [N, E], for association; E = 0 for models without a tracking branch.
         mask_scores: float32 [N], what masks are ranked by: score times quality of the mask (SipMask++, or
             ``mask_quality``); None where that is the score.
+        grey: uint8 [h, w], the whole frame small and grey, for whoever looks at its motion; None: nobody made one.
     """
 
     boxes: FloatArray
@@ -75,6 +76,7 @@ class Detections:
     masks: CompactMasks
     embeddings: FloatArray
     mask_scores: FloatArray | None = None
+    grey: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -84,6 +86,8 @@ class Detections:
         _expect("Detections.embeddings", self.embeddings, (n, None), np.float32)
         if self.mask_scores is not None:
             _expect("Detections.mask_scores", self.mask_scores, (n,), np.float32)
+        if self.grey is not None:
+            _expect("Detections.grey", self.grey, (None, None), np.uint8)
         if len(self.masks) != n:
             raise ValueError(f"Detections.masks: expected {n} masks, got {len(self.masks)}")
 
@@ -111,6 +115,7 @@ class Detections:
             masks=self.masks[chosen],
             embeddings=self.embeddings[chosen],
             mask_scores=None if self.mask_scores is None else self.mask_scores[chosen],
+            grey=self.grey,
         )
 
 

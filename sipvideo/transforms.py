@@ -16,6 +16,9 @@ from PIL import Image
 from sipvideo.config import InputConfig
 from sipvideo.structures import Frame
 
+GREY_SIDE = 320
+"""Longer side of the grey pictures, pixels."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -104,8 +107,14 @@ class FrameTransform:
         self.write(frame, geometry, image)
         return image.transpose(2, 0, 1), geometry
 
-    def write(self, frame: Frame, geometry: Geometry, out: NDArray[np.float32]) -> None:
-        """Fills the frame's part of ``out`` float32 [H, W, 3], zeros, in the configured channel order."""
+    def write(
+        self, frame: Frame, geometry: Geometry, out: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """Fills the frame's part of ``out`` float32 [H, W, 3], zeros, in the configured channel order.
+
+        Returns:
+            The scaled frame, uint8 [h, w, 3], RGB.
+        """
         height, width = geometry.resized_size
         image: NDArray[np.uint8] = frame.image
         if (height, width) != frame.size:
@@ -114,9 +123,28 @@ class FrameTransform:
                 image = np.asarray(picture)
             else:
                 image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+        in_order = image
         if self.config.channel_order == "bgr":
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
-        out[:height, :width] = cv2.LUT(image, self._table)
+            in_order = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
+        out[:height, :width] = cv2.LUT(in_order, self._table)
+        return image
+
+
+def grey_picture(scaled: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The small grey picture that goes with a frame's detections.
+
+    Made from the scaled frame, as that is small already: OpenCV's luma, reduced by area averaging.
+
+    Args:
+        scaled: uint8 [H, W, 3], RGB, a frame as it goes into the model.
+
+    Returns:
+        uint8 [h, w], the longer side ``GREY_SIDE``, or that of ``scaled`` where it is shorter.
+    """
+    grey = cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY)
+    ratio = min(1.0, GREY_SIDE / max(grey.shape))
+    width, height = (max(1, round(side * ratio)) for side in grey.shape[::-1])
+    return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _shortest_edge(frame_size: tuple[int, int], wanted: int, limit: int) -> tuple[int, int]:

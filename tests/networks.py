@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from sipvideo.config import Config, config_from_values
+from sipvideo.engine import HostEngine
 from sipvideo.model.sipmask import SipMask
 from sipvideo.runtime.pytorch import TorchRuntime, object_head
-from sipvideo.segmenter import FrameSegmenter
 from sipvideo.structures import Frame
 
 HEADS: list[dict[str, object]] = [
@@ -76,7 +76,7 @@ def picture(height: int = 120, width: int = 160, seed: int = 0) -> Frame:
     return Frame(np.ascontiguousarray(image[:height, :width]), 0, 0.0)
 
 
-def segmenter(model: SipMask, config: Config, runtime: str = "torch") -> FrameSegmenter:
+def segmenter(model: SipMask, config: Config, runtime: str = "torch") -> HostEngine:
     """A copy of a network on the CPU, put together as commands do it."""
     ready = TorchRuntime(copy.deepcopy(model), torch.device("cpu"), runtime)
-    return FrameSegmenter(ready, object_head(model, config), config)
+    return HostEngine(ready, object_head(model, config), config)

@@ -60,7 +60,7 @@ def test_the_default_model_starts_without_pytorch() -> None:
     [("tracker.max_age=3", ENGINE), ("input.size=[256, 192]", ENGINE), ("head.bases=32", "torch")],
 )
 def test_only_changes_of_the_network_need_pytorch(override: str, engine: str) -> None:
-    found: Any = sipvideo.load(overrides=[override], device="cpu").segment
+    found: Any = sipvideo.load(overrides=[override], device="cpu").engine
     assert (found.runtime.name == "torch") == (engine == "torch")
 
 

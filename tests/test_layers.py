@@ -26,14 +26,15 @@ LAYERS = (
         "charts",
     },
     {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess", "carry"},
-    {"pipeline", "segmenter", "runtime", "training", "evaluation", "results", "overlay"},
-    {"build", "live", "export", "governor", "controls", "recording", "benchmark"},
-    {"web", "scaling"},
+    {"engine", "runtime", "training", "evaluation", "results"},
+    {"pipeline"},
+    {"build", "live", "export", "bench"},
+    {"web"},
     {"apps"},
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ONLY_IN = {
-    "cv2": {"carry", "overlay", "sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
+    "cv2": {"carry", "live", "sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
     "av": {"sources", "sinks"},
     "torch": {
         "model",
@@ -41,8 +42,8 @@ ONLY_IN = {
         "build",
         "data",
         "apps",
-        "benchmark",
-        "scaling",
+        "bench",
+        "engine",
         "runtime",
         "export",
     },

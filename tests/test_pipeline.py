@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ import pytest
 
 import sipvideo
 from sipvideo.config import TrackerConfig
+from sipvideo.engine import Engine, HostEngine
 from sipvideo.machine import usable_cores
 from sipvideo.pipeline import VideoSegmenter
-from sipvideo.segmenter import FrameSegmenter
 from sipvideo.sinks import CocoRleLines, MotsText, TrackTable, YouTubeVISResults
 from sipvideo.sources import VideoFile
 from sipvideo.structures import Detections, Frame, FrameResult
@@ -133,7 +133,7 @@ def test_another_segmenter_shares_the_network_and_not_the_identities(shots: list
     one = segmenter(shots)
     one.step(shots[0].frame)
     other = one.another()
-    assert other.segment is one.segment
+    assert other.engine is one.engine
     ids = [r.track_ids.tolist() for r in other.run(s.frame for s in shots[1:])]
     assert ids == [r.track_ids.tolist() for r in segmenter(shots).run(s.frame for s in shots[1:])]
     assert one.step(shots[1].frame).track_ids.tolist() == [0, 1]
@@ -194,8 +194,8 @@ def test_an_engine_set_up_for_files_finds_the_same(tmp_path: Path) -> None:
     )
     several = alone.for_files()
     if usable_cores() > 1:
-        assert isinstance(several.segment, FrameSegmenter)
-        assert several.segment.callers > 1
+        assert isinstance(several.engine, HostEngine)
+        assert several.engine.callers > 1
     with VideoFile(clip) as source:
         one = list(alone.run(source))
         other = list(several.run(source, ahead=3))
@@ -210,13 +210,10 @@ def test_an_engine_set_up_for_files_finds_the_same(tmp_path: Path) -> None:
 def test_batches_give_every_frame_its_own_detections_whatever_the_sizes(shots: list[Shot]) -> None:
     seen: list[int] = []
 
-    class Batching:
+    class Batching(Engine):
         """Counts how many frames come together."""
 
-        def __call__(self, frame: Frame) -> Detections:
-            return self.batch([frame])[0]
-
-        def batch(self, frames: list[Frame]) -> list[Detections]:
+        def detect(self, frames: Sequence[Frame]) -> list[Detections]:
             assert len({frame.size for frame in frames}) == 1
             seen.append(len(frames))
             return [scripted([[10, 10, 20 + frame.index, 30]]) for frame in frames]

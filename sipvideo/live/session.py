@@ -7,8 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
+from sipvideo.engine import Engine
 from sipvideo.live.result import Ages, AgeStatistics, LiveResult
 from sipvideo.sources import LatestFrame, Source, SourceStatus, TimedFrame, open_source
 from sipvideo.structures import Detections, Frame, FrameResult
@@ -29,8 +30,12 @@ class Segmenter(Protocol):
     class_names: tuple[str, ...]
 
     @property
-    def segment(self) -> Callable[[Frame], Detections]:
-        """Detections of one frame, without identities."""
+    def engine(self) -> Engine:
+        """Finds the objects of frames; as many together as it profits from."""
+
+    @property
+    def choice(self) -> str:
+        """What it has chosen for itself just now, for people; empty where there is nothing to choose."""
 
     def step(self, frame: Frame) -> FrameResult:
         """Processes the next frame of a source."""
@@ -72,9 +77,8 @@ class LiveSession:
         segmenter: anything with the methods of :class:`Segmenter`; each source gets ``segmenter.another()``.
         sources: by key: what :func:`~sipvideo.sources.open_source` understands, or a function that opens a source.
         loop: recordings start over at their end, with new identities.
-        largest_batch: frames of different sources that may run through the network together, where they have one
-            size and ``segmenter.segment`` has a ``batch``. By default 4 on a GPU and 1 elsewhere: a processor
-            gains nothing and the first frame of a batch would wait for the others.
+        largest_batch: frames of different sources that may run through the network together; by default as many as
+            the engine profits from.
 
     Raises:
         SourceError: a source cannot be opened; the others are closed again.
@@ -91,7 +95,7 @@ class LiveSession:
         self.class_names = segmenter.class_names
         self._segmenter = segmenter
         self._loop = loop
-        self._largest_batch = largest_batch or _useful_batch(segmenter.segment)
+        self._largest_batch = largest_batch or segmenter.engine.largest_batch
         self._changed = threading.Condition()
         self._turn = threading.Lock()
         self._feeds: dict[str, _Feed] = {}
@@ -262,10 +266,9 @@ class LiveSession:
                 feed.reset_asked, feed.part = False, timed.part
                 feed.segmenter.reset()
         frames = [timed.frame for _, timed in taken]
-        if len({frame.size for frame in frames}) == 1 < len(frames):
+        if len(frames) > 1:
             started = time.perf_counter()
-            batch: Any = self._segmenter.segment
-            detections = batch.batch(frames)
+            detections = self._segmenter.engine.detect(frames)
             results = [
                 feed.segmenter.associate(frame, found, started)
                 for (feed, _), frame, found in zip(taken, frames, detections, strict=True)
@@ -285,10 +288,3 @@ class LiveSession:
     def _raise_failures(self) -> None:
         for feed in list(self._feeds.values()):
             feed.latest.raise_failure()
-
-
-def _useful_batch(segment: Any) -> int:
-    if not callable(getattr(segment, "batch", None)):
-        return 1
-    device = getattr(getattr(segment, "runtime", None), "device", "cpu")
-    return 1 if str(device).startswith("cpu") else 4

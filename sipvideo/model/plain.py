@@ -161,7 +161,7 @@ def _overlaps(boxes: Tensor, box: Tensor) -> Tensor:
 
 
 class PlainSegmenter:
-    """Frame -> detections like :class:`sipvideo.segmenter.FrameSegmenter`, plainly, on the CPU.
+    """Frame -> detections like :class:`sipvideo.engine.HostEngine`, plainly, on the CPU.
 
     Args:
         model: the network with weights.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 from sipvideo.structures import FloatArray
 
@@ -31,16 +31,30 @@ class DenseOutputs:
     embedding_features: list[FloatArray]
 
 
-class Runtime(Protocol):
-    """Runs one dense network. May be called from several threads at once."""
+class Runtime(ABC):
+    """Runs one dense network. May be called from several threads at once.
+
+    Attributes:
+        name: as ``--runtime`` says it.
+        device: "cpu", "cuda:0", ...
+        fixed: the only input shape (B, 3, H, W) that it takes; None: all.
+        callers: threads that call at once with profit.
+    """
+
+    name: str
+    device: str = "cpu"
+    fixed: tuple[int, ...] | None = None
+    callers: int = 1
 
     @property
-    def name(self) -> str:
-        """As ``--runtime`` says it."""
-
-    @property
+    @abstractmethod
     def about(self) -> str:
         """For people: engine, version, precision, threads."""
 
+    @abstractmethod
     def __call__(self, images: FloatArray) -> DenseOutputs:
         """Model inputs float32 [B, 3, H, W] (normalised, any strides, sides multiples of 32) to raw outputs."""
+
+    def shared(self, callers: int) -> Runtime:
+        """The same network set up for several threads that call at once, where that makes a difference."""
+        return self

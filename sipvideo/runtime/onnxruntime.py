@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sipvideo.errors import CheckpointError, ConfigError
-from sipvideo.postprocess.outputs import DenseOutputs
+from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.runtime.layout import INPUT, gathered, in_singles, problem
 from sipvideo.structures import FloatArray
 
@@ -28,7 +28,7 @@ def require() -> None:
         raise ConfigError("ONNX Runtime is not installed: pip install '.[onnx]'")
 
 
-class ONNXRuntime:
+class ONNXRuntime(Runtime):
     """Runs a network in ONNX Runtime. May be called from several threads at once.
 
     Args:
@@ -67,7 +67,8 @@ class ONNXRuntime:
             raise CheckpointError(f"{where}: not the dense network of a sipvideo model: {fault}")
         shape = self._session.get_inputs()[0].shape
         free = any(not isinstance(n, int) for n in shape)
-        self.fixed: tuple[int, ...] | None = None if free else tuple(shape)
+        self.fixed = None if free else tuple(shape)
+        self.device = _device(self._session.get_providers()[0])
         self._threads = threads
 
     @property
@@ -108,3 +109,8 @@ def _providers(device: str) -> list[Any]:
         )
     chosen = [] if kind == "cpu" else present
     return [*((name, {"device_id": index or "0"}) for name in chosen), "CPUExecutionProvider"]
+
+
+def _device(provider: str) -> str:
+    """Where the first choice of the providers computes."""
+    return "cpu" if provider == "CPUExecutionProvider" else "cuda"

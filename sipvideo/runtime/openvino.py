@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sipvideo.errors import CheckpointError, ConfigError
-from sipvideo.postprocess.outputs import DenseOutputs
+from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.runtime.layout import gathered, in_singles, problem
 from sipvideo.structures import FloatArray
 
@@ -63,7 +63,7 @@ def read_network(network: bytes | str | Path) -> Any:
     return model
 
 
-class OpenVINORuntime:
+class OpenVINORuntime(Runtime):
     """Runs a network in OpenVINO. May be called from several threads at once.
 
     The network is compiled once per input size, and the last ``SIZES`` of them are kept. Every call writes into

@@ -16,7 +16,7 @@ from sipvideo.errors import ConfigError
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.sipmask import SipMask
 from sipvideo.postprocess.objects import ObjectHead, weight_shapes
-from sipvideo.postprocess.outputs import DenseOutputs
+from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.structures import FloatArray
 
 PRECISIONS = {"torch-bf16": torch.bfloat16, "torch-fp16": torch.float16}
@@ -56,7 +56,7 @@ def choose_device(name: str | torch.device) -> torch.device:
     return device
 
 
-class TorchRuntime:
+class TorchRuntime(Runtime):
     """Runs a network in PyTorch. May be called from several threads at once.
 
     On CUDA the kernels of a step are recorded once per input shape (the last ``SIZES`` are kept) as a graph and
@@ -82,7 +82,7 @@ class TorchRuntime:
                 "--runtime torch-compile: needs a C++ compiler, and none is found "
                 "(on Debian and Ubuntu: apt install g++)"
             )
-        self.name, self.device = name, device
+        self.name, self.device, self._where = name, str(device), device
         self.dtype = PRECISIONS.get(name, torch.float32)
         self.model = model.for_inference().to(device).in_precision(self.dtype)
         self._network: Any = self.model
@@ -95,8 +95,8 @@ class TorchRuntime:
     def about(self) -> str:
         """For people: engine, version, precision, where."""
         precision = str(self.dtype).removeprefix("torch.")
-        where = str(self.device)
-        if self.device.type == "cpu":
+        where = self.device
+        if where == "cpu":
             where += f", {torch.get_num_threads()} threads"
         return f"PyTorch {torch.__version__}, {precision}, {where}"
 
@@ -104,7 +104,7 @@ class TorchRuntime:
         """Model inputs float32 [B, 3, H, W] (normalised, any strides, sides multiples of 32) to raw outputs."""
         tensor = torch.from_numpy(images)
         with torch.inference_mode():
-            if self.device.type == "cuda":
+            if self._where.type == "cuda":
                 return self._on_cuda(tensor)
             outputs: HeadOutputs = self._run(tensor.to(self.dtype))
             return as_arrays(outputs.single())
@@ -121,16 +121,16 @@ class TorchRuntime:
 
     def _on_cuda(self, images: Tensor) -> DenseOutputs:
         """One transfer in, one graph, one transfer out; the lock keeps the graph's memory to one caller."""
-        with self._lock, torch.cuda.device(self.device):
+        with self._lock, torch.cuda.device(self._where):
             pinned = torch.empty_like(images, pin_memory=True).copy_(images)
             if self.name == "torch-compile":
-                moved = pinned.to(self.device, self.dtype, non_blocking=True)
+                moved = pinned.to(self._where, self.dtype, non_blocking=True)
                 outputs: HeadOutputs = self._network(moved)
             else:
                 if images.shape not in self._graphs:
                     if len(self._graphs) == SIZES:
                         del self._graphs[next(iter(self._graphs))]
-                    self._graphs[images.shape] = _Graph(self.model, pinned, self.device, self.dtype)
+                    self._graphs[images.shape] = _Graph(self.model, pinned, self._where, self.dtype)
                 outputs = self._graphs[images.shape](pinned)
             host = _each(outputs.single(), _pinned_copy)
             torch.cuda.current_stream().synchronize()

@@ -12,7 +12,7 @@ from typing import Any
 
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.sources import SourceStatus
-from sipvideo.web.visitors import FirstSeen, choice_of
+from sipvideo.web.visitors import FirstSeen
 from sipvideo.web.wire import encode_objects, encode_picture, pack
 
 FRESH = 0.5
@@ -210,6 +210,6 @@ def status_message(view: View) -> dict[str, Any]:
         "silent": round(status.silent, 2),
         "reconnects": status.reconnects,
         "dropped": sum(status.dropped.values()),
-        "choice": choice_of(view.session.segmenter(view.key)),
+        "choice": view.session.segmenter(view.key).choice,
         "name": status.name,
     }

@@ -39,12 +39,6 @@ class FirstSeen:
         return {key: self._spans[key][1] - self._spans[key][0] for key in result.track_ids.tolist()}
 
 
-def choice_of(segmenter: Segmenter) -> str:
-    """What a latency governor chose, for people; empty where there is none."""
-    governor = getattr(segmenter, "governor", None)
-    return governor.choice.text if governor is not None else ""
-
-
 class Visitor:
     """One visitor's webcam: made by :meth:`Visitors.enter`.
 
@@ -96,7 +90,7 @@ class Visitor:
             "waited_ms": round((begun - arrived) * 1000, 1),
             "latency_ms": round((time.monotonic() - begun) * 1000, 1),
             "dropped": self.dropped,
-            "choice": choice_of(self._segmenter),
+            "choice": self._segmenter.choice,
             "carried": result.carried,
             "objects": objects,
         }

@@ -15,9 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from sipvideo.apps.webcam_view import Computing, View
-from sipvideo.controls import Controls
+from sipvideo.engine import FunctionEngine
 from sipvideo.errors import SipVideoError, SourceError
 from sipvideo.live import LiveResult, LiveSession
+from sipvideo.live.controls import Controls
 from sipvideo.sources import Source
 from sipvideo.structures import Detections, Frame
 from tests.apps import scripted
@@ -190,7 +191,7 @@ def test_results_are_computed_while_nobody_asks_and_end_with_the_session() -> No
 
 def test_what_goes_wrong_while_computing_is_raised_where_it_is_asked_for() -> None:
     broken = segmenter()
-    broken.segment = lambda frame: 1 / 0  # type: ignore[assignment,return-value]
+    broken.engine = FunctionEngine(lambda frame: 1 / 0)  # type: ignore[arg-type,return-value]
     with (
         LiveSession(broken, {"cam": filming}) as session,
         Computing(session) as computing,
@@ -214,7 +215,7 @@ def test_what_goes_wrong_while_computing_reaches_the_viewer_also_after_the_threa
         raise SipVideoError("the engine went away")
 
     one = segmenter()
-    one.segment = broken
+    one.engine = FunctionEngine(broken)
     with LiveSession(one, {"cam": filming}) as session, Computing(session) as computing:
         computing._thread.join(10)
         assert not computing.is_over

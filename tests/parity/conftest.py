@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from sipvideo import build
-from sipvideo.segmenter import FrameSegmenter
+from sipvideo.engine import HostEngine
 from tests.parity.weights import reference_state_dict
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "parity"
@@ -47,10 +47,10 @@ def published_checkpoint(path: Path, which: str, calibration: str) -> Path:
     return path
 
 
-def segmenter(name: str, path: Path, overrides: list[str]) -> FrameSegmenter:
+def segmenter(name: str, path: Path, overrides: list[str]) -> HostEngine:
     """The reference weights in our model, built as every command builds it."""
-    segment = build.load(name, path, "cpu", overrides, "torch").segment
-    assert isinstance(segment, FrameSegmenter)
+    segment = build.load(name, path, "cpu", overrides, "torch").engine
+    assert isinstance(segment, HostEngine)
     return segment
 
 
@@ -61,13 +61,13 @@ def vis_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def vis(vis_checkpoint: Path) -> FrameSegmenter:
+def vis(vis_checkpoint: Path) -> HostEngine:
     name = "vis_sipmask_r50_caffe_fpn_gn_1x"
     return segmenter(name, vis_checkpoint, ["input.size=[256, 144]"])
 
 
 @pytest.fixture(scope="session")
-def coco(tmp_path_factory: pytest.TempPathFactory) -> FrameSegmenter:
+def coco(tmp_path_factory: pytest.TempPathFactory) -> HostEngine:
     path = tmp_path_factory.mktemp("coco") / "sipmask_r50_ssd_6x.pth"
     published_checkpoint(path, "mmdet_sipmask_r50_caffe_fpn_ssd_6x", "calib_coco_r50_ssd_6x.npz")
     overrides = ["input.size=[288, 288]", "postprocess.score_threshold=0.05"]

@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from sipvideo.config import TrackerConfig
+from sipvideo.engine import HostEngine
 from sipvideo.masks import from_rles
 from sipvideo.model import winograd
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess import DenseOutputs, Postprocess
 from sipvideo.runtime.pytorch import TorchRuntime, as_arrays
-from sipvideo.segmenter import FrameSegmenter
 from sipvideo.sinks import YouTubeVISResults
 from sipvideo.structures import Detections, Frame, FrameResult
 from sipvideo.tracker.paper import PaperTracker
@@ -43,7 +43,7 @@ def reference_frames() -> Iterator[tuple[str, dict[str, Any], Frame]]:
 
 @torch.inference_mode()
 def dense_maps(
-    segmenter: FrameSegmenter, image: NDArray[np.float32]
+    segmenter: HostEngine, image: NDArray[np.float32]
 ) -> tuple[dict[str, Any], DenseOutputs]:
     """All dense tensors under their names in the fixtures."""
     assert isinstance(segmenter.runtime, TorchRuntime)
@@ -80,7 +80,7 @@ def digest(array: NDArray[Any]) -> list[float]:
 
 @pytest.mark.parametrize("least_cells", [winograd.LEAST_CELLS, 1])
 def test_every_dense_tensor_of_the_video_model_equals_the_reference(
-    vis: FrameSegmenter, monkeypatch: pytest.MonkeyPatch, least_cells: int
+    vis: HostEngine, monkeypatch: pytest.MonkeyPatch, least_cells: int
 ) -> None:
     # The pictures are small; with 1 every map takes the way that large ones take.
     monkeypatch.setattr(winograd, "LEAST_CELLS", least_cells)
@@ -109,7 +109,7 @@ def test_every_dense_tensor_of_the_video_model_equals_the_reference(
 
 @pytest.mark.parametrize("least_cells", [winograd.LEAST_CELLS, 1])
 def test_candidates_boxes_masks_and_embeddings_equal_the_reference(
-    vis: FrameSegmenter, monkeypatch: pytest.MonkeyPatch, least_cells: int
+    vis: HostEngine, monkeypatch: pytest.MonkeyPatch, least_cells: int
 ) -> None:
     monkeypatch.setattr(winograd, "LEAST_CELLS", least_cells)
     stored = arrays(FIXTURES / "vis.npz")
@@ -143,18 +143,18 @@ def test_candidates_boxes_masks_and_embeddings_equal_the_reference(
 
 
 def tracked(
-    vis: FrameSegmenter, tracker: PaperTracker
+    vis: HostEngine, tracker: PaperTracker
 ) -> Iterator[tuple[str, dict[str, Any], Detections]]:
     for key, facts, frame in reference_frames():
         if facts["frame"] == 0:
             tracker.reset()
-        found = vis(frame)
+        found = vis.detect([frame])[0]
         result = FrameResult(frame, found, tracker.update(found, frame.timestamp), 0.0)
         yield key, facts | {"result": result}, found
 
 
 def test_ids_and_comparison_scores_of_the_whole_chain_equal_the_reference(
-    vis: FrameSegmenter,
+    vis: HostEngine,
 ) -> None:
     stored = arrays(FIXTURES / "vis.npz")
     tracker = PaperTracker(TrackerConfig(preset="paper"))
@@ -184,7 +184,7 @@ def test_ids_and_comparison_scores_of_the_whole_chain_equal_the_reference(
 
 @pytest.mark.parametrize(("name", "survives"), [("vis_thr", True), ("vis_thr_reset", False)])
 def test_memory_over_empty_first_frames_follows_the_switch(
-    vis: FrameSegmenter, name: str, survives: bool
+    vis: HostEngine, name: str, survives: bool
 ) -> None:
     stored = arrays(FIXTURES / f"{name}.npz")
     config = vis.postprocess.config
@@ -206,7 +206,7 @@ def test_memory_over_empty_first_frames_follows_the_switch(
 
 @pytest.mark.parametrize(("name", "threshold"), [("results_mini", 0.03), ("results_mini_thr", 0.2)])
 def test_the_result_file_of_five_videos_equals_the_reference(
-    vis: FrameSegmenter, tmp_path: Path, name: str, threshold: float
+    vis: HostEngine, tmp_path: Path, name: str, threshold: float
 ) -> None:
     config = vis.postprocess.config
     vis.postprocess.config = config.model_copy(update={"score_threshold": threshold})
@@ -242,7 +242,7 @@ def test_the_result_file_of_five_videos_equals_the_reference(
     assert masks >= 17
 
 
-def test_a_wrong_coefficient_would_be_noticed(vis: FrameSegmenter) -> None:
+def test_a_wrong_coefficient_would_be_noticed(vis: HostEngine) -> None:
     """Negative control: ids alone do not notice a wrong label weight, comparison scores do."""
     stored = arrays(FIXTURES / "vis.npz")
     tracker = PaperTracker(TrackerConfig(preset="paper", label_weight=9.0))
@@ -254,7 +254,7 @@ def test_a_wrong_coefficient_would_be_noticed(vis: FrameSegmenter) -> None:
     assert worst > 0.5
 
 
-def test_the_image_model_equals_the_reference(coco: FrameSegmenter) -> None:
+def test_the_image_model_equals_the_reference(coco: HostEngine) -> None:
     if not (MORE / "coco_image.png").is_file():
         pytest.skip(f"{MORE / 'coco_image.png'} is a COCO picture and not part of the project")
     stored = arrays(MORE / "coco_r50_ssd_6x.npz")

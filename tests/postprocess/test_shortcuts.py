@@ -146,7 +146,7 @@ def test_the_whole_chain_equals_the_plain_form(head: dict[str, object]) -> None:
     model = lively(config)
     frame = picture()
     expected = plain.PlainSegmenter(model, config)(frame)
-    ours = segmenter(model, config)(frame)
+    ours = segmenter(model, config).detect([frame])[0]
     assert len(ours) == len(expected) > 3
     np.testing.assert_array_equal(ours.labels, expected.labels)
     np.testing.assert_allclose(ours.boxes, expected.boxes, atol=5e-3)
@@ -160,8 +160,9 @@ def test_the_whole_chain_equals_the_plain_form(head: dict[str, object]) -> None:
 def test_mask_quality_is_the_mean_probability_of_the_mask_and_changes_nothing_else() -> None:
     config = small_config()
     model = lively(config)
-    plainly = segmenter(model, config)(picture())
-    rated = segmenter(model, config.with_overrides(["postprocess.mask_quality=true"]))(picture())
+    plainly = segmenter(model, config).detect([picture()])[0]
+    rating = config.with_overrides(["postprocess.mask_quality=true"])
+    rated = segmenter(model, rating).detect([picture()])[0]
     assert plainly.mask_scores is None
     assert rated.mask_scores is not None
     np.testing.assert_array_equal(rated.scores, plainly.scores)
@@ -184,8 +185,8 @@ def test_a_batch_equals_single_frames() -> None:
     config = small_config()
     ready = segmenter(lively(config), config)
     frames = [picture(seed=1), picture(seed=2)]
-    for batched, frame in zip(ready.batch(frames), frames, strict=True):
-        single = ready(frame)
+    for batched, frame in zip(ready.detect(frames), frames, strict=True):
+        single = ready.detect([frame])[0]
         np.testing.assert_array_equal(batched.labels, single.labels)
         np.testing.assert_allclose(batched.boxes, single.boxes, atol=5e-3)
 
@@ -195,7 +196,7 @@ def test_a_frame_without_objects_gives_empty_detections() -> None:
     model = lively(config)
     for conv in model.head.class_logits:
         torch.nn.init.constant_(conv.bias, -50.0)
-    found = segmenter(model, config)(picture(60, 100))
+    found = segmenter(model, config).detect([picture(60, 100)])[0]
     assert len(found) == 0
     assert found.masks.frame_size == (60, 100)
     assert found.embeddings.shape == (0, 8)
@@ -205,7 +206,7 @@ def test_a_frame_without_objects_gives_empty_detections() -> None:
 def test_channels_first_memory_gives_the_same_objects(head: dict[str, object]) -> None:
     config = small_config(**head)
     ready = segmenter(lively(config), config)
-    images, geometries = ready.inputs([picture()])
+    images, geometries, _ = ready.inputs([picture()])
     outputs = ready.runtime(images)
 
     def turned(value: Any) -> Any:

@@ -14,12 +14,12 @@ import torch
 import sipvideo
 from sipvideo import runtime
 from sipvideo.apps.main import main
+from sipvideo.engine import HostEngine
 from sipvideo.errors import ConfigError
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.sipmask import SipMask
 from sipvideo.runtime import NAMES, available, make_runtime, pytorch
 from sipvideo.runtime.cache import Cache
-from sipvideo.segmenter import FrameSegmenter
 from sipvideo.sources import open_source
 from sipvideo.structures import Detections, Frame
 from tests.networks import HEADS, lively, picture, segmenter, small_config
@@ -33,9 +33,9 @@ def street() -> Frame:
         return next(iter(source))
 
 
-def segment(name: str) -> FrameSegmenter:
-    found = sipvideo.load(device="cpu", runtime=name).segment
-    assert isinstance(found, FrameSegmenter)
+def segment(name: str) -> HostEngine:
+    found = sipvideo.load(device="cpu", runtime=name).engine
+    assert isinstance(found, HostEngine)
     return found
 
 
@@ -52,8 +52,8 @@ def same_objects(ours: Detections, expected: Detections, least: float) -> None:
 
 def test_bfloat16_finds_the_same_objects_on_a_real_frame(street: Frame) -> None:
     half = segment("torch-bf16")
-    found = half(street)
-    same_objects(found, segment("torch")(street), 0.85)
+    found = half.detect([street])[0]
+    same_objects(found, segment("torch").detect([street])[0], 0.85)
     outputs = half.runtime(half.inputs([street])[0])
     assert outputs.basis_masks.dtype == outputs.class_logits[0].dtype == np.float32
     assert "bfloat16" in half.runtime.about
@@ -66,7 +66,7 @@ def test_bfloat16_outputs_are_near_those_of_single_precision(head: dict[str, obj
     config = small_config(**head)
     model = lively(config)
     single, half = (segmenter(model, config, name) for name in ("torch", "torch-bf16"))
-    images, _ = single.inputs([picture()])
+    images, _, _ = single.inputs([picture()])
     exact, near = single.runtime(images), half.runtime(images)
     pairs = [(exact.basis_masks, near.basis_masks)]
     pairs += zip(exact.class_logits, near.class_logits, strict=True)
@@ -149,9 +149,11 @@ def test_a_runtime_may_be_called_from_several_threads() -> None:
     config = small_config()
     ready = segmenter(lively(config), config)
     frames = [picture(seed=seed) for seed in range(6)]
-    expected = [ready(frame) for frame in frames]
+    expected = [ready.detect([frame])[0] for frame in frames]
     with ThreadPoolExecutor(3) as pool:
-        for found, alone in zip(pool.map(ready, frames), expected, strict=True):
+        for found, alone in zip(
+            pool.map(lambda frame: ready.detect([frame])[0], frames), expected, strict=True
+        ):
             np.testing.assert_array_equal(found.boxes, alone.boxes)
             np.testing.assert_array_equal(found.labels, alone.labels)
 
@@ -163,14 +165,14 @@ def test_another_input_size_shares_the_network() -> None:
     assert small.runtime is ready.runtime
     assert small.inputs([picture()])[0].shape == (1, 3, 96, 96)
     assert ready.inputs([picture()])[0].shape == (1, 3, 128, 160)
-    assert small(picture()).masks.frame_size == (120, 160)
+    assert small.detect([picture()])[0].masks.frame_size == (120, 160)
     with pytest.raises(ConfigError, match=r"input\.size"):
         ready.resized((0, 96))
 
 
 def test_model_inputs_lie_channels_last_in_memory_without_copies() -> None:
     config = small_config()
-    images, _ = segmenter(lively(config), config).inputs([picture(), picture(seed=1)])
+    images, _, _ = segmenter(lively(config), config).inputs([picture(), picture(seed=1)])
     assert torch.from_numpy(images).is_contiguous(memory_format=torch.channels_last)
 
 
@@ -185,7 +187,7 @@ def test_an_unknown_runtime_is_one_line_with_the_names(
 
 
 def test_everything_but_the_network_works_without_pytorch() -> None:
-    modules = "build, segmenter, pipeline, postprocess, runtime, tracker, masks, structures"
+    modules = "build, engine, pipeline, postprocess, runtime, tracker, masks, structures"
     code = "import sys, sipvideo; sipvideo.load; sipvideo.open_source; from sipvideo import "
     code += f"{modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

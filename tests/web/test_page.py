@@ -14,8 +14,8 @@ from typing import Any
 import av
 import pytest
 
-from sipvideo.controls import COMMANDS
 from sipvideo.live import LiveSession
+from sipvideo.live.controls import COMMANDS
 from sipvideo.web.server import create_app, listen, make_server
 from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState

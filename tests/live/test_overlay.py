@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sipvideo import overlay
-from sipvideo.overlay import Caption
+from sipvideo.live import overlay
+from sipvideo.live.overlay import Caption
 
 SIZES = [(120, 160), (240, 320), (480, 640), (720, 1280), (1080, 1920), (2160, 3840)]
 FIGURES = ("24.8 fps", "age 62 ms", "input 416, 43 of 50 ms", "12 dropped")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import sipvideo
-from sipvideo import scaling
-from sipvideo.benchmark import noise
+from sipvideo.bench import scaling
+from sipvideo.bench.stages import noise
 from sipvideo.config import load_config
+from sipvideo.engine import HostEngine
 from sipvideo.postprocess import ObjectHead
 from sipvideo.postprocess.objects import weight_shapes
-from sipvideo.segmenter import FrameSegmenter
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 100, 130])
@@ -24,8 +24,8 @@ def test_made_up_outputs_have_as_many_objects_as_asked_for(name: str, count: int
         for key, shape in weight_shapes(config).items()
     }
     objects = ObjectHead(config, weights)
-    segment = FrameSegmenter(scaling.ScriptedNetwork(config, objects, count), objects, config)
-    detections = segment(noise((180, 320), 1)[0])
+    segment = HostEngine(scaling.ScriptedNetwork(config, objects, count), objects, config)
+    detections = segment.detect(noise((180, 320), 1))[0]
     assert len(detections) == count
     sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
     assert (sides > 5).all()

@@ -13,8 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from sipvideo import recording as module
-from sipvideo.recording import Recording, file_name
+from sipvideo.live import recording as module
+from sipvideo.live.recording import Recording, file_name
 from sipvideo.results import Results
 from sipvideo.structures import Detections, Frame, FrameResult
 from tests.scenes import clock, crossing, film

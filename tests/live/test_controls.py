@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipvideo.controls import COMMANDS, KEYS, SWITCHES, Controls
+from sipvideo.live.controls import COMMANDS, KEYS, SWITCHES, Controls
 
 
 @pytest.mark.parametrize("command", SWITCHES)

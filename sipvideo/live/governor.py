@@ -11,15 +11,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 from sipvideo.carry import Carrier
-from sipvideo.config import Config
+from sipvideo.engine import Engine, FunctionEngine, Size
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.structures import Detections, Frame, FrameResult, IntArray
-
-Size = tuple[int, int]
-"""Long and short side of the model input in pixels, as ``input.size`` of the configuration."""
 
 SCALES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 """Sizes to choose from, in parts of the configured one."""
@@ -209,26 +205,14 @@ class Governor:
         return (detected + (interval - 1) * carried) / interval
 
 
-class Detector(Protocol):
-    """What the governor asks of a segmenter of frames; :class:`sipvideo.segmenter.FrameSegmenter` fits."""
-
-    config: Config
-
-    def __call__(self, frame: Frame) -> Detections:
-        """Detections of one frame."""
-
-    def resized(self, size: Size) -> Callable[[Frame], Detections]:
-        """The same network with another input size."""
-
-
 class GovernedSegmenter:
     """A :class:`sipvideo.pipeline.VideoSegmenter` for live pictures that keeps to a time budget.
 
     Results of carried frames say so (``FrameResult.carried``). Identities go on through every change of the choice.
 
     Args:
-        segmenter: the segmenter to govern; its ``segment`` must be a :class:`Detector`. Its configured input size is
-            the largest one to be chosen.
+        segmenter: the segmenter to govern. The input size of its engine is the largest one to be chosen; without
+            one, or with a fixed one, only carrying is left to choose.
         budget: milliseconds that a frame may take, or a governor to share.
 
     Attributes:
@@ -236,22 +220,31 @@ class GovernedSegmenter:
     """
 
     def __init__(self, segmenter: VideoSegmenter, budget: float | Governor) -> None:
-        detector: Detector = segmenter.segment  # type: ignore[assignment]
-        size = detector.config.input.size
-        # An export of one fixed size leaves only the choice of carrying.
-        sizes = ladder(size) if getattr(detector, "resizable", True) else [size]
+        engine = segmenter.engine
+        size = engine.input_size or (0, 0)
+        sizes = ladder(size) if engine.resizable else [size]
         self.governor = budget if isinstance(budget, Governor) else Governor(budget, sizes)
         self.class_names = segmenter.class_names
         self._segmenter = segmenter
-        self._detectors: dict[Size, Callable[[Frame], Detections]] = {size: detector}
-        self._resized = detector.resized
+        self._engines: dict[Size, Engine] = {size: engine}
+        self._resized = engine.resized
         self._carrier = Carrier()
         self._last: FrameResult | None = None
         self._age = 0
 
+    @property
+    def choice(self) -> str:
+        """What the governor chose, for people."""
+        return self.governor.choice.text
+
+    @property
+    def engine(self) -> Engine:
+        """One frame at a time, at the input size that is the present choice then."""
+        return FunctionEngine(self.segment)
+
     def segment(self, frame: Frame) -> Detections:
         """Detects the objects of one frame at the present input size."""
-        return self._at(self.governor.choice.size)(frame)
+        return self._at(self.governor.choice.size).detect([frame])[0]
 
     def associate(self, frame: Frame, detections: Detections, started: float) -> FrameResult:
         """The second half of a step, for a frame that was detected elsewhere."""
@@ -272,7 +265,7 @@ class GovernedSegmenter:
             took = (time.perf_counter() - started) * 1000
             self.governor.carried(took)
             return FrameResult(frame, detections, self._last.track_ids[rows], took, carried=True)
-        result = self.associate(frame, self._at(choice.size)(frame), started)
+        result = self.associate(frame, self._at(choice.size).detect([frame])[0], started)
         self.governor.detected(choice.size, result.latency_ms)
         return result
 
@@ -290,7 +283,7 @@ class GovernedSegmenter:
     def another(self) -> GovernedSegmenter:
         """A segmenter for a second video at the same time, under the same governor."""
         other = GovernedSegmenter(self._segmenter.another(), self.governor)
-        other._detectors = self._detectors
+        other._engines = self._engines
         return other
 
     def _carried(self, frame: Frame, interval: int) -> tuple[Detections, IntArray] | None:
@@ -300,10 +293,10 @@ class GovernedSegmenter:
             return None
         return self._carrier.carry(frame)
 
-    def _at(self, size: Size) -> Callable[[Frame], Detections]:
-        if size not in self._detectors:
-            self._detectors[size] = self._resized(size)
-        return self._detectors[size]
+    def _at(self, size: Size) -> Engine:
+        if size not in self._engines:
+            self._engines[size] = self._resized(size)
+        return self._engines[size]
 
 
 def _options(sizes: int) -> list[tuple[int, int]]:

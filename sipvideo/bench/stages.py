@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from sipvideo.config import Config
+from sipvideo.engine import HostEngine
 from sipvideo.errors import ConfigError, SourceError
 from sipvideo.machine import resident_memory
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.results import Results
-from sipvideo.segmenter import FrameSegmenter
 from sipvideo.sinks import AnnotatedVideo
 from sipvideo.sources import open_source
 from sipvideo.stages import Behind
@@ -149,26 +149,26 @@ def measure(
 
 def _step(segmenter: VideoSegmenter, frame: Frame) -> tuple[dict[str, float], Detections]:
     """One step with the milliseconds of its stages."""
-    segment = segmenter.segment
+    engine = segmenter.engine
     watch = Laps()
-    if isinstance(segment, FrameSegmenter):
-        images, geometries = segment.inputs([frame])
+    if isinstance(engine, HostEngine):
+        images, geometries, _ = engine.inputs([frame])
         watch.lap("preprocess")
-        outputs = _network(segment, images, watch)
-        detections = segment.postprocess(outputs, geometries[0])
+        outputs = _network(engine, images, watch)
+        detections = engine.postprocess(outputs, geometries[0])
         watch.lap("boxes and masks")
     else:
-        detections = segment(frame)
-        watch.lap("segment")
+        detections = segmenter.segment(frame)
+        watch.lap("frame to objects")
     segmenter.associate(frame, detections, 0.0)
     watch.lap("association")
     return watch.laps, detections
 
 
-def _network(segment: FrameSegmenter, images: Any, watch: Laps) -> Any:
+def _network(engine: HostEngine, images: Any, watch: Laps) -> Any:
     """The raw outputs; PyTorch on the CPU, not compiled, shows the parts of its network."""
-    runtime: Any = segment.runtime
-    if runtime.name != "torch" or str(runtime.device) != "cpu":
+    runtime: Any = engine.runtime
+    if runtime.name != "torch" or runtime.device != "cpu":
         outputs = runtime(images)
         watch.lap("network")
         return outputs

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sipvideo.benchmark import Laps, noise
+from sipvideo.bench.stages import Laps, noise
 from sipvideo.charts import Panel, drawn
 from sipvideo.config import Config
 from sipvideo.draw import draw
+from sipvideo.engine import HostEngine
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess import DenseOutputs, ObjectHead
 from sipvideo.postprocess.assembly import assemble, to_frame
-from sipvideo.segmenter import FrameSegmenter
+from sipvideo.postprocess.outputs import Runtime
 from sipvideo.sinks import AnnotatedVideo, TrackTable, YouTubeVISResults
 from sipvideo.structures import FloatArray, Frame
 from sipvideo.tracker import build_tracker
@@ -40,7 +41,7 @@ COUNTS = (1, 10, 100)
 WARM_UP = 2
 
 
-class ScriptedNetwork:
+class ScriptedNetwork(Runtime):
     """Stands in for the network: raw outputs with objects in rows and columns that sway from frame to frame.
 
     Objects have the same size however many there are.
@@ -52,11 +53,15 @@ class ScriptedNetwork:
     """
 
     name = "scripted"
-    about = "raw outputs made up"
 
     def __init__(self, config: Config, objects: ObjectHead, count: int) -> None:
         self.config, self.objects, self.count = config, objects, count
         self._number = itertools.count()
+
+    @property
+    def about(self) -> str:
+        """For people."""
+        return "raw outputs made up"
 
     def __call__(self, images: FloatArray) -> DenseOutputs:
         """Raw outputs for one model input float32 [1, 3, H, W], whose pixels are not looked at."""
@@ -196,25 +201,25 @@ def measure(
         counts: numbers of objects.
         masks: number of masks whose assembly is compared with full maps.
     """
-    segment = segmenter.segment
-    assert isinstance(segment, FrameSegmenter)
-    config = segment.config.with_overrides([f"postprocess.max_detections={max(counts)}"])
+    engine = segmenter.engine
+    assert isinstance(engine, HostEngine)
+    config = engine.config.with_overrides([f"postprocess.max_detections={max(counts)}"])
     growth = Growth()
     for size in sizes:
         pictures = noise(size, 4)
         for count in counts:
-            network = ScriptedNetwork(config, segment.objects, count)
-            scripted = FrameSegmenter(network, segment.objects, config)
+            network = ScriptedNetwork(config, engine.objects, count)
+            scripted = HostEngine(network, engine.objects, config)
             one = VideoSegmenter(scripted, build_tracker(config.tracker), config.class_names)
             growth.stages[size[0], count] = _stages(one, pictures, frames)
-    growth.assembly = _assembly(segment, masks)
+    growth.assembly = _assembly(engine, masks)
     return growth
 
 
 def _stages(segmenter: VideoSegmenter, pictures: Sequence[Frame], frames: int) -> dict[str, float]:
     """Median milliseconds of each stage; the pictures are shown in turn."""
-    segment, names = segmenter.segment, segmenter.class_names
-    assert isinstance(segment, FrameSegmenter)
+    engine, names = segmenter.engine, segmenter.class_names
+    assert isinstance(engine, HostEngine)
     times: dict[str, list[float]] = defaultdict(list)
     last: list[Any] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as sinks:
@@ -225,11 +230,11 @@ def _stages(segmenter: VideoSegmenter, pictures: Sequence[Frame], frames: int) -
             image = pictures[number % len(pictures)].image
             frame = Frame(image, number, number / 25)
             watch = Laps()
-            images, geometries = segment.inputs([frame])
+            images, geometries, _ = engine.inputs([frame])
             watch.lap("preprocess")
-            outputs = segment.runtime(images)
+            outputs = engine.runtime(images)
             watch.skip()
-            detections = segment.postprocess(outputs, geometries[0])
+            detections = engine.postprocess(outputs, geometries[0])
             watch.lap("boxes and masks")
             result = segmenter.associate(frame, detections, 0.0)
             watch.lap("association")
@@ -246,14 +251,14 @@ def _stages(segmenter: VideoSegmenter, pictures: Sequence[Frame], frames: int) -
     return {name: median(values) for name, values in times.items()}
 
 
-def _assembly(segment: FrameSegmenter, count: int) -> dict[str, float]:
+def _assembly(engine: HostEngine, count: int) -> dict[str, float]:
     """Milliseconds for the masks of objects on a 1080p frame from basis masks and coefficients, in alternation."""
     import torch
 
     from sipvideo.model.plain import masks_of, pasted
 
-    objects, rules = segment.objects, segment.config.postprocess
-    geometry = segment.transform.geometry((1080, 1920))
+    objects, rules = engine.objects, engine.config.postprocess
+    geometry = engine.transform.geometry((1080, 1920))
     height, width = (side // objects.basis_stride for side in geometry.padded_size)
     parts, bases = objects.config.sub_regions, objects.config.bases
     rng = np.random.default_rng(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sipvideo.config import Config, InputConfig, TrackerConfig
-from sipvideo.governor import GovernedSegmenter, Governor, Size, ladder
+from sipvideo.config import TrackerConfig
+from sipvideo.engine import Engine
+from sipvideo.live.governor import GovernedSegmenter, Governor, Size, ladder
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.structures import Detections, Frame
 from sipvideo.tracker import build_tracker
@@ -172,17 +173,19 @@ def test_sizes_are_multiples_of_32_down_to_half_and_keep_their_shape(a: int, b: 
         assert size[0] * max(a, b) / max(size) == pytest.approx(a, abs=1 + a / 32)
 
 
-class Detector:
+class Detector(Engine):
     """Sees what is really there; remembers at which input size it was asked."""
 
     def __init__(self, shots: list[Shot], size: Size = CONFIGURED, asked: list[Size] | None = None):
-        self.config = Config(name="scripted", input=InputConfig(size=size))
+        self.input_size = size
+        self.resizable = True
         self.shots = {shot.frame.index: shot for shot in shots}
         self.asked = [] if asked is None else asked
 
-    def __call__(self, frame: Frame) -> Detections:
-        self.asked.append(self.config.input.size)
-        return self.shots[frame.index].truth
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        assert self.input_size is not None
+        self.asked += [self.input_size] * len(frames)
+        return [self.shots[frame.index].truth for frame in frames]
 
     def resized(self, size: Size) -> Detector:
         return Detector(list(self.shots.values()), size, self.asked)
@@ -196,7 +199,7 @@ def governed(shots: list[Shot], budget: float = 1e9) -> tuple[GovernedSegmenter,
 
 def test_a_network_of_one_fixed_size_is_never_asked_for_another() -> None:
     detector = Detector([])
-    detector.resizable = False  # type: ignore[attr-defined]
+    detector.resizable = False
     plain = VideoSegmenter(detector, build_tracker(TrackerConfig()), ("walker",))
     assert GovernedSegmenter(plain, 10).governor.sizes == (CONFIGURED,)
     assert len(governed([], 10)[0].governor.sizes) > 1

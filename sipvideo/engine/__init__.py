@@ -1,0 +1,9 @@
+"""Engines: from pictures to objects. ``Engine`` is all that the pipeline knows of them.
+
+``HostEngine`` runs the dense network anywhere and does the rest in numpy.
+"""
+
+from sipvideo.engine.contract import Engine, FunctionEngine, Size
+from sipvideo.engine.host import HostEngine
+
+__all__ = ["Engine", "FunctionEngine", "HostEngine", "Size"]

@@ -1,0 +1,85 @@
+"""The engine for every machine: transform, dense network, post-processing in numpy. Does without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sipvideo.config import Config
+from sipvideo.engine.contract import Engine, Size
+from sipvideo.machine import usable_cores
+from sipvideo.postprocess import ObjectHead, Postprocess
+from sipvideo.postprocess.outputs import Runtime
+from sipvideo.structures import Detections, FloatArray, Frame
+from sipvideo.transforms import FrameTransform, Geometry, grey_picture
+
+
+class HostEngine(Engine):
+    """Runs one model; the stages may also be called one by one, to time or to replace them.
+
+    Args:
+        runtime: runs the dense network.
+        objects: the per-object part of the same network.
+        config: its configuration.
+    """
+
+    def __init__(self, runtime: Runtime, objects: ObjectHead, config: Config) -> None:
+        self.runtime = runtime
+        self.objects = objects
+        self.config = config
+        self.transform = FrameTransform(config.input)
+        self.postprocess = Postprocess(config, objects)
+        self.model, self.about, self.device = config.name, runtime.about, runtime.device
+        self.input_size = config.input.size
+        self.resizable = runtime.fixed is None
+        self.largest_batch = 1 if runtime.device == "cpu" else 4
+        self.callers = runtime.callers
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Detections of each frame; those of one size run through the network together."""
+        found: dict[int, Detections] = {}
+        for size in dict.fromkeys(frame.size for frame in frames):
+            places = [k for k, frame in enumerate(frames) if frame.size == size]
+            found.update(zip(places, self._together([frames[k] for k in places]), strict=True))
+        return [found[k] for k in range(len(frames))]
+
+    def _together(self, frames: Sequence[Frame]) -> list[Detections]:
+        images, geometries, greys = self.inputs(frames)
+        outputs = self.runtime(images)
+        return [
+            replace(self.postprocess(outputs, geometry, item), grey=grey)
+            for item, (geometry, grey) in enumerate(zip(geometries, greys, strict=True))
+        ]
+
+    def inputs(
+        self, frames: Sequence[Frame]
+    ) -> tuple[FloatArray, list[Geometry], list[NDArray[np.uint8]]]:
+        """Frames of one size as the network takes them.
+
+        Returns:
+            model inputs float32 [B, 3, H, W], channels last in memory; where each frame lies in its input; and its
+            small grey picture.
+        """
+        geometries = [self.transform.geometry(frame.size) for frame in frames]
+        images = np.zeros((len(frames), *geometries[0].padded_size, 3), np.float32)
+        greys = [
+            grey_picture(self.transform.write(frame, geometry, image))
+            for frame, geometry, image in zip(frames, geometries, images, strict=True)
+        ]
+        return images.transpose(0, 3, 1, 2), geometries, greys
+
+    def resized(self, size: Size) -> HostEngine:
+        """The same network with another input size."""
+        config = self.config.with_overrides([f"input.size=[{size[0]}, {size[1]}]"])
+        return HostEngine(self.runtime, self.objects, config)
+
+    def for_files(self) -> HostEngine:
+        """Several callers, each with a share of the cores; results are the same up to rounding."""
+        cores = usable_cores()
+        if cores == 1:
+            return self
+        shared = self.runtime.shared(min(4, max(2, cores // 2)))
+        return HostEngine(shared, self.objects, self.config)
