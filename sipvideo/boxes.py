@@ -14,10 +14,8 @@ def iou(a: NDArray[np.float32], b: NDArray[np.float32], pixel: float = 0.0) -> N
         b: float32 [M, 4].
         pixel: added to every width and height. The published tracker measures closed pixel boxes (``pixel=1``).
     """
-    lo = np.maximum(a[:, None, :2], b[None, :, :2])
-    hi = np.minimum(a[:, None, 2:4], b[None, :, 2:4])
-    sides = np.maximum(hi - lo + np.float32(pixel), 0)
-    intersection = sides[..., 0] * sides[..., 1]
+    width, height = np.maximum(common_sides(a, b) + np.float32(pixel), 0)
+    intersection = width * height
     area_a = (a[:, 2] - a[:, 0] + np.float32(pixel)) * (a[:, 3] - a[:, 1] + np.float32(pixel))
     area_b = (b[:, 2] - b[:, 0] + np.float32(pixel)) * (b[:, 3] - b[:, 1] + np.float32(pixel))
     union = area_a[:, None] + area_b[None, :] - intersection
@@ -26,14 +24,20 @@ def iou(a: NDArray[np.float32], b: NDArray[np.float32], pixel: float = 0.0) -> N
     return result
 
 
+def common_sides(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Widths and heights [2, N, M] that boxes [N, 4] and [M, 4] have in common, negative for those apart."""
+    a, b = a.T[:, :, None], b.T[:, None]  # x and y outermost: much quicker than innermost
+    sides: NDArray[np.float32] = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    return sides
+
+
 def covered(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     """Which share of each box of ``b`` [M, 4] lies inside each box of ``a`` [N, 4]: float32 [N, M]."""
-    lo = np.maximum(a[:, None, :2], b[None, :, :2])
-    hi = np.minimum(a[:, None, 2:4], b[None, :, 2:4])
-    sides = np.maximum(hi - lo, 0)
-    area = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    result: NDArray[np.float32] = np.zeros(sides.shape[:2], np.float32)
-    np.divide(sides[..., 0] * sides[..., 1], area[None], out=result, where=area[None] > 0)
+    width, height = np.maximum(common_sides(a, b), 0)
+    x0, y0, x1, y1 = b.T
+    area = (x1 - x0) * (y1 - y0)
+    result: NDArray[np.float32] = np.zeros(width.shape, np.float32)
+    np.divide(width * height, area, out=result, where=area > 0)
     return result
 
 

@@ -20,10 +20,9 @@ IntArray = NDArray[np.int64]
 
 
 def _expect(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: Any) -> None:
-    fits = array.ndim == len(shape) and all(
-        e in (None, g) for e, g in zip(shape, array.shape, strict=False)
-    )
-    if not fits or array.dtype != dtype:
+    found = array.shape
+    fits = len(found) == len(shape) and array.dtype == dtype
+    if not fits or any([e is not None and e != g for e, g in zip(shape, found, strict=True)]):
         wanted = ["*" if n is None else n for n in shape]
         raise ValueError(
             f"{name}: expected {np.dtype(dtype)} {wanted}, got {array.dtype} {list(array.shape)}"
@@ -139,8 +138,8 @@ class FrameResult:
 
     def __post_init__(self) -> None:
         _expect("FrameResult.track_ids", self.track_ids, (len(self.detections),), np.int64)
-        ids = self.track_ids[self.track_ids >= 0]
-        if len(np.unique(ids)) != len(ids):
+        ids = [track_id for track_id in self.track_ids.tolist() if track_id >= 0]
+        if len(set(ids)) != len(ids):
             raise ValueError(
                 f"FrameResult.track_ids: expected unique ids, got {self.track_ids.tolist()}"
             )

@@ -27,7 +27,8 @@ MARGIN_PER_SECOND = 1.5
 def predict(boxes: FloatArray, velocities: FloatArray, unseen: FloatArray) -> FloatArray:
     """Boxes [M, 4] after ``unseen`` [M] seconds; velocities [M, 2] of their centres in pixels per second."""
     travelled = FADE * -np.expm1(-unseen / FADE)
-    predicted: FloatArray = boxes + np.tile(velocities * travelled[:, None], 2)
+    shifts = velocities * travelled[:, None]
+    predicted: FloatArray = boxes + np.concatenate((shifts, shifts), 1)
     return predicted
 
 

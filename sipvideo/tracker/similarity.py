@@ -8,7 +8,7 @@ import numpy as np
 
 from sipvideo import boxes
 from sipvideo.masks import BoolArray, CompactMasks
-from sipvideo.structures import Detections, FloatArray
+from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker import motion
 from sipvideo.tracker.track import Track
 
@@ -36,14 +36,13 @@ def affinity(
         common: float32 [E] or a scalar, what the embeddings of all objects have in common; it tells nothing about
             identity and is taken off first. Networks differ much in how large it is.
     """
-    unseen = np.array([now - track.last_seen for track in tracks], np.float32)
-    sizes = np.array([track.size for track in tracks], np.float32)
-    velocities = np.array([track.velocity for track in tracks], np.float32)
-    last = np.stack([track.box for track in tracks])
-    predicted = motion.predict(last, velocities, unseen)
+    known = [(now - t.last_seen, t.size, *t.velocity) for t in tracks]
+    unseen, sizes, *velocities = np.array(known, np.float32).T
+    last = np.array([track.box for track in tracks])
+    predicted = motion.predict(last, np.stack(velocities, 1), unseen)
 
     overlap = widened_iou(detections.boxes, predicted, motion.margins(sizes, unseen))
-    looks = np.stack([track.embedding for track in tracks])
+    looks = np.array([track.embedding for track in tracks])
     likeness = unit(detections.embeddings - common) @ unit(looks - common).T
     labels_differ = detections.labels[:, None] != np.array([track.label for track in tracks])
     share = np.float32(0.5 if detections.embeddings.shape[1] else 1)
@@ -51,25 +50,21 @@ def affinity(
     fits -= LABEL_PENALTY * labels_differ
     fits[overlap <= 0] = -np.inf
 
-    pairs = contested(fits > RIVAL_AFFINITY)
-    masks = mask_iou(pairs, detections, tracks, (predicted - last)[:, :2])
-    fits += np.where(pairs, share * MASK_SHARE * (masks - overlap), 0)
+    rows, columns = contested(fits > RIVAL_AFFINITY)
+    if len(rows):
+        masks = mask_iou(rows, columns, detections, tracks, (predicted - last)[:, :2])
+        fits[rows, columns] += share * MASK_SHARE * (masks - overlap[rows, columns])
     return fits
 
 
 def widened_iou(a: FloatArray, b: FloatArray, margins: FloatArray) -> FloatArray:
     """Overlap of boxes [N, 4] and [M, 4] if both grow by ``margins`` [M] pixels to every side, float32 [N, M]."""
     growth = 2 * margins
-    common, sides_a, sides_b = [], [], []
-    for lo, hi in ((0, 2), (1, 3)):  # x, then y: much quicker than both in one array
-        nearest = np.minimum(a[:, None, hi], b[:, hi]) - np.maximum(a[:, None, lo], b[:, lo])
-        common.append(np.maximum(nearest + growth, 0))
-        sides_a.append((a[:, hi] - a[:, lo])[:, None] + growth)
-        sides_b.append(b[:, hi] - b[:, lo] + growth)
-    intersection = common[0] * common[1]
-    overlap: FloatArray = intersection / (
-        sides_a[0] * sides_a[1] + sides_b[0] * sides_b[1] - intersection
-    )
+    width, height = np.maximum(boxes.common_sides(a, b) + growth, 0)
+    width_a, height_a = (a[:, 2:] - a[:, :2]).T[:, :, None] + growth
+    width_b, height_b = (b[:, 2:] - b[:, :2]).T + growth
+    intersection = width * height
+    overlap: FloatArray = intersection / (width_a * height_a + width_b * height_b - intersection)
     return overlap
 
 
@@ -83,12 +78,20 @@ def repeated(detections: Detections, least: float, part: float) -> BoolArray:
     """
     result = np.zeros(len(detections), bool)
     near = boxes.covered(detections.boxes, detections.boxes) > min(least, part) / 2
-    first, second = np.nonzero(np.triu(near, k=1))
+    first, second = near.nonzero()
+    first, second = first[first < second], second[first < second]
+    if not len(first):
+        return result
     areas, labels = detections.masks.areas(), detections.labels
-    common = detections.masks.common(first, detections.masks, second)
-    same_pixels = common > least * (areas[first] + areas[second] - common)
-    inside = (labels[first] == labels[second]) & (common > part * areas[second])
-    reports = np.flatnonzero(same_pixels | inside)
+    same_label = labels[first] == labels[second]
+
+    def reported(common: IntArray) -> BoolArray:
+        same_pixels = common > least * (areas[first] + areas[second] - common)
+        return same_pixels | (same_label & (common > part * areas[second]))
+
+    possible = reported(np.minimum(areas[first], areas[second]))
+    first, second, same_label = first[possible], second[possible], same_label[possible]
+    reports = reported(detections.masks.common(first, detections.masks, second)).nonzero()[0]
     for i, j in zip(first[reports].tolist(), second[reports].tolist(), strict=True):
         # One that is a repetition itself says nothing about others.
         result[j] |= not result[i]
@@ -98,35 +101,40 @@ def repeated(detections: Detections, least: float, part: float) -> BoolArray:
 def unit(embeddings: FloatArray) -> FloatArray:
     """Embeddings [N, E] at length 1; zero or broken ones become zero, which is neither like nor unlike anything."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    sound = np.isfinite(directions).all(axis=1, keepdims=True)
-    return np.where(sound, directions, np.float32(0))
+        length = np.sqrt(np.add.reduce(embeddings * embeddings, 1, keepdims=True))
+        directions = embeddings / length
+    return np.where((length > 0) & (length < np.inf), directions, np.float32(0))
 
 
-def contested(candidates: BoolArray) -> BoolArray:
-    """Which candidate pairs [N, M] have a rival: another candidate for the same detection or the same track."""
-    rivals = (candidates.sum(axis=1, keepdims=True) > 1) | (candidates.sum(axis=0) > 1)
-    pairs: BoolArray = candidates & rivals
-    return pairs
+def contested(candidates: BoolArray) -> tuple[IntArray, IntArray]:
+    """Rows and columns [P] of the candidate pairs [N, M] that have a rival: another candidate for the same detection
+    or the same track."""
+    rows, columns = candidates.nonzero()
+    rivals = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
+    return rows[rivals], columns[rivals]
 
 
 def mask_iou(
-    pairs: BoolArray, detections: Detections, tracks: Sequence[Track], shifts: FloatArray
+    rows: IntArray,
+    columns: IntArray,
+    detections: Detections,
+    tracks: Sequence[Track],
+    shifts: FloatArray,
 ) -> FloatArray:
-    """Mask overlap of the given pairs (bool [N, M]), other elements arbitrary: float32 [N, M].
+    """Mask overlap of detection ``rows[p]`` and track ``columns[p]``, float32 [P].
 
     The tracks' last masks are first moved by ``shifts`` [M, 2], in pixels.
     """
-    overlap = np.zeros(pairs.shape, np.float32)
-    rows, columns = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
-    if len(rows):
-        last = [tracks[j] for j in columns.tolist()]
-        windows = np.stack([track.window for track in last])
-        bits = tuple(track.bits for track in last)
-        masks = CompactMasks(windows, bits, detections.masks.frame_size)
-        steps = np.rint(shifts[columns]).astype(np.int32)
-        overlap[np.ix_(rows, columns)] = detections.masks[rows].iou(masks.moved(steps))
-    return overlap
+    seen, row = np.unique(rows, return_inverse=True)
+    known, column = np.unique(columns, return_inverse=True)
+    last = [tracks[j] for j in known.tolist()]
+    windows = np.array([track.window for track in last])
+    bits = tuple([track.bits for track in last])
+    before = CompactMasks(windows, bits, detections.masks.frame_size)
+    now = detections.masks[seen]
+    common = now.common(row, before.moved(np.rint(shifts[known]).astype(np.int32)), column)
+    union = now.areas()[row] + before.areas()[column] - common
+    return (common / np.maximum(union, 1)).astype(np.float32)
 
 
 def check_embedding_size(detections: Detections, expected: int) -> None:

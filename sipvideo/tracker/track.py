@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sipvideo.structures import Detections, FloatArray
+from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker import motion
 
 SIZE_MEMORY = 3.0
@@ -54,7 +55,7 @@ class Track:
             box=box,
             window=detections.masks.windows[i],
             bits=detections.masks.bits[i],
-            size=_size(box),
+            size=_size(*box.tolist()),
             embedding=detections.embeddings[i].copy(),  # not the whole frame's
             label=int(detections.labels[i]),
             first_seen=now,
@@ -62,24 +63,43 @@ class Track:
             votes={int(detections.labels[i]): float(detections.scores[i])},
         )
 
-    def observe(self, detections: Detections, i: int, now: float, momentum: float) -> None:
-        """Learns from detection ``i`` of the frame at ``now``; ``momentum`` is the old embedding's share."""
-        seconds, label = now - self.last_seen, int(detections.labels[i])
-        box = detections.boxes[i]
-        x0, y0, x1, y1 = (box - self.box).tolist()
-        step = (x0 + x1) / 2, (y0 + y1) / 2
-        self.velocity = motion.averaged(self.velocity, step, seconds, now - self.first_seen)
-        self.size += (_size(box) - self.size) * -math.expm1(-seconds / SIZE_MEMORY)
-        self.embedding = momentum * self.embedding + (1 - momentum) * detections.embeddings[i]
-        self.votes[label] = self.votes.get(label, 0.0) + float(detections.scores[i])
-        if label != self.label:
-            self.label = max(self.votes, key=self.votes.__getitem__)
-        self.box = box
-        self.window, self.bits = detections.masks.windows[i], detections.masks.bits[i]
-        self.last_seen = now
-        self.hits += 1
+
+def observe(
+    tracks: Sequence[Track], detections: Detections, rows: IntArray, now: float, momentum: float
+) -> None:
+    """Each track learns from the detection of its row, in the frame at ``now``.
+
+    Args:
+        tracks: K objects.
+        detections: of the frame.
+        rows: int64 [K], the detection of each track.
+        now: seconds on the tracker's clock.
+        momentum: the old embedding's share.
+    """
+    boxes, windows = detections.boxes[rows], detections.masks.windows[rows]
+    last = np.array([track.box for track in tracks])
+    looks = np.array([track.embedding for track in tracks])
+    looks = momentum * looks + (1 - momentum) * detections.embeddings[rows]
+    seen = zip(
+        tracks,
+        boxes.tolist(),
+        (boxes - last).tolist(),
+        detections.labels[rows].tolist(),
+        detections.scores[rows].tolist(),
+        strict=True,
+    )
+    for k, (track, box, (x0, y0, x1, y1), label, score) in enumerate(seen):
+        seconds, step = now - track.last_seen, ((x0 + x1) / 2, (y0 + y1) / 2)
+        track.velocity = motion.averaged(track.velocity, step, seconds, now - track.first_seen)
+        track.size += (_size(*box) - track.size) * -math.expm1(-seconds / SIZE_MEMORY)
+        track.votes[label] = track.votes.get(label, 0.0) + score
+        if label != track.label:
+            track.label = max(track.votes, key=track.votes.__getitem__)
+        track.box, track.embedding = boxes[k], looks[k]
+        track.window, track.bits = windows[k], detections.masks.bits[rows[k]]
+        track.last_seen = now
+        track.hits += 1
 
 
-def _size(box: FloatArray) -> float:
-    x0, y0, x1, y1 = box.tolist()
+def _size(x0: float, y0: float, x1: float, y1: float) -> float:
     return math.sqrt((x1 - x0) * (y1 - y0))

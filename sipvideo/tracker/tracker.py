@@ -24,7 +24,7 @@ from sipvideo.masks import BoolArray
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker.assignment import assign
 from sipvideo.tracker.similarity import affinity, check_embedding_size, repeated, unit
-from sipvideo.tracker.track import Track
+from sipvideo.tracker.track import Track, observe
 
 CLEAR_AFFINITY = 0.5
 """Least affinity of a doubtful detection and a track."""
@@ -95,18 +95,20 @@ class Tracker:
             (np.flatnonzero(confident), self.config.match_affinity),
             (np.flatnonzero(~confident), CLEAR_AFFINITY),
         ):
-            for row, j in assign(fits[chosen], least):
-                matches[chosen[row]] = j
-            fits[:, matches[matches >= 0]] = -np.inf  # taken
+            if len(chosen):
+                for row, j in assign(fits[chosen], least):
+                    matches[chosen[row]] = j
+                fits[:, matches[matches >= 0]] = -np.inf  # taken
         return matches
 
     def learn(self, detections: Detections, matches: IntArray) -> IntArray:
         """Updates the matched tracks, begins new ones, forgets; identities of the detections, int64 [N], or -1."""
         track_ids = np.full(len(detections), -1, np.int64)
-        for i in np.flatnonzero(matches >= 0).tolist():
-            track = self.tracks[matches[i]]
-            track.observe(detections, i, self.now, self.config.embedding_momentum)
-            track_ids[i] = track.track_id
+        rows = np.flatnonzero(matches >= 0)
+        if len(rows):
+            known = [self.tracks[j] for j in matches[rows].tolist()]
+            track_ids[rows] = [track.track_id for track in known]
+            observe(known, detections, rows, self.now, self.config.embedding_momentum)
         for i in np.flatnonzero((matches < 0) & self._confident(detections)).tolist():
             track_ids[i] = self._begin(detections, i)
         self._forget()
@@ -130,8 +132,8 @@ class Tracker:
         Left out are those with a low score, with a box that no picture can have, and further reports of one object.
         """
         boxes, scores = detections.boxes, detections.scores
-        possible = (np.abs(boxes) < 1e6) & np.tile(boxes[:, 2:] > boxes[:, :2] + 0.01, 2)
-        rows: IntArray = np.flatnonzero(possible.all(axis=1) & (scores >= self.config.keep_score))
+        usable = (np.abs(boxes) < 1e6).all(1) & (boxes[:, 2:] > boxes[:, :2] + 0.01).all(1)
+        rows = np.flatnonzero(usable & (scores >= self.config.keep_score))
         rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
         return rows[~repeated(detections[rows], DUPLICATE_IOU, PART_SHARE)]
 
