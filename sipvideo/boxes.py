@@ -26,8 +26,10 @@ def iou(a: NDArray[np.float32], b: NDArray[np.float32], pixel: float = 0.0) -> N
 
 def common_sides(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     """Widths and heights [2, N, M] that boxes [N, 4] and [M, 4] have in common, negative for those apart."""
-    a, b = a.T[:, :, None], b.T[:, None]  # x and y outermost: much quicker than innermost
-    sides: NDArray[np.float32] = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    # The boxes of b innermost and side by side in memory: several times as quick.
+    a, b = a.T[:, :, None], np.ascontiguousarray(b.T)[:, None]
+    sides: NDArray[np.float32] = np.minimum(a[2:4], b[2:4])
+    sides -= np.maximum(a[:2], b[:2])
     return sides
 
 
@@ -36,8 +38,8 @@ def covered(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float3
     width, height = np.maximum(common_sides(a, b), 0)
     x0, y0, x1, y1 = b.T
     area = (x1 - x0) * (y1 - y0)
-    result: NDArray[np.float32] = np.zeros(width.shape, np.float32)
-    np.divide(width * height, area, out=result, where=area > 0)
+    result: NDArray[np.float32] = width * height
+    result /= np.where(area > 0, area, np.float32(np.inf))
     return result
 
 

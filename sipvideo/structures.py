@@ -20,9 +20,12 @@ IntArray = NDArray[np.int64]
 
 
 def _expect(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: Any) -> None:
-    found = array.shape
-    fits = len(found) == len(shape) and array.dtype == dtype
-    if not fits or any([e is not None and e != g for e, g in zip(shape, found, strict=True)]):
+    if array.shape == shape and array.dtype == dtype:
+        return
+    fits = array.dtype == dtype and array.ndim == len(shape)
+    for expected, got in zip(shape, array.shape, strict=False):
+        fits = fits and expected in (got, None)
+    if not fits:
         wanted = ["*" if n is None else n for n in shape]
         raise ValueError(
             f"{name}: expected {np.dtype(dtype)} {wanted}, got {array.dtype} {list(array.shape)}"
@@ -79,7 +82,7 @@ class Detections:
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
-        _expect("Detections.boxes", self.boxes, (None, 4), np.float32)
+        _expect("Detections.boxes", self.boxes, (n, 4), np.float32)
         _expect("Detections.scores", self.scores, (n,), np.float32)
         _expect("Detections.labels", self.labels, (n,), np.int64)
         _expect("Detections.embeddings", self.embeddings, (n, None), np.float32)

@@ -69,6 +69,26 @@ def test_selection_keeps_order_and_accepts_nothing() -> None:
     assert len(CompactMasks.empty((5, 5)).iou(compact[[]])) == 0
 
 
+@pytest.mark.parametrize("shape", [(37, 300), (120, 801), (600, 640), (1, 12345)])
+def test_pixels_of_large_masks_are_counted_as_those_of_small_ones(shape: tuple[int, int]) -> None:
+    dense = np.random.default_rng(2).random((2, *shape)) < 0.5
+    compact = CompactMasks.from_dense(dense)
+    assert compact.areas().tolist() == dense.sum((1, 2)).tolist()
+    assert compact.common(0, compact, 1) == np.count_nonzero(dense[0] & dense[1])
+    step = np.array([[3, 0], [-5, 0]], np.int32)
+    apart = np.count_nonzero(dense[0, :, : shape[1] - 8] & dense[1, :, 8:])
+    assert compact.moved(step).common(0, compact.moved(step), 1) == apart
+
+
+def test_areas_are_right_whether_counted_before_or_after_a_selection() -> None:
+    dense = np.random.default_rng(3).random((4, 6, 9)) < 0.5
+    compact, areas = CompactMasks.from_dense(dense), dense.sum((1, 2))
+    assert compact.area(2) == areas[2]
+    chosen = compact[[3, 2, 2]]
+    assert chosen.areas().tolist() == areas[[3, 2, 2]].tolist()
+    assert compact.areas().tolist() == areas.tolist()
+
+
 def test_a_hundred_objects_at_4k_cost_megabytes_not_gigabytes() -> None:
     crop = np.ones((216, 384), bool)
     compact = CompactMasks.from_crops([crop] * 100, [(17, 5)] * 100, (2160, 3840))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from sipvideo.structures import FloatArray
+from sipvideo.structures import FloatArray, IntArray
 
 
-def assign(affinity: FloatArray, threshold: float) -> Iterator[tuple[int, int]]:
-    """(row, column) pairs that together exceed the threshold by most; none of them alone falls short of it.
+def assign(affinity: FloatArray, threshold: float) -> tuple[IntArray, IntArray]:
+    """Rows and columns [P] of the pairs that together exceed the threshold by most; each of them does alone.
 
     Args:
         affinity: float32 [N, M], the higher the better; ``-inf`` forbids a pair.
         threshold: least affinity of a pair.
     """
     gain = np.maximum(affinity - threshold, 0)
+    rows, columns = (gain > 0).nonzero()
+    if len(rows) == len(set(rows.tolist())) == len(set(columns.tolist())):
+        return rows, columns  # nobody competes
     rows, columns = linear_sum_assignment(gain, maximize=True)
     paired = gain[rows, columns] > 0
-    return zip(rows[paired].tolist(), columns[paired].tolist(), strict=True)
+    return rows[paired], columns[paired]

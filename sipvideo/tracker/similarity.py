@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,18 +38,22 @@ def affinity(
             identity and is taken off first. Networks differ much in how large it is.
     """
     known = [(now - t.last_seen, t.size, *t.velocity) for t in tracks]
-    unseen, sizes, *velocities = np.array(known, np.float32).T
+    states = np.array(known, np.float32)
     last = np.array([track.box for track in tracks])
-    predicted = motion.predict(last, np.stack(velocities, 1), unseen)
+    predicted = motion.predict(last, states[:, 2:], states[:, 0])
 
-    overlap = widened_iou(detections.boxes, predicted, motion.margins(sizes, unseen))
-    looks = np.array([track.embedding for track in tracks])
-    likeness = unit(detections.embeddings - common) @ unit(looks - common).T
+    margins = motion.margins(states[:, 1], states[:, 0])
+    overlap = widened_iou(detections.boxes, predicted, margins)
+    looks = np.concatenate((detections.embeddings, [track.embedding for track in tracks]))
+    looks = unit(looks - common)
+    likeness = looks[: len(detections)] @ looks[len(detections) :].T
     labels_differ = detections.labels[:, None] != np.array([track.label for track in tracks])
     share = np.float32(0.5 if detections.embeddings.shape[1] else 1)
-    fits: FloatArray = share * overlap + (1 - share) * likeness
-    fits -= LABEL_PENALTY * labels_differ
-    fits[overlap <= 0] = -np.inf
+    fits: FloatArray = share * overlap
+    fits += (1 - share) * likeness
+    if labels_differ.any():
+        fits -= LABEL_PENALTY * labels_differ
+    np.copyto(fits, -np.inf, where=overlap <= 0)
 
     rows, columns = contested(fits > RIVAL_AFFINITY)
     if len(rows):
@@ -60,50 +65,59 @@ def affinity(
 def widened_iou(a: FloatArray, b: FloatArray, margins: FloatArray) -> FloatArray:
     """Overlap of boxes [N, 4] and [M, 4] if both grow by ``margins`` [M] pixels to every side, float32 [N, M]."""
     growth = 2 * margins
-    width, height = np.maximum(boxes.common_sides(a, b) + growth, 0)
+    common = boxes.common_sides(a, b)
+    common += growth
+    width, height = np.maximum(common, 0, out=common)
     width_a, height_a = (a[:, 2:] - a[:, :2]).T[:, :, None] + growth
     width_b, height_b = (b[:, 2:] - b[:, :2]).T + growth
-    intersection = width * height
-    overlap: FloatArray = intersection / (width_a * height_a + width_b * height_b - intersection)
+    overlap: FloatArray = width * height
+    union = width_a * height_a
+    union += width_b * height_b
+    union -= overlap
+    overlap /= union
     return overlap
 
 
-def repeated(detections: Detections, least: float, part: float) -> BoolArray:
-    """Which of the detections, best first, report an object that a better one reports already: bool [N].
+def repeated(detections: Detections, rows: IntArray, least: float, part: float) -> BoolArray:
+    """Which of the detections ``rows``, best first, report an object that a better one reports already: bool [R].
 
     Args:
-        detections: N objects.
+        detections: of a frame.
+        rows: int64 [R].
         least: mask overlap above which two reports are of one object, whatever their labels.
         part: share of a mask above which it is only a part of the better mask around it, with the same label.
     """
-    result = np.zeros(len(detections), bool)
-    near = boxes.covered(detections.boxes, detections.boxes) > min(least, part) / 2
-    first, second = near.nonzero()
-    first, second = first[first < second], second[first < second]
-    if not len(first):
-        return result
-    areas, labels = detections.masks.areas(), detections.labels
-    same_label = labels[first] == labels[second]
-
-    def reported(common: IntArray) -> BoolArray:
-        same_pixels = common > least * (areas[first] + areas[second] - common)
-        return same_pixels | (same_label & (common > part * areas[second]))
-
-    possible = reported(np.minimum(areas[first], areas[second]))
-    first, second, same_label = first[possible], second[possible], same_label[possible]
-    reports = reported(detections.masks.common(first, detections.masks, second)).nonzero()[0]
-    for i, j in zip(first[reports].tolist(), second[reports].tolist(), strict=True):
+    where, masks = detections.boxes[rows], detections.masks
+    near = boxes.covered(where, where) > min(least, part) / 2
+    order, labels, result = rows.tolist(), detections.labels[rows].tolist(), [False] * len(rows)
+    for i, j in zip(*(index.tolist() for index in near.nonzero()), strict=True):
         # One that is a repetition itself says nothing about others.
-        result[j] |= not result[i]
-    return result
+        if i >= j or result[i] or result[j]:
+            continue
+        areas = masks.area(order[i]), masks.area(order[j])
+        shares = least, part if labels[i] == labels[j] else math.inf
+        # No two masks share more than the smaller one has.
+        result[j] = _one_object(min(areas), areas, shares) and _one_object(
+            masks.common(order[i], masks, order[j]), areas, shares
+        )
+    return np.array(result, bool)
+
+
+def _one_object(common: int, areas: tuple[int, int], shares: tuple[float, float]) -> bool:
+    """Whether masks with so many pixels in common overlap enough, or the second lies in the first."""
+    better, worse = areas
+    return common > shares[0] * (better + worse - common) or common > shares[1] * worse
 
 
 def unit(embeddings: FloatArray) -> FloatArray:
     """Embeddings [N, E] at length 1; zero or broken ones become zero, which is neither like nor unlike anything."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        length = np.sqrt(np.add.reduce(embeddings * embeddings, 1, keepdims=True))
+        length: FloatArray = np.sqrt(np.add.reduce(embeddings * embeddings, 1, keepdims=True))
         directions = embeddings / length
-    return np.where((length > 0) & (length < np.inf), directions, np.float32(0))
+    sound = ((length > 0) & (length < np.inf))[:, 0]
+    if not sound.all():
+        directions[~sound] = 0
+    return directions
 
 
 def contested(candidates: BoolArray) -> tuple[IntArray, IntArray]:
@@ -125,16 +139,18 @@ def mask_iou(
 
     The tracks' last masks are first moved by ``shifts`` [M, 2], in pixels.
     """
-    seen, row = np.unique(rows, return_inverse=True)
-    known, column = np.unique(columns, return_inverse=True)
-    last = [tracks[j] for j in known.tolist()]
+    known = sorted(set(columns.tolist()))
+    place, last = {j: k for k, j in enumerate(known)}, [tracks[j] for j in known]
     windows = np.array([track.window for track in last])
     bits = tuple([track.bits for track in last])
     before = CompactMasks(windows, bits, detections.masks.frame_size)
-    now = detections.masks[seen]
-    common = now.common(row, before.moved(np.rint(shifts[known]).astype(np.int32)), column)
-    union = now.areas()[row] + before.areas()[column] - common
-    return (common / np.maximum(union, 1)).astype(np.float32)
+    before = before.moved(np.rint(shifts[known]).astype(np.int32))
+    overlap = []
+    for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+        common = detections.masks.common(i, before, place[j])
+        union = detections.masks.area(i) + before.area(place[j]) - common
+        overlap.append(common / max(union, 1))
+    return np.array(overlap, np.float32)
 
 
 def check_embedding_size(detections: Detections, expected: int) -> None:

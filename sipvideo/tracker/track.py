@@ -82,13 +82,14 @@ def observe(
     looks = momentum * looks + (1 - momentum) * detections.embeddings[rows]
     seen = zip(
         tracks,
+        rows.tolist(),
         boxes.tolist(),
         (boxes - last).tolist(),
         detections.labels[rows].tolist(),
         detections.scores[rows].tolist(),
         strict=True,
     )
-    for k, (track, box, (x0, y0, x1, y1), label, score) in enumerate(seen):
+    for k, (track, row, box, (x0, y0, x1, y1), label, score) in enumerate(seen):
         seconds, step = now - track.last_seen, ((x0 + x1) / 2, (y0 + y1) / 2)
         track.velocity = motion.averaged(track.velocity, step, seconds, now - track.first_seen)
         track.size += (_size(*box) - track.size) * -math.expm1(-seconds / SIZE_MEMORY)
@@ -96,7 +97,7 @@ def observe(
         if label != track.label:
             track.label = max(track.votes, key=track.votes.__getitem__)
         track.box, track.embedding = boxes[k], looks[k]
-        track.window, track.bits = windows[k], detections.masks.bits[rows[k]]
+        track.window, track.bits = windows[k], detections.masks.bits[row]
         track.last_seen = now
         track.hits += 1
 

@@ -14,7 +14,6 @@ not give an object the same identity.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -70,10 +69,15 @@ class Tracker:
         """
         self._advance(timestamp)
         rows = self._usable(detections)
-        seen = detections[rows]
-        if len(seen) and self._next_id:
-            check_embedding_size(seen, self._common_embedding.size)
-        seen = dataclasses.replace(seen, embeddings=unit(seen.embeddings))
+        if len(rows) and self._next_id:
+            check_embedding_size(detections, self._common_embedding.size)
+        seen = Detections(
+            boxes=detections.boxes[rows],
+            scores=detections.scores[rows],
+            labels=detections.labels[rows],
+            masks=detections.masks[rows],
+            embeddings=unit(detections.embeddings[rows]),
+        )
         track_ids = np.full(len(detections), -1, np.int64)
         track_ids[rows] = self.learn(seen, self.match(seen))
         return track_ids
@@ -91,26 +95,27 @@ class Tracker:
             return matches
         fits = affinity(detections, self.tracks, self.now, self._common_embedding)
         confident = self._confident(detections)
-        for chosen, least in (
-            (np.flatnonzero(confident), self.config.match_affinity),
-            (np.flatnonzero(~confident), CLEAR_AFFINITY),
-        ):
-            if len(chosen):
-                for row, j in assign(fits[chosen], least):
-                    matches[chosen[row]] = j
-                fits[:, matches[matches >= 0]] = -np.inf  # taken
+        chosen = confident.nonzero()[0]
+        rows, columns = assign(fits[chosen], self.config.match_affinity)
+        matches[chosen[rows]] = columns
+        if len(chosen) < len(matches):
+            fits[:, columns] = -np.inf  # taken
+            chosen = (~confident).nonzero()[0]
+            rows, columns = assign(fits[chosen], CLEAR_AFFINITY)
+            matches[chosen[rows]] = columns
         return matches
 
     def learn(self, detections: Detections, matches: IntArray) -> IntArray:
         """Updates the matched tracks, begins new ones, forgets; identities of the detections, int64 [N], or -1."""
         track_ids = np.full(len(detections), -1, np.int64)
-        rows = np.flatnonzero(matches >= 0)
+        rows = (matches >= 0).nonzero()[0]
         if len(rows):
             known = [self.tracks[j] for j in matches[rows].tolist()]
             track_ids[rows] = [track.track_id for track in known]
             observe(known, detections, rows, self.now, self.config.embedding_momentum)
-        for i in np.flatnonzero((matches < 0) & self._confident(detections)).tolist():
-            track_ids[i] = self._begin(detections, i)
+        if len(rows) < len(matches):
+            for i in np.flatnonzero((matches < 0) & self._confident(detections)).tolist():
+                track_ids[i] = self._begin(detections, i)
         self._forget()
         return track_ids
 
@@ -132,10 +137,13 @@ class Tracker:
         Left out are those with a low score, with a box that no picture can have, and further reports of one object.
         """
         boxes, scores = detections.boxes, detections.scores
-        usable = (np.abs(boxes) < 1e6).all(1) & (boxes[:, 2:] > boxes[:, :2] + 0.01).all(1)
-        rows = np.flatnonzero(usable & (scores >= self.config.keep_score))
-        rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
-        return rows[~repeated(detections[rows], DUPLICATE_IOU, PART_SHARE)]
+        possible = np.abs(boxes) < 1e6
+        possible[:, 2:] &= boxes[:, 2:] > boxes[:, :2] + 0.01
+        rows: IntArray = (possible.all(1) & (scores >= self.config.keep_score)).nonzero()[0]
+        ranks = scores[rows]
+        if not (ranks[1:] < ranks[:-1]).all():
+            rows = rows[np.lexsort((*boxes[rows].T, -ranks))]
+        return rows[~repeated(detections, rows, DUPLICATE_IOU, PART_SHARE)]
 
     def _advance(self, timestamp: float) -> None:
         """Moves the clock on and forgets the tracks that were not seen for too long."""

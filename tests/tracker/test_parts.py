@@ -16,6 +16,7 @@ from sipvideo.masks import CompactMasks
 from sipvideo.structures import Detections
 from sipvideo.tracker import Track, motion, similarity
 from sipvideo.tracker.assignment import assign
+from sipvideo.tracker.track import observe
 from tests.scenes import clock, crossing, film, scripted
 
 seeds = st.integers(0, 10_000)
@@ -35,7 +36,7 @@ def test_assignment_is_the_best_of_all_one_to_one_choices(seed: int, n: int, m: 
     affinity = rng.uniform(-1, 1, (n, m)).astype(np.float32)
     affinity[rng.uniform(size=(n, m)) < 0.3] = -np.inf
     threshold = 0.1
-    pairs = list(assign(affinity, threshold))
+    pairs = list(zip(*assign(affinity, threshold), strict=True))
     assert all(affinity[i, j] > threshold for i, j in pairs)
     assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
     best = 0.0
@@ -48,8 +49,9 @@ def test_assignment_is_the_best_of_all_one_to_one_choices(seed: int, n: int, m: 
 
 
 def test_nothing_is_assigned_below_the_threshold() -> None:
-    assert list(assign(np.full((3, 2), 0.2, np.float32), 0.2)) == []
-    assert list(assign(np.full((3, 2), -np.inf, np.float32), 0.0)) == []
+    for affinity in (0.2, -np.inf):
+        rows, columns = assign(np.full((3, 2), affinity, np.float32), 0.2)
+        assert len(rows) == len(columns) == 0
 
 
 # Overlap
@@ -95,7 +97,8 @@ def test_unit_embeddings_have_length_one_and_broken_ones_are_zero() -> None:
 @given(seeds)
 def test_a_pair_is_contested_if_it_shares_a_row_or_column_with_another(seed: int) -> None:
     candidates = np.random.default_rng(seed).uniform(size=(4, 5)) < 0.3
-    made = similarity.contested(candidates)
+    made = np.zeros((4, 5), bool)
+    made[similarity.contested(candidates)] = True
     for i, j in np.ndindex(4, 5):
         others = candidates[i].sum() + candidates[:, j].sum() - 2 * candidates[i, j]
         assert made[i, j] == (candidates[i, j] and others > 0)
@@ -104,30 +107,40 @@ def test_a_pair_is_contested_if_it_shares_a_row_or_column_with_another(seed: int
 def test_masks_of_tracks_move_with_the_prediction() -> None:
     here, there = scripted([(20, 20, 40, 40)]), scripted([(33, 25, 53, 45)])
     track = Track.begin(0, here, 0, 0.0)
-    pairs = np.ones((1, 1), bool)
+    pair = np.array([0]), np.array([0])
     shift = np.array([[13.2, 4.9]], np.float32)
-    assert similarity.mask_iou(pairs, there, [track], shift).tolist() == [[1.0]]
-    expected = there.masks.iou(here.masks)
-    np.testing.assert_array_equal(
-        similarity.mask_iou(pairs, there, [track], np.zeros((1, 2), np.float32)), expected
-    )
+    assert similarity.mask_iou(*pair, there, [track], shift).tolist() == [1.0]
+    still = similarity.mask_iou(*pair, there, [track], np.zeros((1, 2), np.float32))
+    np.testing.assert_array_equal(still, there.masks.iou(here.masks)[0])
+
+
+def repeated(found: Detections) -> list[bool]:
+    """Which detections, in their order, report an object again."""
+    result: list[bool] = similarity.repeated(found, np.arange(len(found)), 0.7, 0.8).tolist()
+    return result
+
+
+def test_only_the_given_rows_are_compared() -> None:
+    found = scripted([(0, 0, 90, 90), (20, 20, 60, 60), (90, 90, 99, 99), (20, 20, 60, 61)])
+    rows = np.array([3, 2, 1])
+    assert similarity.repeated(found, rows, 0.7, 0.8).tolist() == [False, False, True]
 
 
 def test_later_reports_of_the_same_pixels_are_repeated() -> None:
     box, near, other = (20, 20, 60, 60), (21, 20, 60, 60), (40, 20, 80, 60)
     found = scripted([box, other, near, box], labels=[0, 1, 2, 3])
-    assert similarity.repeated(found, 0.7, 0.8).tolist() == [False, False, True, True]
-    assert similarity.repeated(found[[]], 0.7, 0.8).tolist() == []
+    assert repeated(found) == [False, False, True, True]
+    assert repeated(found[[]]) == []
 
 
 def test_a_part_of_a_better_report_is_repeated_unless_its_label_differs() -> None:
     whole, head, overlapping = [10, 10, 60, 60], [40, 12, 58, 30], [50, 30, 80, 50]
     same = scripted([whole, head, overlapping])
-    assert similarity.repeated(same, 0.7, 0.8).tolist() == [False, True, False]
+    assert repeated(same) == [False, True, False]
     rider = scripted([whole, head, overlapping], labels=[0, 1, 0])
-    assert similarity.repeated(rider, 0.7, 0.8).tolist() == [False, False, False]
+    assert repeated(rider) == [False, False, False]
     smaller_first = scripted([head, whole])
-    assert similarity.repeated(smaller_first, 0.7, 0.8).tolist() == [False, False]
+    assert repeated(smaller_first) == [False, False]
 
 
 def test_objects_whose_boxes_but_not_masks_coincide_are_not_repeated() -> None:
@@ -137,7 +150,28 @@ def test_objects_whose_boxes_but_not_masks_coincide_are_not_repeated() -> None:
     both[0, 20:60, 20:60], both[1, 20:60, 20:60] = ring, ~ring
     plain = scripted([(20, 20, 60, 60)] * 2)
     found = replace(plain, masks=CompactMasks.from_dense(both))
-    assert similarity.repeated(found, 0.7, 0.8).tolist() == [False, False]
+    assert repeated(found) == [False, False]
+
+
+@given(seeds)
+@settings(max_examples=40)
+def test_repetitions_equal_the_obvious_rule(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 12, (8, 2))
+    where = np.concatenate((corners, corners + rng.integers(8, 40, (8, 2))), 1)
+    found = scripted(where.tolist(), labels=rng.integers(0, 2, 8).tolist())
+    full = [found.masks.dense(k) for k in range(8)]
+    expected: list[bool] = []
+    for j, mask in enumerate(full):
+        for i in range(j):
+            common = np.count_nonzero(full[i] & mask)
+            inside = found.labels[i] == found.labels[j] and common > 0.8 * mask.sum()
+            if not expected[i] and (common > 0.7 * np.count_nonzero(full[i] | mask) or inside):
+                expected.append(True)
+                break
+        else:
+            expected.append(False)
+    assert repeated(found) == expected
 
 
 # Affinity
@@ -236,7 +270,7 @@ def test_filmed_velocity_is_that_of_the_path() -> None:
     row = [s.detection_ids.tolist().index(0) for s in shots]
     track = Track.begin(0, shots[0].detections, row[0], 0.0)
     for shot, i in zip(shots[1:], row[1:], strict=True):
-        track.observe(shot.detections, i, shot.frame.timestamp, 0.8)
+        observe([track], shot.detections, np.array([i]), shot.frame.timestamp, 0.8)
     assert track.velocity == pytest.approx((30, 2), abs=4)
     assert track.hits == len(shots)
     assert track.label == 0
@@ -244,10 +278,10 @@ def test_filmed_velocity_is_that_of_the_path() -> None:
 
 def test_the_usual_size_outlasts_a_short_occlusion_but_follows_growth() -> None:
     track = Track.begin(0, scripted([(40, 40, 80, 80)]), 0, 0.0)
-    track.observe(scripted([(40, 40, 50, 80)]), 0, 0.1, 0.8)  # a quarter is visible
+    observe([track], scripted([(40, 40, 50, 80)]), np.array([0]), 0.1, 0.8)  # a quarter is visible
     assert 38 < track.size < 40
     for k in range(2, 100):
-        track.observe(scripted([(40, 40, 120, 120)]), 0, k / 10, 0.8)
+        observe([track], scripted([(40, 40, 120, 120)]), np.array([0]), k / 10, 0.8)
     assert 76 < track.size < 80
 
 
@@ -258,6 +292,6 @@ def test_embeddings_of_a_track_are_a_running_mean(seed: int) -> None:
     track = Track.begin(0, scripted([BOX], embeddings=rows[:1]), 0, 0.0)
     expected = rows[0].astype(np.float64)
     for k in range(1, 4):
-        track.observe(scripted([BOX], embeddings=rows[k : k + 1]), 0, k / 10, 0.7)
+        observe([track], scripted([BOX], embeddings=rows[k : k + 1]), np.array([0]), k / 10, 0.7)
         expected = 0.7 * expected + 0.3 * rows[k]
     np.testing.assert_allclose(track.embedding, expected, atol=1e-5)
