@@ -41,22 +41,24 @@ def package(folder: Path) -> dict[str, ModuleType]:
 def scenes(clips: Sequence[str], frames: int) -> Iterator[tuple[str, list]]:
     """Names, and frames with their detections as this checkout makes them."""
     import sipvideo
-    from sipvideo import scaling
-    from sipvideo.benchmark import noise
-    from sipvideo.segmenter import FrameSegmenter
+    from sipvideo.bench.scaling import ScriptedNetwork
+    from sipvideo.bench.stages import noise
+    from sipvideo.engine import HostEngine
 
-    segment = sipvideo.load().segment
-    config = segment.config.with_overrides([f"postprocess.max_detections={max(COUNTS)}"])
+    engine = sipvideo.load(device="cpu").engine
+    assert isinstance(engine, HostEngine)
+    config = engine.config.with_overrides([f"postprocess.max_detections={max(COUNTS)}"])
     for size in SIZES:
         picture = noise(size, 1)[0].image
         for count in COUNTS:
-            network = scaling.ScriptedNetwork(config, segment.objects, count)
-            scripted = FrameSegmenter(network, segment.objects, config)
+            network = ScriptedNetwork(config, engine.objects, count)
+            scripted = HostEngine(network, engine.objects, config)
             shown = [sipvideo.structures.Frame(picture, k, k / 25) for k in range(frames)]
-            yield f"{size[0]}p, {count} objects", [(frame, scripted(frame)) for frame in shown]
+            found = [(frame, scripted.detect([frame])[0]) for frame in shown]
+            yield f"{size[0]}p, {count} objects", found
     for clip in clips:
         with sipvideo.open_source(clip) as source:
-            yield Path(clip).name, [(frame, segment(frame)) for frame in islice(source, 300)]
+            yield Path(clip).name, [(f, engine.detect([f])[0]) for f in islice(source, 300)]
 
 
 def associated(
@@ -64,7 +66,7 @@ def associated(
 ) -> Iterator[tuple[list[int], list[int], float]]:
     """Identities, labels and milliseconds of processor time of each frame."""
     tracker = parts["tracker"].build_tracker(parts["config"].TrackerConfig())
-    line = parts["pipeline"].VideoSegmenter(None, tracker, ())
+    line = parts["pipeline"].VideoSegmenter(lambda frame: None, tracker, ())
     for frame, found in video:
         masks = found.masks
         again = parts["structures"].Detections(
