@@ -150,7 +150,7 @@ def _touched(
     size: int, upsampled: int, sides: tuple[IntArray, IntArray]
 ) -> tuple[Axis, IntArray, IntArray]:
     """The resize along one axis, and the first and last (exclusive) output pixel that each window [N] reaches."""
-    axis = low, high, _ = _bilinear_axis(size, upsampled)
+    axis = low, high, _ = bilinear_axis(size, upsampled)
     begin, end = sides
     first, last = np.searchsorted(high, begin), np.searchsorted(low, end)
     return axis, first, np.where(begin < end, np.maximum(first, last), first)
@@ -175,7 +175,7 @@ def _stretched(padded: FloatArray, axis: Axis, part: slice, start: int) -> Float
 
 
 @lru_cache(maxsize=64)
-def _bilinear_axis(size: int, upsampled: int) -> Axis:
+def bilinear_axis(size: int, upsampled: int) -> Axis:
     """Along one axis of a bilinear resize: lower and upper source index and the upper one's weight."""
     # Single precision as in the framework's kernel; the ratio is taken from the integer sizes.
     ratio = np.float32(size) / np.float32(max(1, upsampled))

@@ -95,7 +95,7 @@ class ObjectHead:
             name: np.ascontiguousarray(weights[name], np.float32) for name in weight_shapes(config)
         }
         # Products with few rows are twice as fast with the columns of a matrix in a row.
-        self._matrices = {
+        self.matrices = {
             name.removesuffix(".weight"): _matrix(weight, self._groups(name))
             for name, weight in self.weights.items()
             if name.endswith(".weight")
@@ -230,7 +230,7 @@ class ObjectHead:
         return self.config.alignment_groups if name.startswith("alignment") else 1
 
     def _linear(self, name: str, x: FloatArray) -> FloatArray:
-        y: FloatArray = x @ self._matrices[name]
+        y: FloatArray = x @ self.matrices[name]
         if f"{name}.bias" in self.weights:
             y += self.weights[f"{name}.bias"]
         return y

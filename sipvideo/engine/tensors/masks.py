@@ -1,0 +1,210 @@
+"""Masks of a fixed number of objects: assembled inside their boxes, brought to the frame, packed into bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sipvideo.postprocess.assembly import bilinear_axis
+
+
+def part_edges(low: Tensor, high: Tensor, size: int, parts: int) -> Tensor:
+    """Splits one side of boxes as :func:`sipvideo.boxes.part_edges` does: [...] to int64 [..., parts + 1]."""
+    sound = (low < high) & (high - low).isfinite()
+    low, high = torch.where(sound, low, 0.0), torch.where(sound, high, 0.0)
+    start, stop = low.ceil().clamp(0, size), high.ceil().clamp(0, size)
+    stop = torch.maximum(stop, start)
+    step = (((high - low).double() + 0.1) / parts).float()[..., None]
+    number = torch.arange(1, parts, dtype=torch.float32, device=low.device)
+    low, begin, end = low[..., None], start[..., None], stop[..., None]
+    # Where a part begins up to rounding; the published division decides which of the pixels around is its first.
+    about = (low + number * step).ceil() - 1
+    nearby = about[..., None] + torch.arange(3, device=low.device)
+    before = ((nearby - low[..., None]) / step[..., None] < number[:, None]).sum(-1)
+    inner = torch.minimum(torch.maximum(about + before, begin), end)
+    edges = torch.cat((begin, inner, end), -1).long()
+    return torch.where(begin == end, 0, edges)
+
+
+@dataclass(frozen=True, eq=False)
+class Probabilities:
+    """Mask probabilities of P objects of each of B inputs at the basis masks' resolution.
+
+    Attributes:
+        maps: float32 [B, P, H, W]; 0 outside the windows.
+        windows: int64 [B, P, 4], x0, y0, x1, y1, basis pixels, x1, y1 exclusive; all 0 for an empty one.
+    """
+
+    maps: Tensor
+    windows: Tensor
+
+    def certainty(self, threshold: float) -> Tensor:
+        """Mean probability of each mask's pixels, those above the threshold; 0 for an empty mask: float32 [B, P]."""
+        inside = self.maps > threshold
+        total = (self.maps * inside).sum((2, 3))
+        return total / inside.sum((2, 3)).clamp(min=1)
+
+
+def assemble(
+    basis: Tensor, coefficients: Tensor, boxes: Tensor, size: tuple[int, int], parts: int
+) -> Probabilities:
+    """Mask probabilities of all objects, each inside its box (section 3.1 of the paper).
+
+    Args:
+        basis: float32 [B, H * W, K], row by row.
+        coefficients: float32 [B, P, parts * parts * K], parts row by row.
+        boxes: float32 [B, P, 4], basis pixels, neither rounded nor clamped.
+        size: (H, W) of the basis masks.
+        parts: sub-regions per side; 2 in the paper.
+    """
+    batch, count = boxes.shape[:2]
+    height, width = size
+    columns = part_edges(boxes[..., 0], boxes[..., 2], width, parts)
+    rows = part_edges(boxes[..., 1], boxes[..., 3], height, parts)
+    windows = torch.stack((columns[..., 0], rows[..., 0], columns[..., -1], rows[..., -1]), -1)
+    empty = (windows[..., :2] >= windows[..., 2:]).any(-1, keepdim=True)
+    windows = torch.where(empty, 0, windows)
+    vectors = coefficients.reshape(batch, count * parts * parts, -1)
+    maps = torch.bmm(vectors, basis.transpose(1, 2))
+    maps = maps.view(batch, count, parts, parts, height, width)
+    # Each pixel's own part of the box: along the columns first, then along the rows.
+    x = torch.arange(width, device=boxes.device)
+    own = maps[:, :, :, 0]
+    for part in range(1, parts):
+        later = (x >= columns[..., part, None])[:, :, None, None]
+        own = torch.where(later, maps[:, :, :, part], own)
+    y = torch.arange(height, device=boxes.device)[:, None]
+    logits = own[:, :, 0]
+    for part in range(1, parts):
+        later = y >= rows[..., part, None, None]
+        logits = torch.where(later, own[:, :, part], logits)
+    x0, y0, x1, y1 = (side[..., None, None] for side in windows.unbind(-1))
+    inside = (x >= x0) & (x < x1) & ((y >= y0) & (y < y1))
+    return Probabilities(torch.where(inside, logits.sigmoid(), 0.0), windows)
+
+
+class Axis:
+    """The bilinear resize along one side of the frame, as tables on the device.
+
+    Args:
+        size: pixels of the map along this side.
+        upsampled: frame pixels that the whole map would be resized to.
+        device: where it is used.
+    """
+
+    def __init__(self, size: int, upsampled: int, device: torch.device) -> None:
+        low, high, share = bilinear_axis(size, upsampled)
+        self.count = len(low)
+        if not self.count:  # a frame of almost no pixels: something to read, nothing that counts
+            low = high = np.zeros(1, np.int64)
+            share = np.zeros(1, np.float32)
+        self.low, self.high = torch.from_numpy(low).to(device), torch.from_numpy(high).to(device)
+        self.near, self.far = self.low.int(), self.high.int()
+        self.share = torch.from_numpy(share).to(device)
+
+    def touched(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """First and last (exclusive) frame pixel that map pixels begin to end reach: int64 [B, P] each."""
+        first = torch.searchsorted(self.high, begin.contiguous()).clamp(max=self.count)
+        last = torch.searchsorted(self.low, end.contiguous()).clamp(max=self.count)
+        return first, torch.where(begin < end, torch.maximum(first, last), first)
+
+
+class FrameMasks:
+    """Masks on frames of one size: windows, and bits in the layout of :class:`sipvideo.masks.CompactMasks`.
+
+    Args:
+        map_size: (height, width) of the basis masks.
+        upsampled_size: (height, width) in frame pixels that the whole basis map would be resized to.
+        frame_size: (height, width); what lies outside is cut off.
+        threshold: a pixel belongs to the object if its probability is greater.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        map_size: tuple[int, int],
+        upsampled_size: tuple[int, int],
+        frame_size: tuple[int, int],
+        threshold: float,
+        device: torch.device,
+    ) -> None:
+        self.rows = Axis(map_size[0], upsampled_size[0], device)
+        self.columns = Axis(map_size[1], upsampled_size[1], device)
+        self.limits = torch.tensor(frame_size[::-1] * 2, device=device)
+        self.threshold = threshold
+        self.columns_of_byte = torch.arange(8, dtype=torch.int32, device=device)
+        self.bit_values = (128 >> self.columns_of_byte).to(torch.uint8)
+
+    def windows(self, map_windows: Tensor) -> Tensor:
+        """Windows on the basis masks int64 [B, P, 4] to those on the frame, int64 [B, P, 4]."""
+        left, top, right, bottom = map_windows.unbind(-1)
+        x0, x1 = self.columns.touched(left, right)
+        y0, y1 = self.rows.touched(top, bottom)
+        return torch.minimum(torch.stack((x0, y0, x1, y1), -1), self.limits)
+
+    @staticmethod
+    def sizes(windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Bytes per row and bytes of each mask, both int64 [B, P]: rows begin at columns that are multiples of 8."""
+        x0, y0, x1, y1 = windows.unbind(-1)
+        per_row = (x0 % 8 + x1 - x0 + 7) // 8
+        return per_row, per_row * (y1 - y0)
+
+    def bits(
+        self, probabilities: Tensor, windows: Tensor, valid: Tensor, start: Tensor, count: int
+    ) -> Tensor:
+        """Some bytes of all masks of each input, written one after the other.
+
+        Args:
+            probabilities: float32 [B, P, H, W], 0 outside the objects' windows.
+            windows: int64 [B, P, 4], frame pixels.
+            valid: bool [B, P], the objects that there are: the first ones.
+            start: int64 [1], the first byte that is wanted.
+            count: how many are wanted.
+
+        Returns:
+            uint8 [B, count]; 0 behind the last mask.
+        """
+        per_row, sizes = self.sizes(windows)
+        ends = (sizes * valid).cumsum(1)
+        byte = (start + torch.arange(count, device=start.device)).expand(len(ends), -1)
+        owner = torch.searchsorted(ends, byte.contiguous(), right=True)
+        inside = owner < ends.shape[1]
+        owner = owner.clamp(max=ends.shape[1] - 1)
+        within = byte - (ends - sizes).gather(1, owner)
+        width = per_row.gather(1, owner).clamp(min=1)
+        x0, y0, x1 = (windows[..., k].gather(1, owner) for k in range(3))
+        row = (y0 + within // width).clamp(0, len(self.rows.low) - 1)
+        column = ((x0 // 8 + within % width) * 8).int()
+        x = column[..., None] + self.columns_of_byte
+        inside = inside[..., None] & (x >= x0[..., None]) & (x < x1[..., None])
+        values = self._values(probabilities, owner, row, x.clamp(0, len(self.columns.low) - 1))
+        bits = (values > self.threshold) & inside
+        return (bits * self.bit_values).sum(-1, dtype=torch.uint8)
+
+    def _values(self, probabilities: Tensor, owner: Tensor, row: Tensor, x: Tensor) -> Tensor:
+        """Probabilities of frame pixels: of object ``owner`` in ``row``, both [B, n], at ``x`` int32 [B, n, 8]."""
+        batch, count, height, width = probabilities.shape
+        item = torch.arange(batch, device=row.device)[:, None] * count
+        first = (item + owner) * height
+        whole = torch.int32 if probabilities.numel() < 2**31 else torch.int64
+        top, bottom = (
+            ((first + rows[row]) * width).to(whole)[..., None]
+            for rows in (self.rows.low, self.rows.high)
+        )
+        flat, at = probabilities.flatten(), x.flatten()
+        left, right = (
+            columns.index_select(0, at).view(x.shape)
+            for columns in (self.columns.near, self.columns.far)
+        )
+        share = self.columns.share.index_select(0, at).view(x.shape)
+
+        def along(line: Tensor) -> Tensor:
+            lower = flat.index_select(0, (line + left).flatten()).view(x.shape)
+            upper = flat.index_select(0, (line + right).flatten()).view(x.shape)
+            return (upper - lower) * share + lower
+
+        upper_row, lower_row = along(top), along(bottom)
+        return (lower_row - upper_row) * self.rows.share[row][..., None] + upper_row
