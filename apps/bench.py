@@ -193,12 +193,13 @@ def _values(
     from sipvideo.engine import HostEngine
 
     engine = segmenter.engine
-    assert isinstance(engine, HostEngine)
-    height, width = engine.transform.geometry(frames[0].size).padded_size
+    width, height = engine.input_size or (0, 0)
+    if isinstance(engine, HostEngine):
+        height, width = engine.transform.geometry(frames[0].size).padded_size
     values = {
         "machine": machine.known(),
-        "runtime": engine.runtime.about,
-        "config": engine.config.name,
+        "runtime": engine.about,
+        "config": engine.model,
         "frame_size": f"{frames[0].size[1]}x{frames[0].size[0]}",
         "input_size": f"{width}x{height}",
         "frames": len(frames) - args.warm_up,

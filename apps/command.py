@@ -157,8 +157,8 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
         metavar="NAME",
         help="engine that runs the network: openvino, onnxruntime, torch; openvino-bf16, torch-bf16 (half the "
         "precision, faster on CPUs that know it); torch-compile (compiled at the start, which takes minutes; needs a "
-        "C++ compiler); torch-fp16 (only with CUDA); or auto (default): the fastest that is ready: openvino and "
-        "onnxruntime convert a network once, when they are asked for by name, and are ready from then on",
+        "C++ compiler); torch-fp16 and torch-tf32 (only with CUDA); or auto (default): the fastest that is ready: "
+        "openvino and onnxruntime convert a network once, when they are asked for by name, and are ready from then on",
     )
 
 

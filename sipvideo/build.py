@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sipvideo.config import Config, load_config
-from sipvideo.engine import HostEngine
+from sipvideo.engine import Engine, HostEngine
 from sipvideo.errors import ConfigError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess.objects import FILE as OBJECTS_FILE
 from sipvideo.postprocess.objects import load as read_objects
-from sipvideo.runtime import EXPORT_NAMES, check_name, make_runtime
+from sipvideo.runtime import EXPORT_NAMES, TORCH_NAMES, check_name, make_runtime
 from sipvideo.structures import Frame
 from sipvideo.tracker import build_tracker
 from sipvideo.transforms import FrameTransform
@@ -177,13 +177,22 @@ def build_segmenter(
     Raises:
         ConfigError: a device or runtime that is unknown or absent.
     """
-    from sipvideo.runtime.pytorch import object_head
+    engine = _engine(config, model, device, runtime)
+    return VideoSegmenter(engine, build_tracker(config.tracker), config.class_names)
+
+
+def _engine(config: Config, model: SipMask, device: str, runtime: str) -> Engine:
+    """The GPU's engine on CUDA, the host's one elsewhere, and for networks that PyTorch compiles or others run."""
+    from sipvideo.runtime.pytorch import choose_device, object_head
 
     objects = object_head(model, config)
-    ready = make_runtime(runtime, model, config, device)
-    return VideoSegmenter(
-        HostEngine(ready, objects, config), build_tracker(config.tracker), config.class_names
-    )
+    if runtime in ("auto", *TORCH_NAMES) and runtime != "torch-compile":
+        where = choose_device(device)
+        if where.type == "cuda":
+            from sipvideo.engine.cuda import CudaEngine
+
+            return CudaEngine.of(model, objects, config, where, runtime)
+    return HostEngine(make_runtime(runtime, model, config, device), objects, config)
 
 
 def load_export(

@@ -85,10 +85,13 @@ def deformable_conv(feature: Tensor, offsets: Tensor, weight: Tensor, groups: in
     Returns:
         float [B, O, H, W], equal to ``torchvision.ops.deform_conv2d(padding=1)`` up to rounding.
     """
-    if feature.is_cuda or torch.is_grad_enabled():
-        # In half precision there is no such operation on CPUs.
+    if torch.is_grad_enabled():
+        # The library's gradients. Its CUDA kernels run in the default stream whatever the current one is: nothing
+        # for a recording. In half precision there is no such operation on CPUs.
         result: Tensor = deform_conv2d(feature.float(), offsets.float(), weight.float(), padding=1)
         return result.to(weight.dtype)
+    if feature.is_cuda:
+        return deformable_conv_by_grid(feature, offsets, weight, groups)
     height, width = feature.shape[2:]
     cells = torch.arange(height * width, device=feature.device)
     rows, columns = torch.div(cells, width, rounding_mode="floor"), cells % width
@@ -99,6 +102,27 @@ def deformable_conv(feature: Tensor, offsets: Tensor, weight: Tensor, groups: in
     # The rows are a channels-last map, and the 1x1 convolution is a faster product than `@` on many CPUs.
     image = torch.stack(taps).view(len(feature), height, width, -1).permute(0, 3, 1, 2)
     return F.conv2d(image, tap_matrix(weight, groups).t()[:, :, None, None])
+
+
+def deformable_conv_by_grid(
+    feature: Tensor, offsets: Tensor, weight: Tensor, groups: int
+) -> Tensor:
+    """As :func:`deformable_conv`, for GPUs: two kernels for a whole batch, in the current stream. No gradients needed.
+
+    Places are sampled in single precision, whatever the weights are.
+    """
+    batch, channels, height, width = feature.shape
+    tap = torch.arange(9, device=feature.device).view(9, 1, 1)
+    moves = offsets.float().reshape(batch * groups, 9, 2, height, width)
+    y = moves[:, :, 0] + (torch.div(tap, 3, rounding_mode="floor") - 1)
+    y = y + torch.arange(height, device=feature.device).view(-1, 1)
+    x = moves[:, :, 1] + (tap % 3 - 1) + torch.arange(width, device=feature.device)
+    # From cells to -1..1 between the outer edges of the outermost cells.
+    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1).flatten(1, 2)
+    maps = feature.float().reshape(batch * groups, channels // groups, height, width)
+    taps = F.grid_sample(maps.contiguous(), grid, padding_mode="zeros", align_corners=False)
+    columns = taps.view(batch, channels * 9, height * width).to(weight.dtype)
+    return (weight.flatten(1) @ columns).view(batch, -1, height, width)
 
 
 def conv_at(feature: Tensor, conv: torch.nn.Conv2d, rows: Tensor, columns: Tensor) -> Tensor:

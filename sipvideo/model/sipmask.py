@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,15 @@ from sipvideo.model.pan import PAN
 from sipvideo.model.resnet import ResNet
 from sipvideo.model.shufflenet import ShuffleNetV2
 from sipvideo.model.winograd import WinogradConv
+
+PRECISE = re.compile(
+    r"(offset|class_logits\.\d+|box_distances\.\d+|centerness\.\d+|basis\.output)$"
+)
+"""Names of the layers that stay in single precision."""
+
+
+def _in_single_precision(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.float() for value in inputs)
 
 
 class SipMask(nn.Module):
@@ -60,11 +71,17 @@ class SipMask(nn.Module):
         return self
 
     def in_precision(self, dtype: torch.dtype) -> SipMask:
-        """Converts the weights, in place, except where places on a map are computed: those need single precision."""
+        """Converts the weights, in place, except for the few layers whose rounding decides what is found and where.
+
+        Those (``PRECISE``: what classes, boxes, places on a map and basis masks come out of) stay in single precision,
+        and so do their results.
+        """
         self.to(dtype)
         for name, module in self.named_modules():
-            if name.endswith("offset"):
+            if isinstance(module, nn.Conv2d) and PRECISE.search(name):
                 module.float()
+                if dtype != torch.float32:
+                    module.register_forward_pre_hook(_in_single_precision)
         return self
 
     def pyramid(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:

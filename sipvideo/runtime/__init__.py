@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from sipvideo.config import Config
     from sipvideo.model.sipmask import SipMask
 
-__all__ = ["EXPORT_NAMES", "NAMES", "Runtime", "available", "check_name", "make_runtime"]
+__all__ = [
+    "EXPORT_NAMES",
+    "NAMES",
+    "TORCH_NAMES",
+    "Runtime",
+    "available",
+    "check_name",
+    "make_runtime",
+]
 
-TORCH_NAMES = ("torch", "torch-bf16", "torch-fp16", "torch-compile")
+TORCH_NAMES = ("torch", "torch-bf16", "torch-fp16", "torch-tf32", "torch-compile")
 OPENVINO_NAMES = ("openvino", "openvino-bf16")
 EXPORT_NAMES = (*OPENVINO_NAMES, "onnxruntime")
 """Engines that run exported networks."""
@@ -47,6 +55,7 @@ def make_runtime(name: str, network: SipMask | Path, config: Config, device: str
 
     Args:
         name: one of ``NAMES``, or "auto": PyTorch on CUDA; on CPUs the fastest one that is ready for this network.
+            On CUDA, PyTorch has an engine of its own, that needs no runtime: :mod:`sipvideo.engine.cuda`.
         network: a network with its weights, which is rearranged for inference; or the folder of an exported one.
         config: the network's configuration.
         device: "cpu", "cuda", ... or "auto".

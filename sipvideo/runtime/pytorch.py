@@ -20,14 +20,13 @@ from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.structures import FloatArray
 
 PRECISIONS = {"torch-bf16": torch.bfloat16, "torch-fp16": torch.float16}
-NAMES = ("torch", *PRECISIONS, "torch-compile")
-SIZES = 32
-"""Input shapes whose graphs are kept: each holds memory of the GPU, and a folder of pictures may have any number."""
+NAMES = ("torch", *PRECISIONS, "torch-tf32", "torch-compile")
+ONLY_CUDA = ("torch-fp16", "torch-tf32")
 
 
 def available() -> list[str]:
     """Those of ``NAMES`` that can run here."""
-    missing = set() if torch.cuda.is_available() else {"torch-fp16"}
+    missing = set() if torch.cuda.is_available() else set(ONLY_CUDA)
     if not compiler():
         missing.add("torch-compile")
     return [name for name in NAMES if name not in missing]
@@ -59,8 +58,8 @@ def choose_device(name: str | torch.device) -> torch.device:
 class TorchRuntime(Runtime):
     """Runs a network in PyTorch. May be called from several threads at once.
 
-    On CUDA the kernels of a step are recorded once per input shape (the last ``SIZES`` are kept) as a graph and
-    replayed, and all outputs come to the host in one go, through pinned memory, with one synchronisation.
+    On CUDA this is for who wants raw outputs (and for ``torch-compile``); from frames to objects
+    :class:`sipvideo.engine.cuda.CudaEngine` is the fast way.
 
     Args:
         model: the network, weights loaded; rearranged for inference in place (:meth:`SipMask.for_inference`).
@@ -68,15 +67,18 @@ class TorchRuntime(Runtime):
         name: one of ``NAMES``.
 
     Raises:
-        ConfigError: a device other than the CPU and CUDA; half precision ("torch-fp16") without CUDA; compilation
+        ConfigError: a device other than the CPU and CUDA; "torch-fp16" or "torch-tf32" without CUDA; compilation
             without a C++ compiler.
     """
 
     def __init__(self, model: SipMask, device: torch.device, name: str = "torch") -> None:
         if device.type not in ("cpu", "cuda"):
             raise ConfigError(f"--device {device}: networks run on cpu or cuda")
-        if name == "torch-fp16" and device.type != "cuda":
-            raise ConfigError("--runtime torch-fp16: needs CUDA; on CPUs take torch-bf16 or torch")
+        if name in ONLY_CUDA and device.type != "cuda":
+            raise ConfigError(f"--runtime {name}: needs CUDA; on CPUs take torch-bf16 or torch")
+        if device.type == "cuda":  # single precision means single precision
+            torch.backends.cudnn.allow_tf32 = name == "torch-tf32"
+            torch.backends.cuda.matmul.allow_tf32 = name == "torch-tf32"
         if name == "torch-compile" and device.type == "cpu" and not compiler():
             raise ConfigError(
                 "--runtime torch-compile: needs a C++ compiler, and none is found "
@@ -87,7 +89,6 @@ class TorchRuntime(Runtime):
         self.model = model.for_inference().to(device).in_precision(self.dtype)
         self._network: Any = self.model
         self._lock = threading.Lock()
-        self._graphs: dict[torch.Size, _Graph] = {}
         if name == "torch-compile":
             self._network = _compiled(self.model)
 
@@ -102,12 +103,10 @@ class TorchRuntime(Runtime):
 
     def __call__(self, images: FloatArray) -> DenseOutputs:
         """Model inputs float32 [B, 3, H, W] (normalised, any strides, sides multiples of 32) to raw outputs."""
-        tensor = torch.from_numpy(images)
         with torch.inference_mode():
-            if self._where.type == "cuda":
-                return self._on_cuda(tensor)
-            outputs: HeadOutputs = self._run(tensor.to(self.dtype))
-            return as_arrays(outputs.single())
+            tensor = torch.from_numpy(images).to(self._where, self.dtype)
+            outputs: HeadOutputs = self._run(tensor)
+            return as_arrays(_each(outputs.single(), Tensor.cpu))
 
     def _run(self, images: Tensor) -> HeadOutputs:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -118,46 +117,6 @@ class TorchRuntime(Runtime):
         with self._lock:
             result = self._network(images)
         return result
-
-    def _on_cuda(self, images: Tensor) -> DenseOutputs:
-        """One transfer in, one graph, one transfer out; the lock keeps the graph's memory to one caller."""
-        with self._lock, torch.cuda.device(self._where):
-            pinned = torch.empty_like(images, pin_memory=True).copy_(images)
-            if self.name == "torch-compile":
-                moved = pinned.to(self._where, self.dtype, non_blocking=True)
-                outputs: HeadOutputs = self._network(moved)
-            else:
-                if images.shape not in self._graphs:
-                    if len(self._graphs) == SIZES:
-                        del self._graphs[next(iter(self._graphs))]
-                    self._graphs[images.shape] = _Graph(self.model, pinned, self._where, self.dtype)
-                outputs = self._graphs[images.shape](pinned)
-            host = _each(outputs.single(), _pinned_copy)
-            torch.cuda.current_stream().synchronize()
-        return as_arrays(host)
-
-
-class _Graph:
-    """The recorded kernels of one input size."""
-
-    def __init__(
-        self, model: SipMask, images: Tensor, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.images = images.to(device, dtype, memory_format=torch.channels_last)
-        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # libraries set themselves up outside the recording
-            for _ in range(3):
-                model(self.images)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.outputs: HeadOutputs = model(self.images)
-
-    def __call__(self, images: Tensor) -> HeadOutputs:
-        self.images.copy_(images, non_blocking=True)
-        self.graph.replay()
-        return self.outputs
 
 
 def compiler() -> str | None:
@@ -177,11 +136,6 @@ def _each(outputs: HeadOutputs, change: Any) -> HeadOutputs:
         return change(value) if isinstance(value, Tensor) else [change(one) for one in value]
 
     return HeadOutputs(**{f.name: changed(getattr(outputs, f.name)) for f in fields(outputs)})
-
-
-def _pinned_copy(tensor: Tensor) -> Tensor:
-    host = torch.empty_like(tensor, device="cpu", pin_memory=True)
-    return host.copy_(tensor, non_blocking=True)
 
 
 def as_arrays(outputs: HeadOutputs) -> DenseOutputs:
