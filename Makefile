@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest format model-report bench clean
+.PHONY: help venv demo test check lint types pytest format model-report gpu-report bench clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -47,6 +47,14 @@ format: $(VENV)/.dev
 # DATA: a folder with coco/ and davis/, see apps/model_report.py.
 model-report: $(VENV)/.runtime
 	$(BIN)/python apps/model_report.py $(DATA) --output docs/model_report.json
+
+# Needs no installation, as machines with a GPU often have PyTorch and no network: links show Python the same tree.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
+
+gpu-report:
+	@rm -rf build/tree && mkdir -p build/tree/sipvideo
+	@cd build/tree/sipvideo && ln -s ../../../sipvideo/* ../../../apps ../../../configs .
+	PYTHONPATH="$(CURDIR)/build/tree:$(CURDIR):$$PYTHONPATH" $(GPU_PYTHON) -m sipvideo.apps.gpu_report
 
 bench: $(VENV)/.runtime
 	$(BIN)/sipvideo bench
