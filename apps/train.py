@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--detector",
         metavar="FILE",
-        help="NanoDet-m as ncnn .param (its .bin beside it) to start from instead",
+        help="the NanoDet that the model is built on, as ncnn .param (its .bin beside it), to start from instead",
     )
     parser.add_argument(
         "--set",
@@ -143,14 +143,15 @@ def _model(
     """
     from sipvideo.build import packaged_weights
     from sipvideo.model import checkpoint
-    from sipvideo.model.ncnn import nanodet_state_dict
+    from sipvideo.model.nanodet import nanodet_state_dict
     from sipvideo.model.sipmask import SipMask
     from sipvideo.training.start import read_backbone, start_from
 
     base, former = None, None
     if args.detector:
-        given = nanodet_state_dict(args.detector, Path(args.detector).with_suffix(".bin"))
-        former = recipe.model_config_for().class_names
+        own = recipe.model_config_for()
+        given = nanodet_state_dict(args.detector, Path(args.detector).with_suffix(".bin"), own)
+        former = own.class_names
     elif recipe.weights == "random":
         given = {}
     elif recipe.weights == "backbone" and args.weights:

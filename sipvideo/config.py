@@ -51,7 +51,7 @@ class InputConfig(Section):
 class BackboneConfig(Section):
     """Convolutional trunk; gives strides 8, 16 and 32."""
 
-    name: Literal["resnet50", "resnet101", "shufflenet_v2_x1_0"] = "resnet50"
+    name: Literal["resnet50", "resnet101", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5"] = "resnet50"
     style: Literal["caffe", "pytorch"] = "caffe"
     """Where a ResNet bottleneck keeps its stride: first 1x1 (caffe) or 3x3 (pytorch)."""
     norm_epsilon: float = Field(default=1e-5, ge=0)
@@ -69,8 +69,9 @@ class BackboneConfig(Section):
 class NeckConfig(Section):
     """Feature pyramid."""
 
-    name: Literal["fpn", "pan"] = "fpn"
-    """fpn: lateral and output convolutions plus two extra levels; pan: resize-and-add in both directions."""
+    name: Literal["fpn", "pan", "ghost_pan"] = "fpn"
+    """fpn: lateral and output convolutions plus two extra levels; pan: resize-and-add in both directions; ghost_pan:
+    the same paths with ghost blocks, and a level at stride 64."""
     channels: int = 256
 
 
@@ -87,7 +88,11 @@ class HeadConfig(Section):
     track_units: int = 2
     mask_units: int = 0
     """Units of a tower of its own for the coefficients, shared by the levels; 0: they read the class tower."""
+    tower_kernel: Literal[3, 5] = 3
+    """Unit separable: side of the depthwise kernels of class and box towers; all other towers have 3."""
     levels_share_towers: bool = True
+    cell_point: Literal["centre", "corner"] = "centre"
+    """Where a cell's box distances start: the middle of its input pixels, or their top left."""
     box_distances: Literal["linear", "relu", "distribution"] = "linear"
     """distribution: expectation over ``distance_bins`` per side (generalised focal loss), in strides."""
     distance_bins: int = 8
@@ -110,13 +115,20 @@ class HeadConfig(Section):
     basis_units: int = Field(default=1, ge=0)
     """Basis source pyramid: units before the upsampling."""
     mask_pyramid: bool = False
-    """Masks have a pyramid of their own, from the detector's levels and the trunk; needs basis source pyramid."""
+    """Masks have a pyramid of their own at strides 8, 16 and 32, from the detector's levels and the trunk; needs basis
+    source pyramid. The coefficients of coarser levels are read in its coarsest one."""
+    mask_channels: int | None = Field(default=None, ge=1)
+    """Of the mask pyramid; by default the neck's."""
     basis_upsample: Literal[1, 2, 4, 8] = 4
     """Factor from stride 8 to the basis masks; 4 gives half the input's resolution. The pyramid's is always 2."""
     embedding: int = 512
     """Channels of the tracking map; 0: no tracking branch."""
     rescoring: bool = False
     """SipMask++: predict the quality of each mask."""
+
+    def cell_offset(self, stride: int) -> int:
+        """Input pixels from a cell's top left to the point that its box distances start from, along both axes."""
+        return stride // 2 if self.cell_point == "centre" else 0
 
 
 class PostprocessConfig(Section):
@@ -188,14 +200,18 @@ class Config(Section):
     def _parts_fit(self) -> Config:
         if not self.classes:
             raise ValueError("classes: expected at least one name")
-        if self.neck.name == "pan" and self.input.pad_multiple % 32:
-            raise ValueError("input.pad_multiple: neck pan needs a multiple of 32")
+        if self.neck.name != "fpn" and self.input.pad_multiple % 32:
+            raise ValueError(f"input.pad_multiple: neck {self.neck.name} needs a multiple of 32")
         if self.head.basis_source == "pyramid" and self.head.basis_upsample != 2:
             raise ValueError("head.basis_upsample: basis_source pyramid gives 2")
         if self.head.mask_pyramid and (
-            self.head.basis_source != "pyramid" or self.neck.name != "pan"
+            self.head.basis_source != "pyramid" or self.neck.name == "fpn"
         ):
-            raise ValueError("head.mask_pyramid: needs basis_source pyramid and neck pan")
+            raise ValueError(
+                "head.mask_pyramid: needs basis_source pyramid and neck pan or ghost_pan"
+            )
+        if self.head.mask_channels and not self.head.mask_pyramid:
+            raise ValueError("head.mask_channels: needs mask_pyramid")
         basis = min(self.input.size) * self.head.basis_upsample // 8
         if self.head.rescoring and self.input.resize == "stretch" and basis < 127:
             raise ValueError(

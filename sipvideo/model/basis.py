@@ -46,20 +46,26 @@ class MaskPyramid(nn.Module):
     The detector's levels are made for classes and boxes, and lose most of the trunk's channels on the way.
 
     Args:
-        channels: of every detector level and of the result.
-        trunk_channels: of the trunk's features at the same strides.
+        channels: of every detector level.
+        trunk_channels: of the trunk's features at strides 8, 16, 32.
+        out_channels: of every level of the result.
     """
 
-    def __init__(self, channels: int, trunk_channels: Sequence[int]) -> None:
+    def __init__(self, channels: int, trunk_channels: Sequence[int], out_channels: int) -> None:
         super().__init__()
-        self.laterals = nn.ModuleList(nn.Conv2d(channels + c, channels, 1) for c in trunk_channels)
-        self.smooth = nn.ModuleList(SeparableUnit(channels) for _ in trunk_channels)
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(channels + c, out_channels, 1) for c in trunk_channels
+        )
+        self.smooth = nn.ModuleList(SeparableUnit(out_channels) for _ in trunk_channels)
 
     def forward(self, levels: Sequence[Tensor], trunk: Sequence[Tensor]) -> list[Tensor]:
-        """Float [B, channels, h, w] and [B, trunk_channels, h, w] per level, finest first, to [B, channels, h, w]."""
+        """Float [B, channels, h, w] and [B, trunk_channels, h, w] per level, finest first, to [B, out_channels, h, w].
+
+        Detector levels without a trunk feature, those coarser than stride 32, are left out.
+        """
         joined = [
             lateral(torch.cat(pair, 1))
-            for lateral, *pair in zip(self.laterals, levels, trunk, strict=True)
+            for lateral, *pair in zip(self.laterals, levels[: len(trunk)], trunk, strict=True)
         ]
         for i in range(len(joined) - 1, 0, -1):
             joined[i - 1] = joined[i - 1] + F.interpolate(

@@ -37,11 +37,11 @@ def concatenated(branch: PyramidSum, features: list[Tensor]) -> Tensor:
     return result
 
 
-def boxes_of_cells(distances: Tensor, stride: int) -> Tensor:
+def boxes_of_cells(distances: Tensor, stride: int, offset: int) -> Tensor:
     """The box that every cell of a map [1, 4, h, w] predicts, row by row: float [h * w, 4]; input pixels."""
     height, width = distances.shape[-2:]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    points = torch.stack((x, y), -1).view(-1, 2) * stride + stride // 2
+    points = torch.stack((x, y), -1).view(-1, 2) * stride + offset
     left_top, right_bottom = distances[0].flatten(1).t().chunk(2, 1)
     return torch.cat((points - left_top, points + right_bottom), 1)
 
@@ -68,15 +68,17 @@ def coefficient_maps(
 ) -> list[Tensor]:
     """Coefficients at every cell; features and distances (input pixels) per level, basis [1, K, H, W]."""
     maps = []
-    for feature, distance, stride in zip(features, distances, head.strides, strict=True):
+    for level, (distance, stride) in enumerate(zip(distances, head.strides, strict=True)):
+        read = min(level, len(features) - 1)
+        feature = features[read]
         if isinstance(head.coefficients, BoxGrid):
-            seen = [(feature[0], stride), (basis[0], head.basis_stride)]
-            boxes = boxes_of_cells(distance, stride)
+            seen = [(feature[0], head.strides[read]), (basis[0], head.basis_stride)]
+            boxes = boxes_of_cells(distance, stride, head.config.cell_offset(stride))
             # A thousand boxes at a time keep memory in bounds.
             found = [
                 grid_coefficients(head.coefficients, seen, b) for b in torch.split(boxes, 1000)
             ]
-            maps.append(torch.cat(found).t().reshape(1, -1, *feature.shape[-2:]))
+            maps.append(torch.cat(found).t().reshape(1, -1, *distance.shape[-2:]))
             continue
         if head.config.alignment == "coefficients":
             feature = aligned(head.alignment, feature, distance / stride)
@@ -240,7 +242,8 @@ class PlainSegmenter:
             )
             score = scores[level][0].flatten(1).t()
             sides = distances[level][0].flatten(1).t()
-            centre = torch.stack((x, y, x, y), 1) * stride + stride // 2
+            offset = self.model.head.config.cell_offset(stride)
+            centre = torch.stack((x, y, x, y), 1) * stride + offset
             box = centre + sides * torch.tensor([-1, -1, 1, 1])
             box[:, 0::2].clamp_(0, width - 1)
             box[:, 1::2].clamp_(0, height - 1)

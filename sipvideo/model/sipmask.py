@@ -8,11 +8,18 @@ from torch import Tensor, nn
 from sipvideo.config import Config
 from sipvideo.model.alignment import FeatureAlignment
 from sipvideo.model.fpn import FPN
+from sipvideo.model.ghost_pan import GhostPAN
 from sipvideo.model.head import HeadOutputs, SipMaskHead
 from sipvideo.model.pan import PAN
 from sipvideo.model.resnet import ResNet
 from sipvideo.model.shufflenet import ShuffleNetV2
 from sipvideo.model.winograd import WinogradConv
+
+NECKS: dict[str, type[FPN] | type[PAN] | type[GhostPAN]] = {
+    "fpn": FPN,
+    "pan": PAN,
+    "ghost_pan": GhostPAN,
+}
 
 
 class SipMask(nn.Module):
@@ -26,13 +33,13 @@ class SipMask(nn.Module):
         super().__init__()
         trunk = config.backbone
         self.backbone: ResNet | ShuffleNetV2
-        if trunk.name == "shufflenet_v2_x1_0":
-            self.backbone = ShuffleNetV2()
+        if trunk.name.startswith("shufflenet"):
+            self.backbone = ShuffleNetV2(trunk.name.removeprefix("shufflenet_v2_"))
         else:
             depth = int(trunk.name.removeprefix("resnet"))
             self.backbone = ResNet(depth, trunk.style, trunk.deformable_every, trunk.norm_epsilon)
-        neck = FPN if config.neck.name == "fpn" else PAN
-        self.neck: FPN | PAN = neck(self.backbone.out_channels[1:], config.neck.channels)
+        neck = NECKS[config.neck.name]
+        self.neck: FPN | PAN | GhostPAN = neck(self.backbone.out_channels[1:], config.neck.channels)
         self.head = SipMaskHead(
             config.head,
             config.neck.channels,

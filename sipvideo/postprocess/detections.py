@@ -72,9 +72,10 @@ class Postprocess:
 
     def candidates(self, outputs: DenseOutputs, geometry: Geometry, item: int = 0) -> Candidates:
         """The cells of input ``item`` that may become detections."""
-        return candidate_cells.find(
-            outputs, item, self.config, self.objects.strides, geometry.resized_size
+        steps = tuple(
+            (stride, self.objects.config.cell_offset(stride)) for stride in self.objects.strides
         )
+        return candidate_cells.find(outputs, item, self.config, steps, geometry.resized_size)
 
     def suppress(self, candidates: Candidates, frame_boxes: FloatArray) -> Kept:
         """Non-maximum suppression per class over boxes float32 [N, 4], then the best by score."""

@@ -124,7 +124,8 @@ class MasksOnFrozenDetector:
     def places(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> Places:
         """The cells where the detector finds each object of one view, level by level."""
         sizes = [(level.shape[2], level.shape[3]) for level in outputs.class_logits]
-        points = locations(sizes, model.head.strides, outputs.basis_masks.device)
+        offset = model.head.config.cell_offset
+        points = locations(sizes, model.head.strides, outputs.basis_masks.device, offset)
         cells = [
             torch.stack((torch.full_like(i, level), i.div(w, rounding_mode="floor"), i % w))
             for level, (h, w) in enumerate(sizes)
