@@ -155,6 +155,7 @@ def batch_stream(
         sizes=section.sizes,
         seed=recipe.seed,
         workers=section.workers,
+        pairs=section.pairs,
     )
     return ClipStream(data[0], recipe.augmentation, FrameTransform(config.input), settings, data[1])
 

@@ -107,6 +107,8 @@ class HeadConfig(Section):
     """box_grid: taps per side of the box."""
     grid_hidden: int = Field(default=512, ge=1)
     """box_grid: width of its hidden layer."""
+    grid_quality: bool = False
+    """box_grid: one more output, the expected overlap of the mask with its object; masks are ranked by it."""
     sub_regions: int = Field(default=2, ge=1)
     """Each box is split into sub_regions x sub_regions parts with coefficients of their own (section 3.1)."""
     bases: int = 32
@@ -114,6 +116,10 @@ class HeadConfig(Section):
     basis_source: Literal["box_tower", "pyramid"] = "box_tower"
     basis_units: int = Field(default=1, ge=0)
     """Basis source pyramid: units before the upsampling."""
+    basis_detail: bool = False
+    """Basis source pyramid: it also sees the trunk's feature at stride 2; needs a ShuffleNetV2."""
+    basis_residuals: int = Field(default=0, ge=0)
+    """Basis source pyramid: units beside the way, after the upsampling."""
     mask_pyramid: bool = False
     """Masks have a pyramid of their own at strides 8, 16 and 32, from the detector's levels and the trunk; needs basis
     source pyramid. The coefficients of coarser levels are read in its coarsest one."""
@@ -210,6 +216,10 @@ class Config(Section):
             raise ValueError(
                 "head.mask_pyramid: needs basis_source pyramid and neck pan or ghost_pan"
             )
+        if self.head.basis_detail and not self.backbone.name.startswith("shufflenet"):
+            raise ValueError("head.basis_detail: needs a ShuffleNetV2 backbone")
+        if self.head.grid_quality and self.head.alignment != "box_grid":
+            raise ValueError("head.grid_quality: needs alignment box_grid")
         if self.head.mask_channels and not self.head.mask_pyramid:
             raise ValueError("head.mask_channels: needs mask_pyramid")
         basis = min(self.input.size) * self.head.basis_upsample // 8

@@ -281,7 +281,8 @@ class SipMaskLoss:
         in_basis = boxes / self.basis_stride
         size = (basis.shape[1], basis.shape[2])
         windows = CropWindows.of(in_basis, size, self.sub_regions)
-        probabilities = mask_logits(basis, flat.coefficients(item, at), windows).sigmoid()
+        coefficients = flat.coefficients(item, at)[:, : len(basis) * self.sub_regions**2]
+        probabilities = mask_logits(basis, coefficients, windows).sigmoid()
         annotated = losses.mask_targets(truth.masks.to(basis.device), self.basis_stride, size)
         objects = flat.objects[item, at]
         targets = windows.cut(annotated, objects)

@@ -82,7 +82,7 @@ class SipMaskHead(nn.Module):
         channels: of every pyramid level.
         num_classes: number of classes C.
         strides: of the levels.
-        trunk_channels: of the backbone's maps at strides 4, 8, 16, 32.
+        trunk_channels: of the backbone's maps, the last four at strides 4, 8, 16, 32.
     """
 
     def __init__(
@@ -123,22 +123,21 @@ class SipMaskHead(nn.Module):
         if bins == 1:
             self.scales = nn.Parameter(torch.ones(len(strides)))
         if config.mask_pyramid:
-            self.mask_pyramid = MaskPyramid(channels, trunk_channels[1:], mask_channels)
+            self.mask_pyramid = MaskPyramid(channels, trunk_channels[-3:], mask_channels)
         if config.alignment in ("coefficients", "classes_and_coefficients"):
             self.alignment = FeatureAlignment(
                 channels, config.alignment_groups, config.norm == "group", bool(config.tower_bias)
             )
-        self.coefficient_count = count = config.bases * config.sub_regions**2
+        count = config.bases * config.sub_regions**2
+        self.values_per_object = count + config.grid_quality
         self.coefficients: BoxGrid | nn.Conv2d
         if config.alignment == "box_grid":
-            self.coefficients = BoxGrid(
-                mask_channels, config.bases, count, config.grid_side, config.grid_hidden
-            )
+            self.coefficients = BoxGrid(config, mask_channels)
         else:
             # After an alignment of its own, that already looks around, a 1x1 convolution is enough.
             size = 1 if config.alignment == "coefficients" else kernel
             self.coefficients = nn.Conv2d(mask_channels, count, size, padding=size // 2)
-        self.basis = BasisBranch(config, mask_channels, trunk_channels[0])
+        self.basis = BasisBranch(config, mask_channels, trunk_channels)
         if config.embedding:
             self.track_tower = tower(config.track_units)
             self.embedding = PyramidSum(channels, config.embedding)
@@ -180,7 +179,7 @@ class SipMaskHead(nn.Module):
             nn.init.zeros_(self.alignment.offset.weight)
 
     def forward(self, pyramid: Sequence[Tensor], trunk: Sequence[Tensor]) -> HeadOutputs:
-        """Pyramid levels float [B, channels, h, w] and the backbone's maps from stride 4 on to raw outputs."""
+        """Pyramid levels float [B, channels, h, w] and the backbone's maps to raw outputs."""
         mask_levels = self.mask_levels(pyramid, trunk)
         classes, centerness, distances, class_features, sources = [], [], [], [], []
         for level, feature in enumerate(pyramid):
@@ -200,7 +199,7 @@ class SipMaskHead(nn.Module):
             sources.append(box_feature)
         if self.config.basis_source == "pyramid":
             sources = list(mask_levels)
-        basis = self.basis(sources[: PyramidSum.levels], trunk[0])
+        basis = self.basis(sources[: PyramidSum.levels], trunk)
         own = self.config.mask_units
         return HeadOutputs(
             classes,
@@ -213,7 +212,7 @@ class SipMaskHead(nn.Module):
 
     def mask_levels(self, pyramid: Sequence[Tensor], trunk: Sequence[Tensor]) -> Sequence[Tensor]:
         """What basis masks and the mask tower read: a pyramid of their own, or the detector's."""
-        return self.mask_pyramid(pyramid, trunk[1:]) if self.config.mask_pyramid else pyramid
+        return self.mask_pyramid(pyramid, trunk[-3:]) if self.config.mask_pyramid else pyramid
 
     @property
     def basis_stride(self) -> int:
@@ -254,7 +253,10 @@ class SipMaskHead(nn.Module):
     def coefficients_at(
         self, outputs: HeadOutputs, item: int, level: int, rows: Tensor, columns: Tensor
     ) -> Tensor:
-        """Coefficients only at cells (rows, columns) int64 [P] of one level: float [P, k * k * bases]."""
+        """Coefficients only at cells (rows, columns) int64 [P] of one level: float [P, k * k * bases].
+
+        With ``grid_quality`` one more column is the logit of the mask's expected overlap with its object.
+        """
         stride = self.strides[level]
         read = min(level, len(outputs.coefficient_features) - 1)
         feature = outputs.coefficient_features[read][item]
@@ -273,8 +275,8 @@ class SipMaskHead(nn.Module):
         return F.linear(aligned, self.coefficients.weight.flatten(1), self.coefficients.bias)
 
     def coefficients_in_row(self, outputs: HeadOutputs, item: int, at: Tensor) -> Tensor:
-        """Coefficients at locations int64 [P] counted through all levels, row by row: float [P, k * k * bases]."""
-        found = at.new_zeros(len(at), self.coefficient_count).to(outputs.basis_masks)
+        """As :meth:`coefficients_at`, at locations int64 [P] counted through all levels, row by row."""
+        found = at.new_zeros(len(at), self.values_per_object).to(outputs.basis_masks)
         start = 0
         for level, logits in enumerate(outputs.class_logits):
             height, width = logits.shape[-2:]

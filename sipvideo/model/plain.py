@@ -60,7 +60,9 @@ def grid_coefficients(grid: BoxGrid, maps: list[tuple[Tensor, int]], boxes: Tens
         seen.append(F.grid_sample(one, places, align_corners=False).permute(0, 2, 3, 1))
     reduced = F.leaky_relu(grid.reduce(torch.cat(seen, -1)), 0.1).flatten(1)
     joined = torch.cat((reduced, sides.clamp(min=1).log() - 4), 1)
-    return grid.output(F.leaky_relu(grid.hidden(joined), 0.1))  # type: ignore[no-any-return]
+    hidden = F.leaky_relu(grid.hidden(joined), 0.1)
+    found: Tensor = grid.output(hidden)
+    return found if grid.quality is None else torch.cat((found, grid.quality(hidden)), 1)
 
 
 def coefficient_maps(
@@ -100,7 +102,7 @@ def masks_of(basis: Tensor, coefficients: Tensor, boxes: Tensor, parts: int) -> 
     """
     bases, height, width = basis.shape
     count = len(boxes)
-    vectors = coefficients.view(count, parts**2, bases)
+    vectors = coefficients[:, : parts**2 * bases].view(count, parts**2, bases)
     maps = (vectors @ basis.view(bases, -1)).sigmoid().view(count, parts**2, height, width)
     x, y = torch.arange(width).view(1, 1, -1), torch.arange(height).view(1, -1, 1)
     x0, y0, x1, y1 = boxes.view(count, 4, 1, 1).unbind(1)
@@ -209,17 +211,17 @@ class PlainSegmenter:
             )
             own = head.config.basis_source == "pyramid"
             sources.append(mask_levels[level] if own else boxes)
-        basis = self._basis(sources[: PyramidSum.levels], trunk[0])
+        basis = self._basis(sources[: PyramidSum.levels], trunk)
         maps = coefficient_maps(head, features, distances, basis)
         embeddings = images.new_zeros(1, 0, *pyramid[0].shape[-2:])
         if head.config.embedding:
             embeddings = concatenated(head.embedding, head.track_features(pyramid))
         return scores, distances, maps, basis, embeddings
 
-    def _basis(self, sources: list[Tensor], stem: Tensor) -> Tensor:
+    def _basis(self, sources: list[Tensor], trunk: list[Tensor]) -> Tensor:
         branch = self.model.head.basis
         if branch.refined:
-            return branch(sources, stem)  # type: ignore[no-any-return]
+            return branch(sources, trunk)  # type: ignore[no-any-return]
         x = torch.relu(branch.output(torch.relu(concatenated(branch.lateral, sources))))
         return F.interpolate(x, scale_factor=branch.upsample, mode="bilinear")
 

@@ -67,11 +67,11 @@ class ShuffleNetV2(nn.Module):
         strides: their strides in input pixels.
     """
 
-    strides = (4, 8, 16, 32)
+    strides = (2, 4, 8, 16, 32)
 
     def __init__(self, width: str = "x1_0") -> None:
         super().__init__()
-        self.out_channels = (_STEM_CHANNELS, *WIDTHS[width])
+        self.out_channels = (_STEM_CHANNELS, _STEM_CHANNELS, *WIDTHS[width])
         self.conv1 = nn.Sequential(
             nn.Conv2d(3, _STEM_CHANNELS, 3, 2, 1), nn.LeakyReLU(LEAK, inplace=True)
         )
@@ -86,7 +86,7 @@ class ShuffleNetV2(nn.Module):
         self.stage2, self.stage3, self.stage4 = stages
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Stem and three stages, finest first.
+        """Stem before and after its pooling, and three stages, finest first.
 
         Args:
             images: float [B, 3, H, W], normalised, H and W multiples of 32.
@@ -94,7 +94,8 @@ class ShuffleNetV2(nn.Module):
         Returns:
             Float [B, out_channels[i], H / strides[i], W / strides[i]].
         """
-        stem = self.maxpool(self.conv1(images))
+        detail = self.conv1(images)
+        stem = self.maxpool(detail)
         c3 = self.stage2(stem)
         c4 = self.stage3(c3)
-        return [stem, c3, c4, self.stage4(c4)]
+        return [detail, stem, c3, c4, self.stage4(c4)]

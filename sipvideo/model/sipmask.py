@@ -39,7 +39,9 @@ class SipMask(nn.Module):
             depth = int(trunk.name.removeprefix("resnet"))
             self.backbone = ResNet(depth, trunk.style, trunk.deformable_every, trunk.norm_epsilon)
         neck = NECKS[config.neck.name]
-        self.neck: FPN | PAN | GhostPAN = neck(self.backbone.out_channels[1:], config.neck.channels)
+        self.neck: FPN | PAN | GhostPAN = neck(
+            self.backbone.out_channels[-3:], config.neck.channels
+        )
         self.head = SipMaskHead(
             config.head,
             config.neck.channels,
@@ -75,9 +77,9 @@ class SipMask(nn.Module):
         return self
 
     def pyramid(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Images float [B, 3, H, W] to pyramid levels and the backbone's maps at strides 4, 8, 16, 32."""
+        """Images float [B, 3, H, W] to pyramid levels and the backbone's maps, the last at strides 4, 8, 16, 32."""
         trunk = self.backbone(images)
-        return self.neck(trunk[1:]), trunk
+        return self.neck(trunk[-3:]), trunk
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Images float [B, 3, H, W] (normalised, sides multiples of 32) to raw outputs."""

@@ -58,6 +58,8 @@ def weight_shapes(config: Config) -> dict[str, tuple[int, ...]]:
         layer("coefficients.reduce", GRID_REDUCED, read + head.bases)
         layer("coefficients.hidden", head.grid_hidden, GRID_REDUCED * head.grid_side**2 + 2)
         layer("coefficients.output", count, head.grid_hidden)
+        if head.grid_quality:
+            layer("coefficients.quality", 1, head.grid_hidden)
     elif head.alignment == "coefficients":
         layer("alignment.offset", head.alignment_groups * 18, 4, 1, 1, bias=False)
         layer("alignment.conv", channels, channels, 3, 3, bias=bool(head.tower_bias))
@@ -107,10 +109,18 @@ class ObjectHead:
         """Model-input pixels per basis-mask pixel."""
         return 8 // self.config.basis_upsample
 
+    @property
+    def coefficient_count(self) -> int:
+        """Coefficients per object."""
+        return self.config.bases * self.config.sub_regions**2
+
     def coefficients(
         self, outputs: DenseOutputs, item: int, where: tuple[IntArray, IntArray, IntArray]
     ) -> FloatArray:
-        """Coefficients at cells (level, row, column), each int64 [P]: float32 [P, k * k * bases]."""
+        """Coefficients at cells (level, row, column), each int64 [P]: float32 [P, k * k * bases].
+
+        With ``grid_quality`` one more column is the logit of the mask's expected overlap with its object.
+        """
         levels, rows, columns = where
         grid = self.config.alignment == "box_grid"
         found: FloatArray | None = None
@@ -122,7 +132,7 @@ class ObjectHead:
                 found = np.empty((len(levels), values.shape[1]), np.float32)
             found[here] = values
         if found is None:
-            return np.zeros((0, self.config.bases * self.config.sub_regions**2), np.float32)
+            return np.zeros((0, self.coefficient_count + self.config.grid_quality), np.float32)
         return self._grid(found, outputs, item) if grid else found
 
     def _at_cells(
@@ -189,7 +199,10 @@ class ObjectHead:
         sides = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1)) - np.float32(4)
         joined = np.concatenate((taps, sides), 1)
         hidden = leaky_relu(self._linear("coefficients.hidden", joined))
-        return self._linear("coefficients.output", hidden)
+        found = self._linear("coefficients.output", hidden)
+        if self.config.grid_quality:
+            return np.concatenate((found, self._linear("coefficients.quality", hidden)), 1)
+        return found
 
     def embeddings(self, outputs: DenseOutputs, item: int, boxes: FloatArray) -> FloatArray:
         """Embeddings float32 [N, E] at the centres of boxes [N, 4], model-input pixels."""
