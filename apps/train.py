@@ -57,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_data_flags(parser)
     parser.add_argument("--list", action="store_true", help="list the recipes that come along")
     parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="the model that comes with sipvideo to fine-tune: nano or small; default: the recipe's",
+    )
+    parser.add_argument(
         "--weights",
         metavar="FILE",
         help="what the training starts from; default: the model that comes with sipvideo, where the recipe says so",
@@ -157,7 +162,9 @@ def _model(
     elif recipe.weights == "backbone" and args.weights:
         given = read_backbone(args.weights)
     elif recipe.weights == "package" or args.weights:
-        file = checkpoint.read(args.weights or packaged_weights())
+        file = checkpoint.read(
+            args.weights or packaged_weights(recipe.model.removeprefix("sipmask_"))
+        )
         given, base = file.tensors, file.config if recipe.weights == "package" else None
         former = base.class_names if base else None
     else:

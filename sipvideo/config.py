@@ -21,6 +21,8 @@ from sipvideo.errors import ConfigError
 if TYPE_CHECKING:
     from importlib.abc import Traversable  # importlib.resources.abc only from Python 3.11 on
 
+SHAPE_MAPS = 6
+"""Of an object's box: see ``HeadConfig.shape_maps``."""
 Side = Annotated[int, Field(ge=1, le=16384)]
 Deviation = Annotated[float, Field(gt=0)]
 
@@ -111,6 +113,9 @@ class HeadConfig(Section):
     """box_grid: one more output, the expected overlap of the mask with its object; masks are ranked by it."""
     sub_regions: int = Field(default=2, ge=1)
     """Each box is split into sub_regions x sub_regions parts with coefficients of their own (section 3.1)."""
+    shape_maps: bool = False
+    """Each part of a box combines 1, u, v, u^2, v^2 and u v too, where u and v run from -1 to 1 across and down the
+    object's box: what is special to an object needs no basis mask."""
     bases: int = 32
     basis_channels: int = 512
     basis_source: Literal["box_tower", "pyramid"] = "box_tower"
@@ -131,6 +136,11 @@ class HeadConfig(Section):
     """Channels of the tracking map; 0: no tracking branch."""
     rescoring: bool = False
     """SipMask++: predict the quality of each mask."""
+
+    @property
+    def coefficient_count(self) -> int:
+        """Coefficients per object, part by part: first of the basis masks, then of the shape maps."""
+        return self.sub_regions**2 * (self.bases + SHAPE_MAPS * self.shape_maps)
 
     def cell_offset(self, stride: int) -> int:
         """Input pixels from a cell's top left to the point that its box distances start from, along both axes."""

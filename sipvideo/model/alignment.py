@@ -71,7 +71,7 @@ class BoxGrid(nn.Module):
         self.side = config.grid_side
         self.reduce = nn.Linear(channels + config.bases, self.reduced)
         self.hidden = nn.Linear(self.reduced * self.side**2 + 2, config.grid_hidden)
-        self.output = nn.Linear(config.grid_hidden, config.bases * config.sub_regions**2)
+        self.output = nn.Linear(config.grid_hidden, config.coefficient_count)
         self.quality = nn.Linear(config.grid_hidden, 1) if config.grid_quality else None
 
     def forward(

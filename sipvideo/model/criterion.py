@@ -281,8 +281,13 @@ class SipMaskLoss:
         in_basis = boxes / self.basis_stride
         size = (basis.shape[1], basis.shape[2])
         windows = CropWindows.of(in_basis, size, self.sub_regions)
-        coefficients = flat.coefficients(item, at)[:, : len(basis) * self.sub_regions**2]
-        probabilities = mask_logits(basis, coefficients, windows).sigmoid()
+        coefficients = flat.coefficients(item, at)
+        # The box grid may tell one number more, of the mask's quality.
+        coefficients = coefficients[
+            :, : coefficients.shape[1] // self.sub_regions**2 * self.sub_regions**2
+        ]
+        logits = mask_logits(basis, coefficients, windows)
+        probabilities = logits.sigmoid()
         annotated = losses.mask_targets(truth.masks.to(basis.device), self.basis_stride, size)
         objects = flat.objects[item, at]
         targets = windows.cut(annotated, objects)

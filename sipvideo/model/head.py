@@ -128,7 +128,7 @@ class SipMaskHead(nn.Module):
             self.alignment = FeatureAlignment(
                 channels, config.alignment_groups, config.norm == "group", bool(config.tower_bias)
             )
-        count = config.bases * config.sub_regions**2
+        count = config.coefficient_count
         self.values_per_object = count + config.grid_quality
         self.coefficients: BoxGrid | nn.Conv2d
         if config.alignment == "box_grid":

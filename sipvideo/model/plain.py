@@ -102,10 +102,17 @@ def masks_of(basis: Tensor, coefficients: Tensor, boxes: Tensor, parts: int) -> 
     """
     bases, height, width = basis.shape
     count = len(boxes)
-    vectors = coefficients[:, : parts**2 * bases].view(count, parts**2, bases)
-    maps = (vectors @ basis.view(bases, -1)).sigmoid().view(count, parts**2, height, width)
+    per_part = coefficients.shape[1] // parts**2
+    vectors = coefficients[:, : parts**2 * per_part].view(count, parts**2, per_part)
+    maps = (vectors[..., :bases] @ basis.view(bases, -1)).view(count, parts**2, height, width)
     x, y = torch.arange(width).view(1, 1, -1), torch.arange(height).view(1, -1, 1)
     x0, y0, x1, y1 = boxes.view(count, 4, 1, 1).unbind(1)
+    if per_part > bases:
+        u = (2 * (x + 0.5) - x0 - x1) / (x1 - x0) + 0 * y
+        v = (2 * (y + 0.5) - y0 - y1) / (y1 - y0) + 0 * x
+        shape = torch.stack((torch.ones_like(u), u, v, u * u, v * v, u * v), 1)
+        maps = maps + (vectors[..., bases:] @ shape.flatten(2)).view_as(maps)
+    maps = maps.sigmoid()
     step_x = (((x1 - x0).double() + 0.1) / parts).float()
     step_y = (((y1 - y0).double() + 0.1) / parts).float()
     column = ((x - x0) / step_x).long().clamp(0, parts - 1)
@@ -206,11 +213,12 @@ class PlainSegmenter:
                 score = score * head.centerness[which](boxes).sigmoid()
             scores.append(score)
             distances.append(in_strides * head.strides[level])
-            features.append(
-                head.mask_tower(mask_levels[level]) if head.config.mask_units else classes
-            )
-            own = head.config.basis_source == "pyramid"
-            sources.append(mask_levels[level] if own else boxes)
+            features.append(classes)
+            sources.append(boxes)
+        if head.config.mask_units:
+            features = [head.mask_tower(level) for level in mask_levels]
+        if head.config.basis_source == "pyramid":
+            sources = list(mask_levels)
         basis = self._basis(sources[: PyramidSum.levels], trunk)
         maps = coefficient_maps(head, features, distances, basis)
         embeddings = images.new_zeros(1, 0, *pyramid[0].shape[-2:])

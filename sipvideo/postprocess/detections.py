@@ -50,7 +50,7 @@ class Postprocess:
         cells = (candidates.level, candidates.row, candidates.column)
         level, row, column = (values[kept.index] for values in cells)
         values = self.objects.coefficients(outputs, item, (level, row, column))
-        count = self.objects.coefficient_count
+        count = self.objects.config.coefficient_count
         masks = assemble(
             outputs.basis_masks[item],
             values[:, :count],

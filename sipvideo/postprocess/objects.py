@@ -45,7 +45,7 @@ Weights = Mapping[str, FloatArray]
 def weight_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight that :class:`ObjectHead` reads."""
     head, channels = config.head, config.neck.channels
-    count = head.bases * head.sub_regions**2
+    count = head.coefficient_count
     shapes: dict[str, tuple[int, ...]] = {}
 
     def layer(name: str, *weight: int, bias: bool = True) -> None:
@@ -109,11 +109,6 @@ class ObjectHead:
         """Model-input pixels per basis-mask pixel."""
         return 8 // self.config.basis_upsample
 
-    @property
-    def coefficient_count(self) -> int:
-        """Coefficients per object."""
-        return self.config.bases * self.config.sub_regions**2
-
     def coefficients(
         self, outputs: DenseOutputs, item: int, where: tuple[IntArray, IntArray, IntArray]
     ) -> FloatArray:
@@ -132,7 +127,9 @@ class ObjectHead:
                 found = np.empty((len(levels), values.shape[1]), np.float32)
             found[here] = values
         if found is None:
-            return np.zeros((0, self.coefficient_count + self.config.grid_quality), np.float32)
+            return np.zeros(
+                (0, self.config.coefficient_count + self.config.grid_quality), np.float32
+            )
         return self._grid(found, outputs, item) if grid else found
 
     def _at_cells(

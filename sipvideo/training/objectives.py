@@ -131,7 +131,7 @@ class MasksOnFrozenDetector:
                 if (chosen := places.level == level).any()
             ]
         )
-        count = len(basis) * model.head.config.sub_regions**2
+        count = model.head.config.coefficient_count
         logits = mask_logits(basis, values[:, :count], windows)
         # The share of each basis pixel that the object covers: its edge is known finer than the basis.
         covered = F.avg_pool2d(batch.masks[item].float().unsqueeze(0), stride)[0]
