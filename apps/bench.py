@@ -162,20 +162,24 @@ def _segmenters(args: argparse.Namespace, frame: Frame) -> list[VideoSegmenter]:
 
         torch.set_num_threads(args.threads)
     what, value = args.vs or ("", "")
-    asked = {"config": args.config, "weights": args.weights, "runtime": args.runtime}
+    asked = {key: getattr(args, key) for key in ("config", "weights", "runtime", "model")}
     # Other weights bring their own configuration.
-    changed = {**asked, "config": None} if what == "weights" else asked
+    changed = {**asked, "config": None, "model": None} if what == "weights" else asked
     result: list[VideoSegmenter] = []
     for chosen in [asked, {**changed, what: value}][: 1 if what in ("", "plain") else 2]:
         name, weights, runtime = chosen["config"], chosen["weights"], chosen["runtime"]
+        own = chosen["model"]
         if not args.random_weights and what != "plain":
-            result.append(build.load(name, weights, args.device, args.overrides, runtime))
+            result.append(
+                build.load(name, weights, args.device, args.overrides, runtime, model=own)
+            )
             continue
         if args.random_weights:
-            config = load_config(name or "sipmask_nano", args.overrides)
+            name = name or f"sipmask_{own or build.DEFAULT_MODEL}"
+            config = load_config(name, args.overrides)
             model = build.with_random_weights(config, frame)
         else:
-            config, model = build.load_model(name, weights, args.overrides)
+            config, model = build.load_model(name, weights, args.overrides, own)
         # Made first: the baseline keeps the network as it was trained.
         plain = [plain_form(model, config)] if what == "plain" else []
         result += [build.build_segmenter(config, model, args.device, runtime), *plain]

@@ -134,16 +134,21 @@ def add_set_flag(parser: argparse._ActionsContainer) -> None:
 
 
 def add_weights_flag(parser: argparse._ActionsContainer) -> None:
-    """--weights."""
+    """--model and --weights."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="model that comes with sipvideo: nano, or small (better and slower); default: nano",
+    )
     parser.add_argument(
         "--weights",
         metavar="FILE|FOLDER",
-        help="weights file, or the folder of an exported model; default: the model that comes with sipvideo",
+        help="weights file, or the folder of an exported model, instead of a model that comes with sipvideo",
     )
 
 
 def add_model_flags(parser: argparse._ActionsContainer) -> None:
-    """--weights, --config, --set, --device and --runtime: what :func:`segmenter` needs."""
+    """--model, --weights, --config, --set, --device and --runtime: what :func:`segmenter` needs."""
     add_weights_flag(parser)
     add_config_flags(parser)
     parser.add_argument(
@@ -201,7 +206,9 @@ def segmenter(args: argparse.Namespace) -> VideoSegmenter:
     require_opencv()
     from sipvideo.build import load
 
-    ready = load(args.config, args.weights, args.device, args.overrides, args.runtime)
+    ready = load(
+        args.config, args.weights, args.device, args.overrides, args.runtime, model=args.model
+    )
     if args.weights and not args.config:
         note(f"{args.weights}: recognised as {ready.engine.model}")
     return ready

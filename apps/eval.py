@@ -54,7 +54,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if args.results or args.compare:
-        model_flags = (args.weights, args.config, args.overrides, args.restart, args.fps)
+        model_flags = (
+            args.model,
+            args.weights,
+            args.config,
+            args.overrides,
+            args.restart,
+            args.fps,
+        )
         if any(model_flags) or args.classes_per_track != 1:
             parser.error("flags of the model do not go with results that exist already")
         if args.zip and not (args.results and args.output):
@@ -227,7 +234,7 @@ def _settings(args: argparse.Namespace) -> Json:
         "dataset": stamp(args.dataset),
         "images": args.images,
         "split": args.split,
-        "weights": stamp(args.weights or packaged_weights()),
+        "weights": stamp(args.weights or packaged_weights(args.model)),
         "config": stamp(args.config) if args.config else None,
         "overrides": args.overrides,
         "fps": args.fps,

@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     from sipvideo.postprocess.objects import FILE, save
     from sipvideo.runtime.pytorch import object_head
 
-    config, model = load_model(args.config, args.weights, args.overrides)
+    config, model = load_model(args.config, args.weights, args.overrides, args.model)
     if args.size:
         long, short = max(args.size), min(args.size)
         config = config.with_overrides([f"input.size=[{long}, {short}]"])

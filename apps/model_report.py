@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     command.require_opencv()
     from sipvideo.build import packaged_weights
 
-    weights = Path(args.weights or packaged_weights())
+    weights = Path(args.weights or packaged_weights(args.model))
     if args.output and not args.output.parent.is_dir():
         raise SinkError(f"{args.output}: there is no folder {args.output.parent}")
     figures = _on_pictures(args.data / "coco" / "instances.json", weights)

@@ -57,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_data_flags(parser)
     parser.add_argument("--list", action="store_true", help="list the recipes that come along")
     parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="the model that comes with sipvideo to fine-tune: nano or small; default: the recipe's",
+    )
+    parser.add_argument(
         "--weights",
         metavar="FILE",
         help="what the training starts from; default: the model that comes with sipvideo, where the recipe says so",
@@ -64,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--detector",
         metavar="FILE",
-        help="NanoDet-m as ncnn .param (its .bin beside it) to start from instead",
+        help="the NanoDet that the model is built on, as ncnn .param (its .bin beside it), to start from instead",
     )
     parser.add_argument(
         "--set",
@@ -143,20 +148,23 @@ def _model(
     """
     from sipvideo.build import packaged_weights
     from sipvideo.model import checkpoint
-    from sipvideo.model.ncnn import nanodet_state_dict
+    from sipvideo.model.nanodet import nanodet_state_dict
     from sipvideo.model.sipmask import SipMask
     from sipvideo.training.start import read_backbone, start_from
 
     base, former = None, None
     if args.detector:
-        given = nanodet_state_dict(args.detector, Path(args.detector).with_suffix(".bin"))
-        former = recipe.model_config_for().class_names
+        own = recipe.model_config_for()
+        given = nanodet_state_dict(args.detector, Path(args.detector).with_suffix(".bin"), own)
+        former = own.class_names
     elif recipe.weights == "random":
         given = {}
     elif recipe.weights == "backbone" and args.weights:
         given = read_backbone(args.weights)
     elif recipe.weights == "package" or args.weights:
-        file = checkpoint.read(args.weights or packaged_weights())
+        file = checkpoint.read(
+            args.weights or packaged_weights(recipe.model.removeprefix("sipmask_"))
+        )
         given, base = file.tensors, file.config if recipe.weights == "package" else None
         former = base.class_names if base else None
     else:

@@ -50,6 +50,7 @@ def recipe_and_data(args: argparse.Namespace) -> tuple[Recipe, list[str], list[f
     Raises:
         ConfigError: unknown or wrong recipe, no data, or a wrong weight.
     """
+    from sipvideo.build import packaged_weights
     from sipvideo.training import available_recipes, load_recipe
 
     items = list(args.items)
@@ -63,6 +64,9 @@ def recipe_and_data(args: argparse.Namespace) -> tuple[Recipe, list[str], list[f
     overrides = list(args.overrides)
     if args.steps:
         overrides += ["schedule.unit=steps", f"schedule.length={args.steps}"]
+    if args.model:
+        packaged_weights(args.model)
+        overrides.append(f"model=sipmask_{args.model}")
     if args.seed is not None:
         overrides.append(f"seed={args.seed}")
     recipe = load_recipe(name, overrides)
@@ -155,6 +159,7 @@ def batch_stream(
         sizes=section.sizes,
         seed=recipe.seed,
         workers=section.workers,
+        pairs=section.pairs,
     )
     return ClipStream(data[0], recipe.augmentation, FrameTransform(config.input), settings, data[1])
 

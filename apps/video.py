@@ -184,6 +184,7 @@ def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
     return {
         "input": _stamp(single.text),
         "config": _stamp(args.config),
+        "model": args.model,
         "weights": _stamp(args.weights),
         "version": __version__,
         "overrides": args.overrides,

@@ -113,7 +113,7 @@ def in_browser(args: argparse.Namespace) -> int:
 
     flags = [flag for source in args.source for flag in ("--source", source)]
     served = serve.parse([*flags, "--open"])
-    for name in ("weights", "config", "overrides", "device", "runtime", "quiet", "budget"):
+    for name in ("model", "weights", "config", "overrides", "device", "runtime", "quiet", "budget"):
         setattr(served, name, getattr(args, name))
     return serve.run(served)
 

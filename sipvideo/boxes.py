@@ -73,3 +73,25 @@ def part_edges(
     edges = np.concatenate((start[:, None], inner, stop[:, None]), 1).astype(np.int64)
     edges[start == stop] = 0
     return edges
+
+
+def shape_maps(box: NDArray[np.float32], window: tuple[int, int, int, int]) -> NDArray[np.float32]:
+    """The maps 1, u, v, u^2, v^2, u v of one box, where u and v run from -1 to 1 across and down it.
+
+    Args:
+        box: float32 [4], map pixels.
+        window: x0, y0, x1, y1 of the pixels that are wanted, x1, y1 exclusive.
+
+    Returns:
+        float32 [6, h, w], at the middles of the pixels.
+    """
+    x0, y0, x1, y1 = window
+    half = np.maximum(box[2:] - box[:2], np.float32(1e-3)) / 2
+    middle = (box[:2] + box[2:]) / 2
+    u = (np.arange(x0, x1, dtype=np.float32) + np.float32(0.5) - middle[0]) / half[0]
+    v = (np.arange(y0, y1, dtype=np.float32) + np.float32(0.5) - middle[1]) / half[1]
+    maps = np.ones((6, y1 - y0, x1 - x0), np.float32)
+    maps[1], maps[2] = u, v[:, None]
+    maps[3:5] = maps[1:3] ** 2
+    maps[5] = maps[1] * maps[2]
+    return maps

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from sipvideo.model.checkpoint import Checkpoint
     from sipvideo.model.sipmask import SipMask
 
-DEFAULT_WEIGHTS = "sipmask_nano.safetensors"
-DEFAULT_EXPORT = "sipmask_nano_onnx"
+MODELS = ("nano", "small")
+"""What comes with the package, fastest first: weights, and the same exported."""
+DEFAULT_MODEL = "nano"
 NETWORK_SECTIONS = ("classes", "backbone", "neck", "head")
 """Sections of the configuration that an exported network cannot follow."""
 
@@ -37,6 +38,8 @@ def load(
     device: str = "auto",
     overrides: Sequence[str] = (),
     runtime: str = "auto",
+    *,
+    model: str | None = None,
 ) -> VideoSegmenter:
     """A ready segmenter. Without arguments: the default model that comes with the package.
 
@@ -44,13 +47,14 @@ def load(
         config: name of a configuration, path of a YAML file, or a configuration; by default the one inside
             the weights file, or the packaged one that a published checkpoint fits.
         weights: a ``.safetensors`` file of this project, a published SipMask checkpoint, or the folder of an
-            exported model, which has its configuration inside and needs no PyTorch; by default the packaged weights.
+            exported model, which has its configuration inside and needs no PyTorch; by default those of ``model``.
         device: "cpu", "cuda", "cuda:1", ... or "auto": CUDA where there is one, else the CPU.
         overrides: ``section.key=value`` changes of the configuration.
         runtime: the engine that runs the network, one of :func:`sipvideo.runtime.available`; "auto": the fastest.
+        model: one of ``MODELS`` where no weights are given; by default ``DEFAULT_MODEL``.
 
     Raises:
-        ConfigError: wrong configuration, a checkpoint that fits none, or a runtime that cannot run here.
+        ConfigError: wrong configuration, unknown model, a checkpoint that fits none, or a runtime that cannot run here.
         CheckpointError: unreadable weights, or weights of another model.
     """
     check_name(runtime)
@@ -59,16 +63,18 @@ def load(
             raise ConfigError(
                 f"{weights}: an exported model has its configuration inside; leave --config away"
             )
+        if model is not None:
+            raise ConfigError(f"--model {model}: has weights of its own; leave --weights away")
         return load_export(Path(weights), device, overrides, runtime)
     if weights is None and config is None:
         engine = exported_runtime(runtime, device)
         if engine and _is_exported(overrides):
-            return load_export(packaged(DEFAULT_EXPORT), device, overrides, engine)
-    return build_segmenter(*load_model(config, weights, overrides), device, runtime)
+            return load_export(packaged_export(model), device, overrides, engine)
+    return build_segmenter(*load_model(config, weights, overrides, model), device, runtime)
 
 
 def exported_runtime(runtime: str, device: str) -> str | None:
-    """The engine for the packaged export of the default model, which starts in a fraction of the time; None: PyTorch.
+    """The engine for the packaged export of a model, which starts in a fraction of the time; None: PyTorch.
 
     Args:
         runtime: as asked for; "auto" is the fastest engine that is installed.
@@ -91,6 +97,7 @@ def load_model(
     config: str | Path | Config | None = None,
     weights: str | Path | None = None,
     overrides: Sequence[str] = (),
+    model: str | None = None,
 ) -> tuple[Config, SipMask]:
     """A network with its weights, as loaded, and its configuration; arguments and errors as :func:`load`."""
     try:
@@ -103,21 +110,39 @@ def load_model(
             "weights files need PyTorch: pip install torch torchvision; "
             "exported models (--weights FOLDER) run without"
         ) from error
-    file = checkpoint.read(packaged_weights() if weights is None else weights)
+    if weights is not None and model is not None:
+        raise ConfigError(f"--model {model}: has weights of its own; leave --weights away")
+    file = checkpoint.read(packaged_weights(model) if weights is None else weights)
     if config is None:
         config = file.config or recognised(file)
     if not isinstance(config, Config):
         config = load_config(config)
     if overrides:
         config = config.with_overrides(overrides)
-    model = SipMask(config)
-    checkpoint.load_weights(model, file)
-    return config, model
+    network = SipMask(config)
+    checkpoint.load_weights(network, file)
+    return config, network
 
 
-def packaged_weights() -> Path:
-    """The weights of the default model."""
-    return packaged(DEFAULT_WEIGHTS)
+def packaged_weights(model: str | None = None) -> Path:
+    """The weights of one of ``MODELS``, by default of the default model.
+
+    Raises:
+        ConfigError: no such model.
+    """
+    return packaged(f"sipmask_{_known(model)}.safetensors")
+
+
+def packaged_export(model: str | None = None) -> Path:
+    """The folder of the same model exported; errors as :func:`packaged_weights`."""
+    return packaged(f"sipmask_{_known(model)}_onnx")
+
+
+def _known(model: str | None) -> str:
+    model = DEFAULT_MODEL if model is None else model
+    if model not in MODELS:
+        raise ConfigError(f"--model {model!r}: expected one of {', '.join(MODELS)}")
+    return model
 
 
 def packaged(name: str) -> Path:

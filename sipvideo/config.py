@@ -21,6 +21,8 @@ from sipvideo.errors import ConfigError
 if TYPE_CHECKING:
     from importlib.abc import Traversable  # importlib.resources.abc only from Python 3.11 on
 
+SHAPE_MAPS = 6
+"""Of an object's box: see ``HeadConfig.shape_maps``."""
 Side = Annotated[int, Field(ge=1, le=16384)]
 Deviation = Annotated[float, Field(gt=0)]
 
@@ -51,7 +53,7 @@ class InputConfig(Section):
 class BackboneConfig(Section):
     """Convolutional trunk; gives strides 8, 16 and 32."""
 
-    name: Literal["resnet50", "resnet101", "shufflenet_v2_x1_0"] = "resnet50"
+    name: Literal["resnet50", "resnet101", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5"] = "resnet50"
     style: Literal["caffe", "pytorch"] = "caffe"
     """Where a ResNet bottleneck keeps its stride: first 1x1 (caffe) or 3x3 (pytorch)."""
     norm_epsilon: float = Field(default=1e-5, ge=0)
@@ -69,8 +71,9 @@ class BackboneConfig(Section):
 class NeckConfig(Section):
     """Feature pyramid."""
 
-    name: Literal["fpn", "pan"] = "fpn"
-    """fpn: lateral and output convolutions plus two extra levels; pan: resize-and-add in both directions."""
+    name: Literal["fpn", "pan", "ghost_pan"] = "fpn"
+    """fpn: lateral and output convolutions plus two extra levels; pan: resize-and-add in both directions; ghost_pan:
+    the same paths with ghost blocks, and a level at stride 64."""
     channels: int = 256
 
 
@@ -87,7 +90,11 @@ class HeadConfig(Section):
     track_units: int = 2
     mask_units: int = 0
     """Units of a tower of its own for the coefficients, shared by the levels; 0: they read the class tower."""
+    tower_kernel: Literal[3, 5] = 3
+    """Unit separable: side of the depthwise kernels of class and box towers; all other towers have 3."""
     levels_share_towers: bool = True
+    cell_point: Literal["centre", "corner"] = "centre"
+    """Where a cell's box distances start: the middle of its input pixels, or their top left."""
     box_distances: Literal["linear", "relu", "distribution"] = "linear"
     """distribution: expectation over ``distance_bins`` per side (generalised focal loss), in strides."""
     distance_bins: int = 8
@@ -102,21 +109,42 @@ class HeadConfig(Section):
     """box_grid: taps per side of the box."""
     grid_hidden: int = Field(default=512, ge=1)
     """box_grid: width of its hidden layer."""
+    grid_quality: bool = False
+    """box_grid: one more output, the expected overlap of the mask with its object; masks are ranked by it."""
     sub_regions: int = Field(default=2, ge=1)
     """Each box is split into sub_regions x sub_regions parts with coefficients of their own (section 3.1)."""
+    shape_maps: bool = False
+    """Each part of a box combines 1, u, v, u^2, v^2 and u v too, where u and v run from -1 to 1 across and down the
+    object's box: what is special to an object needs no basis mask."""
     bases: int = 32
     basis_channels: int = 512
     basis_source: Literal["box_tower", "pyramid"] = "box_tower"
     basis_units: int = Field(default=1, ge=0)
     """Basis source pyramid: units before the upsampling."""
+    basis_detail: bool = False
+    """Basis source pyramid: it also sees the trunk's feature at stride 2; needs a ShuffleNetV2."""
+    basis_residuals: int = Field(default=0, ge=0)
+    """Basis source pyramid: units beside the way, after the upsampling."""
     mask_pyramid: bool = False
-    """Masks have a pyramid of their own, from the detector's levels and the trunk; needs basis source pyramid."""
+    """Masks have a pyramid of their own at strides 8, 16 and 32, from the detector's levels and the trunk; needs basis
+    source pyramid. The coefficients of coarser levels are read in its coarsest one."""
+    mask_channels: int | None = Field(default=None, ge=1)
+    """Of the mask pyramid; by default the neck's."""
     basis_upsample: Literal[1, 2, 4, 8] = 4
     """Factor from stride 8 to the basis masks; 4 gives half the input's resolution. The pyramid's is always 2."""
     embedding: int = 512
     """Channels of the tracking map; 0: no tracking branch."""
     rescoring: bool = False
     """SipMask++: predict the quality of each mask."""
+
+    @property
+    def coefficient_count(self) -> int:
+        """Coefficients per object, part by part: first of the basis masks, then of the shape maps."""
+        return self.sub_regions**2 * (self.bases + SHAPE_MAPS * self.shape_maps)
+
+    def cell_offset(self, stride: int) -> int:
+        """Input pixels from a cell's top left to the point that its box distances start from, along both axes."""
+        return stride // 2 if self.cell_point == "centre" else 0
 
 
 class PostprocessConfig(Section):
@@ -188,14 +216,22 @@ class Config(Section):
     def _parts_fit(self) -> Config:
         if not self.classes:
             raise ValueError("classes: expected at least one name")
-        if self.neck.name == "pan" and self.input.pad_multiple % 32:
-            raise ValueError("input.pad_multiple: neck pan needs a multiple of 32")
+        if self.neck.name != "fpn" and self.input.pad_multiple % 32:
+            raise ValueError(f"input.pad_multiple: neck {self.neck.name} needs a multiple of 32")
         if self.head.basis_source == "pyramid" and self.head.basis_upsample != 2:
             raise ValueError("head.basis_upsample: basis_source pyramid gives 2")
         if self.head.mask_pyramid and (
-            self.head.basis_source != "pyramid" or self.neck.name != "pan"
+            self.head.basis_source != "pyramid" or self.neck.name == "fpn"
         ):
-            raise ValueError("head.mask_pyramid: needs basis_source pyramid and neck pan")
+            raise ValueError(
+                "head.mask_pyramid: needs basis_source pyramid and neck pan or ghost_pan"
+            )
+        if self.head.basis_detail and not self.backbone.name.startswith("shufflenet"):
+            raise ValueError("head.basis_detail: needs a ShuffleNetV2 backbone")
+        if self.head.grid_quality and self.head.alignment != "box_grid":
+            raise ValueError("head.grid_quality: needs alignment box_grid")
+        if self.head.mask_channels and not self.head.mask_pyramid:
+            raise ValueError("head.mask_channels: needs mask_pyramid")
         basis = min(self.input.size) * self.head.basis_upsample // 8
         if self.head.rescoring and self.input.resize == "stretch" and basis < 127:
             raise ValueError(

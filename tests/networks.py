@@ -28,6 +28,11 @@ HEADS: list[dict[str, object]] = [
     {"unit": "separable", "tower_bias": True, "box_units": 0, "centerness": False}
     | {"basis_source": "pyramid", "basis_upsample": 2, "basis_units": 2, "mask_units": 1}
     | {"mask_pyramid": True, "alignment": "box_grid", "grid_side": 5, "grid_hidden": 16},
+    {"unit": "separable", "tower_bias": True, "box_units": 0, "centerness": False}
+    | {"basis_source": "pyramid", "basis_upsample": 2, "basis_units": 1, "mask_units": 1}
+    | {"mask_pyramid": True, "alignment": "box_grid", "grid_side": 3, "grid_hidden": 16}
+    | {"mask_channels": 24, "tower_kernel": 5, "cell_point": "corner", "shape_maps": True}
+    | {"grid_quality": True, "basis_detail": True, "basis_residuals": 1},
 ]
 """Every way to get coefficients."""
 
@@ -39,7 +44,7 @@ def small_config(**head: object) -> Config:
         "classes": ("a", "b", "c"),
         "input": {"size": (160, 160), "std": (57.0, 57.0, 57.0)},
         "backbone": {"name": "shufflenet_v2_x1_0"},
-        "neck": {"name": "pan", "channels": 32},
+        "neck": {"name": "ghost_pan" if head.get("grid_quality") else "pan", "channels": 32},
         "head": {
             "norm": "none",
             "basis_channels": 16,

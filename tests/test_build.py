@@ -12,6 +12,7 @@ import pytest
 
 import sipvideo
 from sipvideo import build
+from sipvideo.errors import ConfigError
 from sipvideo.postprocess import objects
 from sipvideo.sources import open_source
 
@@ -20,20 +21,24 @@ ENGINE = build.exported_runtime("auto", "cpu")
 needs_engine = pytest.mark.skipif(ENGINE is None, reason="needs OpenVINO or ONNX Runtime")
 
 
-def test_the_packaged_export_is_the_packaged_model() -> None:
-    exported, head = objects.load(build.packaged(build.DEFAULT_EXPORT) / objects.FILE)
-    config, model = build.load_model()
+@pytest.mark.parametrize("model", build.MODELS)
+def test_the_packaged_export_is_the_packaged_model(model: str) -> None:
+    exported, head = objects.load(build.packaged_export(model) / objects.FILE)
+    config, network = build.load_model(model=model)
     assert exported == config
-    values = model.head.state_dict()
+    values = network.head.state_dict()
     assert head.weights
     for name, array in head.weights.items():
         np.testing.assert_array_equal(array, values[name].numpy(), err_msg=name)
 
 
 @needs_engine
-def test_the_default_model_gives_the_same_objects_with_and_without_pytorch() -> None:
+@pytest.mark.parametrize("model", build.MODELS)
+def test_a_model_gives_the_same_objects_with_and_without_pytorch(model: str) -> None:
     frame = next(iter(open_source(str(CLIP))))
-    theirs, ours = (sipvideo.load(runtime=name).segment(frame) for name in ("torch", ENGINE or ""))
+    theirs, ours = (
+        sipvideo.load(runtime=name, model=model).segment(frame) for name in ("torch", ENGINE or "")
+    )
     assert len(ours) == len(theirs) > 10
     np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-2)
     np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
@@ -42,14 +47,15 @@ def test_the_default_model_gives_the_same_objects_with_and_without_pytorch() -> 
 
 
 @needs_engine
-def test_the_default_model_starts_without_pytorch() -> None:
+@pytest.mark.parametrize("model", build.MODELS)
+def test_a_packaged_model_starts_without_pytorch(model: str) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; import sipvideo\n"
         "frame = next(iter(sipvideo.open_source(sys.argv[1])))\n"
-        "print(len(sipvideo.load().segment(frame)))"
+        "print(len(sipvideo.load(model=sys.argv[2]).segment(frame)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(CLIP)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, str(CLIP), model], capture_output=True, text=True, timeout=120
     )
     assert int(done.stdout) > 10, done.stderr
 
@@ -72,3 +78,11 @@ def test_the_engine_follows_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) 
     assert build.exported_runtime("auto", "auto") is None
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
     assert build.exported_runtime("auto", "cpu") is None
+
+
+def test_a_model_has_its_own_weights_and_must_be_known(tmp_path: Path) -> None:
+    for weights in (build.packaged_weights("small"), build.packaged_export("small")):
+        with pytest.raises(ConfigError, match="leave --weights away"):
+            sipvideo.load(weights=weights, model="nano")
+    with pytest.raises(ConfigError, match="expected one of nano, small"):
+        sipvideo.load(model="large")

@@ -67,6 +67,7 @@ class ScriptedNetwork(Runtime):
         """Raw outputs for one model input float32 [1, 3, H, W], whose pixels are not looked at."""
         size = images.shape[2], images.shape[3]
         head, channels = self.config.head, self.config.neck.channels
+        read = head.mask_channels or channels
         rng = np.random.default_rng(0)
 
         def maps(number: int, value: float, levels: int | None = None) -> list[FloatArray]:
@@ -86,7 +87,7 @@ class ScriptedNetwork(Runtime):
             class_logits=logits,
             centerness_logits=maps(1, 6.0) if head.centerness else [],
             box_distances=distances,
-            coefficient_features=maps(channels, 0.0),
+            coefficient_features=maps(read, 0.0, 3 if head.mask_pyramid else None),
             basis_masks=np.ascontiguousarray(blocks, np.float32),
             embedding_features=embedding,
         )

@@ -180,7 +180,7 @@ def _network(engine: HostEngine, images: Any, watch: Laps) -> Any:
         tensor = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         trunk = runtime.model.backbone(tensor)
         watch.lap("backbone")
-        pyramid = runtime.model.neck(trunk[1:])
+        pyramid = runtime.model.neck(trunk[-3:])
         watch.lap("pyramid")
         outputs = runtime.model.head(pyramid, trunk)
         watch.lap("head")

@@ -117,6 +117,18 @@ class Augmentation:
                 views[k] = self._covered(views[k], self._seen(objects, matrix, size))
         return self._appearance(views[0], rng), self._appearance(views[1], rng)
 
+    def single(
+        self, sample: Sample, size: Size, rng: np.random.Generator, donor: Clip | None = None
+    ) -> Sample:
+        """As :meth:`view`, with objects of another clip in front."""
+        shown = self._seen(sample, self._geometry(sample, size, self.zoom, rng), size)
+        if donor is not None:
+            matrix = self._geometry(donor[0], size, self.paste_zoom, rng)
+            free = 1 + (int(sample.object_ids.max()) if len(sample) else 0)
+            objects = _renumbered(donor[0], self._chosen(donor[0], rng), free)
+            shown = self._covered(shown, self._seen(objects, matrix, size))
+        return self._appearance(shown, rng)
+
     def _geometry(
         self, sample: Sample, size: Size, zooms: Range, rng: np.random.Generator
     ) -> Matrix:

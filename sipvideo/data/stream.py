@@ -56,12 +56,14 @@ class StreamConfig:
             is as large as fits.
         seed: of everything random.
         workers: threads that make batches ahead.
+        pairs: two views of each picture; else one.
     """
 
     pictures: int = 2
     sizes: tuple[int, int] | Sequence[Size] | ScaleRange = (352, 480)
     seed: int = 0
     workers: int = 1
+    pairs: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("pictures", 1), ("workers", 1), ("seed", 0)):
@@ -151,7 +153,7 @@ class ClipStream:
         return sum(map(len, self._sets))
 
     def batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
-        """The views of a step; 2k and 2k + 1 are a pair.
+        """The views of a step; 2k and 2k + 1 are a pair, where there are pairs.
 
         Args:
             step: 0-based.
@@ -178,7 +180,11 @@ class ClipStream:
         for k in range(rank * count // ranks, (rank + 1) * count // ranks):
             source, index = clips[k]
             samples = source.pair(index, rngs[k])
-            views.extend(self.augmentation.clip(samples, sizes[k], rngs[k], self._donor(rngs[k])))
+            donor = self._donor(rngs[k])
+            if self.config.pairs:
+                views.extend(self.augmentation.clip(samples, sizes[k], rngs[k], donor))
+            else:
+                views.append(self.augmentation.single(samples[0], sizes[k], rngs[k], donor))
         # All shares have the size of the whole batch: what is padded changes what a network computes.
         largest = max(h for h, _ in sizes), max(w for _, w in sizes)
         return collate(views, self.transform, largest)

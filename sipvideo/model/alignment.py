@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sipvideo.config import HeadConfig
 from sipvideo.model.ops import deformable_conv, sample, tap_matrix, tap_positions
 
 LEAK = 0.1
@@ -57,30 +58,26 @@ class BoxGrid(nn.Module):
     their values inside the box and just around it. It runs for detected objects only, so its width costs little.
 
     Args:
+        config: head configuration.
         channels: of the level's feature.
-        bases: number of basis masks.
-        coefficients: numbers per object.
-        side: taps per side of the box.
-        hidden: width of the hidden layer.
     """
 
     margin = 0.1
     """How far the taps reach beyond the box, in box sides."""
     reduced = 48
 
-    def __init__(
-        self, channels: int, bases: int, coefficients: int, side: int, hidden: int
-    ) -> None:
+    def __init__(self, config: HeadConfig, channels: int) -> None:
         super().__init__()
-        self.side = side
-        self.reduce = nn.Linear(channels + bases, self.reduced)
-        self.hidden = nn.Linear(self.reduced * side**2 + 2, hidden)
-        self.output = nn.Linear(hidden, coefficients)
+        self.side = config.grid_side
+        self.reduce = nn.Linear(channels + config.bases, self.reduced)
+        self.hidden = nn.Linear(self.reduced * self.side**2 + 2, config.grid_hidden)
+        self.output = nn.Linear(config.grid_hidden, config.coefficient_count)
+        self.quality = nn.Linear(config.grid_hidden, 1) if config.grid_quality else None
 
     def forward(
         self, feature: Tensor, stride: int, basis: Tensor, basis_stride: int, boxes: Tensor
     ) -> Tensor:
-        """Coefficients of P objects of one picture, float [P, coefficients].
+        """Coefficients of P objects of one picture, float [P, coefficients]; see ``SipMaskHead.coefficients_at``.
 
         Args:
             feature: float [channels, h, w], a pyramid level.
@@ -101,7 +98,7 @@ class BoxGrid(nn.Module):
         sides = (boxes[:, 2:] - boxes[:, :2]).detach().clamp(min=1).log() - 4
         hidden = F.leaky_relu(self.hidden(torch.cat((taps, sides), 1)), LEAK)
         result: Tensor = self.output(hidden)
-        return result
+        return result if self.quality is None else torch.cat((result, self.quality(hidden)), 1)
 
     def _taps(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Rows and columns of the taps, float [P, 1, side^2], input pixels, row by row."""

@@ -162,13 +162,13 @@ def save(path: str | Path, model: SipMask, config: Config, half: bool = False) -
         path: ends in ``.safetensors``.
         model: weights to write.
         config: stored as JSON in the header.
-        half: store float16 instead of float32.
+        half: store kernels and matrices in float16; what has one number per channel stays in float32.
     """
-    dtype = torch.float16 if half else torch.float32
     tensors = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        name: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor)
         for name, tensor in model.state_dict().items()
     }
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "sipvideo", "config": config.model_dump_json(exclude_unset=True)}
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")

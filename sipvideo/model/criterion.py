@@ -19,7 +19,14 @@ from sipvideo.model import losses
 from sipvideo.model.head import EMBEDDING_STRIDE
 from sipvideo.model.mask_crops import CropWindows, mask_logits
 from sipvideo.model.predictions import Predictions
-from sipvideo.model.targets import GroundTruth, assign, boxes_at, centerness, locations
+from sipvideo.model.targets import (
+    GroundTruth,
+    assign,
+    boxes_at,
+    centerness,
+    locations,
+    middle,
+)
 
 JITTER = 0.05
 """Largest shift of a reference box's centre, in box sides."""
@@ -127,6 +134,7 @@ class SipMaskLoss:
         basis_stride: input pixels per pixel of the basis masks.
         sub_regions: k, parts per side of a box.
         config: rules and weights.
+        offset: :meth:`HeadConfig.cell_offset` of the model; by default stride // 2.
     """
 
     def __init__(
@@ -135,11 +143,14 @@ class SipMaskLoss:
         basis_stride: int = 2,
         sub_regions: int = 2,
         config: LossConfig | None = None,
+        *,
+        offset: Callable[[int], int] = middle,
     ) -> None:
         self.strides = tuple(strides)
         self.basis_stride = basis_stride
         self.sub_regions = sub_regions
         self.config = LossConfig() if config is None else config
+        self.offset = offset
 
     def __call__(
         self,
@@ -188,7 +199,7 @@ class SipMaskLoss:
                     f"labels: expected 0..{classes - 1}, the model's classes, got {labels.tolist()}"
                 )
         sizes = [(level.shape[2], level.shape[3]) for level in predictions.class_logits]
-        points = locations(sizes, self.strides, logits.device)
+        points = locations(sizes, self.strides, logits.device, self.offset)
         assigned = [
             assign(points, self.strides, truth, self.config.ranges, self.config.radius)
             for truth in truths
@@ -270,7 +281,13 @@ class SipMaskLoss:
         in_basis = boxes / self.basis_stride
         size = (basis.shape[1], basis.shape[2])
         windows = CropWindows.of(in_basis, size, self.sub_regions)
-        probabilities = mask_logits(basis, flat.coefficients(item, at), windows).sigmoid()
+        coefficients = flat.coefficients(item, at)
+        # The box grid may tell one number more, of the mask's quality.
+        coefficients = coefficients[
+            :, : coefficients.shape[1] // self.sub_regions**2 * self.sub_regions**2
+        ]
+        logits = mask_logits(basis, coefficients, windows)
+        probabilities = logits.sigmoid()
         annotated = losses.mask_targets(truth.masks.to(basis.device), self.basis_stride, size)
         objects = flat.objects[item, at]
         targets = windows.cut(annotated, objects)

@@ -6,7 +6,7 @@ work is postponed until it is known which objects survive: their coefficients an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -32,7 +32,8 @@ class HeadOutputs:
         class_logits: float [B, C, h, w].
         centerness_logits: float [B, 1, h, w], or an empty list for models without centerness.
         box_distances: float [B, 4, h, w], left, top, right, bottom from the cell's point, model-input pixels.
-        coefficient_features: float [B, channels, h, w], what the coefficients are read from.
+        coefficient_features: float [B, channels, h, w], what the coefficients are read from; there may be fewer levels
+            than of the others: coarser cells read the last one.
         basis_masks: float [B, bases, H / s, W / s], s = 8 / ``basis_upsample``.
         embedding_features: float [B, channels, h, w] at strides 8, 16, 32; empty without tracking branch.
     """
@@ -81,7 +82,7 @@ class SipMaskHead(nn.Module):
         channels: of every pyramid level.
         num_classes: number of classes C.
         strides: of the levels.
-        trunk_channels: of the backbone's maps at strides 4, 8, 16, 32.
+        trunk_channels: of the backbone's maps, the last four at strides 4, 8, 16, 32.
     """
 
     def __init__(
@@ -97,10 +98,10 @@ class SipMaskHead(nn.Module):
         self.strides = tuple(strides)
         levels = 1 if config.levels_share_towers else len(strides)
         kernel = 3 if config.unit == "conv" else 1
-        unit = self._unit(channels)
+        mask_channels = config.mask_channels or channels
 
-        def tower(units: int) -> nn.Sequential:
-            return nn.Sequential(*(unit() for _ in range(units)))
+        def tower(units: int, width: int = channels, side: int = 3) -> nn.Sequential:
+            return nn.Sequential(*(self._unit(width, side) for _ in range(units)))
 
         def predictor(out: int) -> nn.ModuleList:
             padding = kernel // 2
@@ -108,33 +109,35 @@ class SipMaskHead(nn.Module):
                 nn.Conv2d(channels, out, kernel, padding=padding) for _ in range(levels)
             )
 
-        self.class_towers = nn.ModuleList(tower(config.class_units) for _ in range(levels))
-        self.box_towers = nn.ModuleList(tower(config.box_units) for _ in range(levels))
+        side = config.tower_kernel
+        self.class_towers = nn.ModuleList(
+            tower(config.class_units, side=side) for _ in range(levels)
+        )
+        self.box_towers = nn.ModuleList(tower(config.box_units, side=side) for _ in range(levels))
         self.class_logits = predictor(num_classes)
         if config.mask_units:
-            self.mask_tower = tower(config.mask_units)
+            self.mask_tower = tower(config.mask_units, mask_channels)
         bins = config.distance_bins if config.box_distances == "distribution" else 1
         self.box_distances = predictor(4 * bins)
         self.centerness = predictor(1) if config.centerness else None
         if bins == 1:
             self.scales = nn.Parameter(torch.ones(len(strides)))
         if config.mask_pyramid:
-            self.mask_pyramid = MaskPyramid(channels, trunk_channels[1:])
+            self.mask_pyramid = MaskPyramid(channels, trunk_channels[-3:], mask_channels)
         if config.alignment in ("coefficients", "classes_and_coefficients"):
             self.alignment = FeatureAlignment(
                 channels, config.alignment_groups, config.norm == "group", bool(config.tower_bias)
             )
-        self.coefficient_count = count = config.bases * config.sub_regions**2
+        count = config.coefficient_count
+        self.values_per_object = count + config.grid_quality
         self.coefficients: BoxGrid | nn.Conv2d
         if config.alignment == "box_grid":
-            self.coefficients = BoxGrid(
-                channels, config.bases, count, config.grid_side, config.grid_hidden
-            )
+            self.coefficients = BoxGrid(config, mask_channels)
         else:
             # After an alignment of its own, that already looks around, a 1x1 convolution is enough.
             size = 1 if config.alignment == "coefficients" else kernel
-            self.coefficients = nn.Conv2d(channels, count, size, padding=size // 2)
-        self.basis = BasisBranch(config, channels, trunk_channels[0])
+            self.coefficients = nn.Conv2d(mask_channels, count, size, padding=size // 2)
+        self.basis = BasisBranch(config, mask_channels, trunk_channels)
         if config.embedding:
             self.track_tower = tower(config.track_units)
             self.embedding = PyramidSum(channels, config.embedding)
@@ -142,12 +145,12 @@ class SipMaskHead(nn.Module):
             self.mask_scoring = MaskScoring(num_classes)
         self._initialise()
 
-    def _unit(self, channels: int) -> Callable[[], nn.Module]:
+    def _unit(self, channels: int, kernel: int) -> nn.Module:
         if self.config.unit == "separable":
-            return lambda: SeparableUnit(channels)
+            return SeparableUnit(channels, kernel)
         norm = self.config.norm == "group"
         bias = not norm if self.config.tower_bias is None else self.config.tower_bias
-        return lambda: ConvUnit(channels, norm, bias)
+        return ConvUnit(channels, norm, bias)
 
     def _initialise(self) -> None:
         """As published: N(0, 0.01), zero biases, class prior 0.01, offsets zero (a plain 3x3 at first).
@@ -176,9 +179,9 @@ class SipMaskHead(nn.Module):
             nn.init.zeros_(self.alignment.offset.weight)
 
     def forward(self, pyramid: Sequence[Tensor], trunk: Sequence[Tensor]) -> HeadOutputs:
-        """Pyramid levels float [B, channels, h, w] and the backbone's maps from stride 4 on to raw outputs."""
+        """Pyramid levels float [B, channels, h, w] and the backbone's maps to raw outputs."""
         mask_levels = self.mask_levels(pyramid, trunk)
-        classes, centerness, distances, coefficient_features, sources = [], [], [], [], []
+        classes, centerness, distances, class_features, sources = [], [], [], [], []
         for level, feature in enumerate(pyramid):
             which = 0 if self.config.levels_share_towers else level
             class_feature = self.class_towers[which](feature)
@@ -192,24 +195,24 @@ class SipMaskHead(nn.Module):
             if self.centerness is not None:
                 centerness.append(self.centerness[which](box_feature))
             distances.append(in_strides * self.strides[level])
-            coefficient_features.append(
-                self.mask_tower(mask_levels[level]) if self.config.mask_units else class_feature
-            )
-            own = self.config.basis_source == "pyramid"
-            sources.append(mask_levels[level] if own else box_feature)
-        basis = self.basis(sources[: PyramidSum.levels], trunk[0])
+            class_features.append(class_feature)
+            sources.append(box_feature)
+        if self.config.basis_source == "pyramid":
+            sources = list(mask_levels)
+        basis = self.basis(sources[: PyramidSum.levels], trunk)
+        own = self.config.mask_units
         return HeadOutputs(
             classes,
             centerness,
             distances,
-            coefficient_features,
+            [self.mask_tower(level) for level in mask_levels] if own else class_features,
             basis,
             self.track_features(pyramid),
         )
 
     def mask_levels(self, pyramid: Sequence[Tensor], trunk: Sequence[Tensor]) -> Sequence[Tensor]:
         """What basis masks and the mask tower read: a pyramid of their own, or the detector's."""
-        return self.mask_pyramid(pyramid, trunk[1:]) if self.config.mask_pyramid else pyramid
+        return self.mask_pyramid(pyramid, trunk[-3:]) if self.config.mask_pyramid else pyramid
 
     @property
     def basis_stride(self) -> int:
@@ -250,15 +253,19 @@ class SipMaskHead(nn.Module):
     def coefficients_at(
         self, outputs: HeadOutputs, item: int, level: int, rows: Tensor, columns: Tensor
     ) -> Tensor:
-        """Coefficients only at cells (rows, columns) int64 [P] of one level: float [P, k * k * bases]."""
-        feature = outputs.coefficient_features[level][item]
+        """Coefficients only at cells (rows, columns) int64 [P] of one level: float [P, k * k * bases].
+
+        With ``grid_quality`` one more column is the logit of the mask's expected overlap with its object.
+        """
         stride = self.strides[level]
+        read = min(level, len(outputs.coefficient_features) - 1)
+        feature = outputs.coefficient_features[read][item]
         if isinstance(self.coefficients, BoxGrid):
             sides = outputs.box_distances[level][item][:, rows, columns].t()
-            points = torch.stack((columns, rows), 1) * stride + stride // 2
+            points = torch.stack((columns, rows), 1) * stride + self.config.cell_offset(stride)
             boxes = torch.cat((points - sides[:, :2], points + sides[:, 2:]), 1)
             found: Tensor = self.coefficients(
-                feature, stride, outputs.basis_masks[item], self.basis_stride, boxes
+                feature, self.strides[read], outputs.basis_masks[item], self.basis_stride, boxes
             )
             return found
         if self.config.alignment != "coefficients":
@@ -268,8 +275,8 @@ class SipMaskHead(nn.Module):
         return F.linear(aligned, self.coefficients.weight.flatten(1), self.coefficients.bias)
 
     def coefficients_in_row(self, outputs: HeadOutputs, item: int, at: Tensor) -> Tensor:
-        """Coefficients at locations int64 [P] counted through all levels, row by row: float [P, k * k * bases]."""
-        found = at.new_zeros(len(at), self.coefficient_count).to(outputs.basis_masks)
+        """As :meth:`coefficients_at`, at locations int64 [P] counted through all levels, row by row."""
+        found = at.new_zeros(len(at), self.values_per_object).to(outputs.basis_masks)
         start = 0
         for level, logits in enumerate(outputs.class_logits):
             height, width = logits.shape[-2:]

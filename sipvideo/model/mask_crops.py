@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sipvideo.boxes import part_edges
+from sipvideo.boxes import part_edges, shape_maps
+from sipvideo.config import SHAPE_MAPS
+from sipvideo.structures import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +32,15 @@ class CropWindows:
         columns: per box k + 1 ascending map columns: sub-region column j is columns[j] <= x < columns[j + 1].
         rows: the same for map rows.
         map_size: (height, width) of the map.
+        boxes: float32 [N, 4], map pixels, not rounded.
+        parts: k, sub-regions per side.
     """
 
     columns: Sequence[Sequence[int]]
     rows: Sequence[Sequence[int]]
     map_size: tuple[int, int]
+    boxes: FloatArray
+    parts: int
 
     @classmethod
     def of(cls, boxes: Tensor, map_size: tuple[int, int], sub_regions: int = 2) -> CropWindows:
@@ -53,6 +60,8 @@ class CropWindows:
             part_edges(corners[:, 0], corners[:, 2], width, sub_regions).tolist(),
             part_edges(corners[:, 1], corners[:, 3], height, sub_regions).tolist(),
             map_size,
+            corners,
+            sub_regions,
         )
 
     def __len__(self) -> int:
@@ -89,6 +98,19 @@ class CropWindows:
             return maps.new_zeros(0)
         picked = zip(index.tolist(), self.windows, strict=True)
         return torch.cat([maps[k, y0:y1, x0:x1].reshape(-1) for k, (x0, y0, x1, y1) in picked])
+
+    def shape_maps(self) -> tuple[Tensor, Tensor]:
+        """What every pixel knows of its box: shape maps float32 [T, 6], and box * k * k + sub-region int64 [T]."""
+        maps, numbers = [np.zeros((0, SHAPE_MAPS), np.float32)], [np.zeros(0, np.int64)]
+        both = zip(self.windows, self.rows, self.columns, strict=True)
+        for n, (window, ys, xs) in enumerate(both):
+            if window[0] < window[2] and window[1] < window[3]:
+                maps.append(shape_maps(self.boxes[n], window).reshape(SHAPE_MAPS, -1).T)
+                row = np.repeat(np.arange(len(ys) - 1), np.diff(ys))
+                column = np.repeat(np.arange(len(xs) - 1), np.diff(xs))
+                part = row[:, None] * (len(xs) - 1) + column
+                numbers.append((n * (len(ys) - 1) * (len(xs) - 1) + part).ravel())
+        return torch.from_numpy(np.concatenate(maps)), torch.from_numpy(np.concatenate(numbers))
 
     def paste(self, flat: Tensor) -> Tensor:
         """Flat values on full maps that are 0 elsewhere: [T] to [N, H, W]."""
@@ -143,13 +165,19 @@ def mask_logits(basis: Tensor, coefficients: Tensor, windows: CropWindows) -> Te
 
     Args:
         basis: float [K, H, W], the basis masks of one picture.
-        coefficients: float [N, k * k * K]; block row * k + column of K numbers belongs to that sub-region.
+        coefficients: float [N, k * k * K]; block row * k + column of K numbers belongs to that sub-region. With K + 6
+            numbers in a block, the last are those of the box's shape maps.
         windows: the N boxes on this map.
 
     Returns:
         float [T], flat; differentiable with respect to basis and coefficients.
     """
     count, size = coefficients.shape
-    parts = coefficients.view(count, size // len(basis), len(basis))
-    flat: Tensor = _Assemble.apply(basis.permute(1, 2, 0).contiguous(), parts, windows)
-    return flat
+    parts = coefficients.view(count, windows.parts**2, size // windows.parts**2)
+    of_basis = parts[..., : len(basis)].contiguous()
+    flat: Tensor = _Assemble.apply(basis.permute(1, 2, 0).contiguous(), of_basis, windows)
+    if parts.shape[2] == len(basis):
+        return flat
+    maps, numbers = (one.to(basis.device) for one in windows.shape_maps())
+    of_shape = parts[..., len(basis) :].flatten(0, 1).index_select(0, numbers)
+    return flat + (of_shape * maps).sum(1)

@@ -1,4 +1,4 @@
-"""Reads trained convolutions from ncnn files (.param text, .bin weights) into our modules' names.
+"""Reads trained convolutions from ncnn files (.param text, .bin weights).
 
 Nothing of the files is executed; every size is checked before it is used.
 """
@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from sipvideo.errors import CheckpointError
-from sipvideo.model.pan import PAN
-from sipvideo.model.shufflenet import ShuffleNetV2
 
 _MAGIC = "7767517"
 _FLOAT32_TAG, _FLOAT16_TAG = 0, 0x01306B47
@@ -128,45 +124,3 @@ class _Reader:
             raise CheckpointError(f"{self.path}: {where}: weight format {tag:#010x} is not read")
         raw = self._take((2 * count + 3) // 4 * 4, where)
         return np.frombuffer(raw, "<f2", count).astype(np.float32)
-
-
-def nanodet_state_dict(param: str | Path, weights: str | Path) -> dict[str, Tensor]:
-    """NanoDet-m's detector under the names of a SipMask with ShuffleNetV2, PAN, separable towers.
-
-    Returns:
-        ``backbone.*``, ``neck.*``, ``head.class_towers.{level}.{unit}.{depthwise,pointwise}.*``,
-        ``head.class_logits.{level}.*`` (sigmoid = joint class and quality score) and
-        ``head.box_distances.{level}.*`` (4 sides x 8 bins), float32.
-
-    Raises:
-        CheckpointError: as :func:`read_convolutions`, or another network than NanoDet-m.
-    """
-    trunk = nn.ModuleDict(
-        {"backbone": ShuffleNetV2(), "neck": PAN(ShuffleNetV2.out_channels[1:], 96)}
-    )
-    shapes = {
-        name: tuple(module.weight.shape)
-        for name, module in trunk.named_modules()
-        if isinstance(module, nn.Conv2d)
-    }
-    for level in range(3):
-        for unit in range(2):
-            tower = f"head.class_towers.{level}.{unit}"
-            shapes[f"{tower}.depthwise"] = (96, 1, 3, 3)
-            shapes[f"{tower}.pointwise"] = (96, 96, 1, 1)
-        shapes[f"head.predictions.{level}"] = (80 + 4 * 8, 96, 1, 1)
-    convolutions = read_convolutions(param, weights)
-    found = [c.weight.shape for c in convolutions]
-    if found != list(shapes.values()):
-        raise CheckpointError(f"{param}: not NanoDet-m: its convolutions have other shapes")
-    state = {}
-    for name, convolution in zip(shapes, convolutions, strict=True):
-        for kind, array in (("weight", convolution.weight), ("bias", convolution.bias)):
-            values = torch.from_numpy(array)
-            if ".predictions." in name:
-                level = name.rpartition(".")[2]
-                state[f"head.class_logits.{level}.{kind}"] = values[:80].clone()
-                state[f"head.box_distances.{level}.{kind}"] = values[80:].clone()
-            else:
-                state[f"{name}.{kind}"] = values
-    return state

@@ -37,11 +37,11 @@ def concatenated(branch: PyramidSum, features: list[Tensor]) -> Tensor:
     return result
 
 
-def boxes_of_cells(distances: Tensor, stride: int) -> Tensor:
+def boxes_of_cells(distances: Tensor, stride: int, offset: int) -> Tensor:
     """The box that every cell of a map [1, 4, h, w] predicts, row by row: float [h * w, 4]; input pixels."""
     height, width = distances.shape[-2:]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    points = torch.stack((x, y), -1).view(-1, 2) * stride + stride // 2
+    points = torch.stack((x, y), -1).view(-1, 2) * stride + offset
     left_top, right_bottom = distances[0].flatten(1).t().chunk(2, 1)
     return torch.cat((points - left_top, points + right_bottom), 1)
 
@@ -60,7 +60,9 @@ def grid_coefficients(grid: BoxGrid, maps: list[tuple[Tensor, int]], boxes: Tens
         seen.append(F.grid_sample(one, places, align_corners=False).permute(0, 2, 3, 1))
     reduced = F.leaky_relu(grid.reduce(torch.cat(seen, -1)), 0.1).flatten(1)
     joined = torch.cat((reduced, sides.clamp(min=1).log() - 4), 1)
-    return grid.output(F.leaky_relu(grid.hidden(joined), 0.1))  # type: ignore[no-any-return]
+    hidden = F.leaky_relu(grid.hidden(joined), 0.1)
+    found: Tensor = grid.output(hidden)
+    return found if grid.quality is None else torch.cat((found, grid.quality(hidden)), 1)
 
 
 def coefficient_maps(
@@ -68,15 +70,17 @@ def coefficient_maps(
 ) -> list[Tensor]:
     """Coefficients at every cell; features and distances (input pixels) per level, basis [1, K, H, W]."""
     maps = []
-    for feature, distance, stride in zip(features, distances, head.strides, strict=True):
+    for level, (distance, stride) in enumerate(zip(distances, head.strides, strict=True)):
+        read = min(level, len(features) - 1)
+        feature = features[read]
         if isinstance(head.coefficients, BoxGrid):
-            seen = [(feature[0], stride), (basis[0], head.basis_stride)]
-            boxes = boxes_of_cells(distance, stride)
+            seen = [(feature[0], head.strides[read]), (basis[0], head.basis_stride)]
+            boxes = boxes_of_cells(distance, stride, head.config.cell_offset(stride))
             # A thousand boxes at a time keep memory in bounds.
             found = [
                 grid_coefficients(head.coefficients, seen, b) for b in torch.split(boxes, 1000)
             ]
-            maps.append(torch.cat(found).t().reshape(1, -1, *feature.shape[-2:]))
+            maps.append(torch.cat(found).t().reshape(1, -1, *distance.shape[-2:]))
             continue
         if head.config.alignment == "coefficients":
             feature = aligned(head.alignment, feature, distance / stride)
@@ -98,10 +102,17 @@ def masks_of(basis: Tensor, coefficients: Tensor, boxes: Tensor, parts: int) -> 
     """
     bases, height, width = basis.shape
     count = len(boxes)
-    vectors = coefficients.view(count, parts**2, bases)
-    maps = (vectors @ basis.view(bases, -1)).sigmoid().view(count, parts**2, height, width)
+    per_part = coefficients.shape[1] // parts**2
+    vectors = coefficients[:, : parts**2 * per_part].view(count, parts**2, per_part)
+    maps = (vectors[..., :bases] @ basis.view(bases, -1)).view(count, parts**2, height, width)
     x, y = torch.arange(width).view(1, 1, -1), torch.arange(height).view(1, -1, 1)
     x0, y0, x1, y1 = boxes.view(count, 4, 1, 1).unbind(1)
+    if per_part > bases:
+        u = (2 * (x + 0.5) - x0 - x1) / (x1 - x0) + 0 * y
+        v = (2 * (y + 0.5) - y0 - y1) / (y1 - y0) + 0 * x
+        shape = torch.stack((torch.ones_like(u), u, v, u * u, v * v, u * v), 1)
+        maps = maps + (vectors[..., bases:] @ shape.flatten(2)).view_as(maps)
+    maps = maps.sigmoid()
     step_x = (((x1 - x0).double() + 0.1) / parts).float()
     step_y = (((y1 - y0).double() + 0.1) / parts).float()
     column = ((x - x0) / step_x).long().clamp(0, parts - 1)
@@ -202,22 +213,23 @@ class PlainSegmenter:
                 score = score * head.centerness[which](boxes).sigmoid()
             scores.append(score)
             distances.append(in_strides * head.strides[level])
-            features.append(
-                head.mask_tower(mask_levels[level]) if head.config.mask_units else classes
-            )
-            own = head.config.basis_source == "pyramid"
-            sources.append(mask_levels[level] if own else boxes)
-        basis = self._basis(sources[: PyramidSum.levels], trunk[0])
+            features.append(classes)
+            sources.append(boxes)
+        if head.config.mask_units:
+            features = [head.mask_tower(level) for level in mask_levels]
+        if head.config.basis_source == "pyramid":
+            sources = list(mask_levels)
+        basis = self._basis(sources[: PyramidSum.levels], trunk)
         maps = coefficient_maps(head, features, distances, basis)
         embeddings = images.new_zeros(1, 0, *pyramid[0].shape[-2:])
         if head.config.embedding:
             embeddings = concatenated(head.embedding, head.track_features(pyramid))
         return scores, distances, maps, basis, embeddings
 
-    def _basis(self, sources: list[Tensor], stem: Tensor) -> Tensor:
+    def _basis(self, sources: list[Tensor], trunk: list[Tensor]) -> Tensor:
         branch = self.model.head.basis
         if branch.refined:
-            return branch(sources, stem)  # type: ignore[no-any-return]
+            return branch(sources, trunk)  # type: ignore[no-any-return]
         x = torch.relu(branch.output(torch.relu(concatenated(branch.lateral, sources))))
         return F.interpolate(x, scale_factor=branch.upsample, mode="bilinear")
 
@@ -240,7 +252,8 @@ class PlainSegmenter:
             )
             score = scores[level][0].flatten(1).t()
             sides = distances[level][0].flatten(1).t()
-            centre = torch.stack((x, y, x, y), 1) * stride + stride // 2
+            offset = self.model.head.config.cell_offset(stride)
+            centre = torch.stack((x, y, x, y), 1) * stride + offset
             box = centre + sides * torch.tensor([-1, -1, 1, 1])
             box[:, 0::2].clamp_(0, width - 1)
             box[:, 1::2].clamp_(0, height - 1)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 LEAK = 0.1
 _STEM_CHANNELS = 24
-_STAGES = ((4, 116), (8, 232), (4, 464))
-"""Units and output channels of the three stages, width 1.0x."""
+_UNITS = (4, 8, 4)
+"""Of the three stages."""
+WIDTHS = {"x1_0": (116, 232, 464), "x1_5": (176, 352, 704)}
+"""Output channels of the three stages."""
 
 
 def _depthwise(channels: int, stride: int) -> nn.Conv2d:
@@ -55,25 +57,28 @@ class ShuffleUnit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """ShuffleNetV2 1.0x without its classifier.
+    """ShuffleNetV2 without its classifier.
+
+    Args:
+        width: one of ``WIDTHS``.
 
     Attributes:
         out_channels: channels of the returned features.
         strides: their strides in input pixels.
     """
 
-    out_channels = (_STEM_CHANNELS, *(channels for _, channels in _STAGES))
-    strides = (4, 8, 16, 32)
+    strides = (2, 4, 8, 16, 32)
 
-    def __init__(self) -> None:
+    def __init__(self, width: str = "x1_0") -> None:
         super().__init__()
+        self.out_channels = (_STEM_CHANNELS, _STEM_CHANNELS, *WIDTHS[width])
         self.conv1 = nn.Sequential(
             nn.Conv2d(3, _STEM_CHANNELS, 3, 2, 1), nn.LeakyReLU(LEAK, inplace=True)
         )
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         stages = []
         channels = _STEM_CHANNELS
-        for units, out_channels in _STAGES:
+        for units, out_channels in zip(_UNITS, WIDTHS[width], strict=True):
             first = ShuffleUnit(channels, out_channels, 2)
             rest = (ShuffleUnit(out_channels, out_channels, 1) for _ in range(units - 1))
             stages.append(nn.Sequential(first, *rest))
@@ -81,7 +86,7 @@ class ShuffleNetV2(nn.Module):
         self.stage2, self.stage3, self.stage4 = stages
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Stem and three stages, finest first.
+        """Stem before and after its pooling, and three stages, finest first.
 
         Args:
             images: float [B, 3, H, W], normalised, H and W multiples of 32.
@@ -89,7 +94,8 @@ class ShuffleNetV2(nn.Module):
         Returns:
             Float [B, out_channels[i], H / strides[i], W / strides[i]].
         """
-        stem = self.maxpool(self.conv1(images))
+        detail = self.conv1(images)
+        stem = self.maxpool(detail)
         c3 = self.stage2(stem)
         c4 = self.stage3(c3)
-        return [stem, c3, c4, self.stage4(c4)]
+        return [detail, stem, c3, c4, self.stage4(c4)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sipvideo.config import Config
 from sipvideo.model.alignment import FeatureAlignment
 from sipvideo.model.fpn import FPN
+from sipvideo.model.ghost_pan import GhostPAN
 from sipvideo.model.head import HeadOutputs, SipMaskHead
 from sipvideo.model.pan import PAN
 from sipvideo.model.resnet import ResNet
@@ -26,6 +27,13 @@ def _in_single_precision(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tens
     return tuple(value.float() for value in inputs)
 
 
+NECKS: dict[str, type[FPN] | type[PAN] | type[GhostPAN]] = {
+    "fpn": FPN,
+    "pan": PAN,
+    "ghost_pan": GhostPAN,
+}
+
+
 class SipMask(nn.Module):
     """The dense network.
 
@@ -37,13 +45,15 @@ class SipMask(nn.Module):
         super().__init__()
         trunk = config.backbone
         self.backbone: ResNet | ShuffleNetV2
-        if trunk.name == "shufflenet_v2_x1_0":
-            self.backbone = ShuffleNetV2()
+        if trunk.name.startswith("shufflenet"):
+            self.backbone = ShuffleNetV2(trunk.name.removeprefix("shufflenet_v2_"))
         else:
             depth = int(trunk.name.removeprefix("resnet"))
             self.backbone = ResNet(depth, trunk.style, trunk.deformable_every, trunk.norm_epsilon)
-        neck = FPN if config.neck.name == "fpn" else PAN
-        self.neck: FPN | PAN = neck(self.backbone.out_channels[1:], config.neck.channels)
+        neck = NECKS[config.neck.name]
+        self.neck: FPN | PAN | GhostPAN = neck(
+            self.backbone.out_channels[-3:], config.neck.channels
+        )
         self.head = SipMaskHead(
             config.head,
             config.neck.channels,
@@ -85,9 +95,9 @@ class SipMask(nn.Module):
         return self
 
     def pyramid(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Images float [B, 3, H, W] to pyramid levels and the backbone's maps at strides 4, 8, 16, 32."""
+        """Images float [B, 3, H, W] to pyramid levels and the backbone's maps, the last at strides 4, 8, 16, 32."""
         trunk = self.backbone(images)
-        return self.neck(trunk[1:]), trunk
+        return self.neck(trunk[-3:]), trunk
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Images float [B, 3, H, W] (normalised, sides multiples of 32) to raw outputs."""

@@ -8,7 +8,7 @@ boxes and points are input pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,10 +89,16 @@ def _expect(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         raise DatasetError(f"{name}: expected {list(shape)}, got {list(tensor.shape)}")
 
 
+def middle(stride: int) -> int:
+    """Where the points of a cell lie by default, as published: half a stride from its top left."""
+    return stride // 2
+
+
 def locations(
     sizes: Sequence[tuple[int, int]],
     strides: Sequence[int],
     device: torch.device | str | None = None,
+    offset: Callable[[int], int] = middle,
 ) -> list[Tensor]:
     """Points (x, y) of the cells of each level, in raster order.
 
@@ -100,14 +106,15 @@ def locations(
         sizes: (height, width) of each level, in cells.
         strides: input pixels per cell.
         device: where the points are made.
+        offset: :meth:`HeadConfig.cell_offset` of the model; by default stride // 2.
 
     Returns:
-        Per level float32 [h * w, 2]; cell (row i, column j) is at (j * stride + stride // 2, i * stride + stride // 2).
+        Per level float32 [h * w, 2]; cell (row i, column j) is at (j * stride + offset, i * stride + offset).
     """
     points = []
     for (height, width), stride in zip(sizes, strides, strict=True):
-        y = torch.arange(height, device=device, dtype=torch.float32) * stride + stride // 2
-        x = torch.arange(width, device=device, dtype=torch.float32) * stride + stride // 2
+        y = torch.arange(height, device=device, dtype=torch.float32) * stride + offset(stride)
+        x = torch.arange(width, device=device, dtype=torch.float32) * stride + offset(stride)
         points.append(torch.stack((x.repeat(height), y.repeat_interleave(width)), 1))
     return points
 

@@ -21,13 +21,15 @@ class ConvUnit(nn.Module):
 
 
 class SeparableUnit(nn.Module):
-    """3x3 depthwise and 1x1 pointwise convolution with biases, LeakyReLU(0.1) after each."""
+    """Depthwise and 1x1 pointwise convolution with biases, LeakyReLU(0.1) after each."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.depthwise = nn.Conv2d(
+            channels, channels, kernel, stride, padding=kernel // 2, groups=channels
+        )
         self.pointwise = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape."""
+        """Keeps the channels, and with stride 1 the shape."""
         return F.leaky_relu(self.pointwise(F.leaky_relu(self.depthwise(x), 0.1)), 0.1)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from sipvideo.boxes import part_edges
+from sipvideo.boxes import part_edges, shape_maps
 from sipvideo.masks import CompactMasks
 from sipvideo.postprocess.sampling import sigmoid
 from sipvideo.structures import FloatArray, IntArray
@@ -69,7 +69,8 @@ def assemble(
 
     Args:
         basis: [K, H, W], any strides.
-        coefficients: [N, parts * parts * K], parts row by row.
+        coefficients: [N, parts * parts * K], parts row by row; with K + 6 per part the last are those of the box's
+            shape maps.
         boxes: float32 [N, 4], basis pixels, neither rounded nor clamped.
         parts: sub-regions per side; 2 in the paper.
     """
@@ -80,23 +81,34 @@ def assemble(
     windows[(windows[:, :2] >= windows[:, 2:]).any(1)] = 0
     sizes = windows[:, 2:] - windows[:, :2]
     logits = LowResMasks(windows, np.empty(int(sizes.prod(1).sum()), np.float32), (height, width))
-    vectors = coefficients.reshape(-1, parts * parts, bases)
+    vectors = coefficients.reshape(len(boxes), parts * parts, -1 if len(boxes) else bases)
     for k, window in enumerate(logits.split()):
         if window.size:
-            _object_logits(window, basis, vectors[k], (rows[k].tolist(), columns[k].tolist()))
+            x0, y0, x1, y1 = windows[k].tolist()
+            seen = basis[:, y0:y1, x0:x1].reshape(bases, -1)
+            if vectors.shape[2] > bases:
+                shape = shape_maps(boxes[k], (x0, y0, x1, y1))
+                seen = np.concatenate((seen, shape.reshape(len(shape), -1)))
+            _object_logits(window, seen, vectors[k], (rows[k].tolist(), columns[k].tolist()))
     return LowResMasks(windows, sigmoid(logits.flat), (height, width))
 
 
 def _object_logits(
     out: FloatArray,
-    basis: FloatArray,
+    seen: FloatArray,
     vectors: FloatArray,
     edges: tuple[list[int], list[int]],
 ) -> None:
-    """Fills ``out`` [h, w] with one object's logits: its parts' maps over the window, each taken where it belongs."""
+    """Fills ``out`` [h, w] with one object's logits: its parts' maps over the window, each taken where it belongs.
+
+    Args:
+        out: is filled.
+        seen: [K, h * w], what is combined.
+        vectors: [parts * parts, K].
+        edges: of the parts' rows and columns.
+    """
     ys, xs = edges
-    window = basis[:, ys[0] : ys[-1], xs[0] : xs[-1]].reshape(len(basis), -1)
-    maps = (vectors @ window).reshape(len(vectors), *out.shape)
+    maps = (vectors @ seen).reshape(len(vectors), *out.shape)
     parts = len(xs) - 1
     for row, (top, bottom) in enumerate(pairwise(ys)):
         for column, (left, right) in enumerate(pairwise(xs)):

@@ -36,7 +36,7 @@ def find(
     outputs: DenseOutputs,
     item: int,
     config: PostprocessConfig,
-    strides: tuple[int, ...],
+    steps: tuple[tuple[int, int], ...],
     resized_size: tuple[int, int],
 ) -> Candidates:
     """The best cells of every level of input ``item``; cells without a valid pair may be left out.
@@ -45,7 +45,7 @@ def find(
         outputs: of the network.
         item: number in the batch.
         config: thresholds and rules.
-        strides: model-input pixels per cell of each level.
+        steps: of each level, model-input pixels per cell, and where in a cell its box distances start.
         resized_size: (height, width) of the frame in the model input.
     """
     levels = [_of_level(outputs, item, level, config) for level in range(len(outputs.class_logits))]
@@ -59,8 +59,8 @@ def find(
             for distances, one in zip(outputs.box_distances, levels, strict=True)
         ]
     )
-    stride = np.array(strides)[level]
-    points = np.stack((column, row), 1) * stride[:, None] + (stride // 2)[:, None]
+    stride, offset = np.array(steps)[level].T
+    points = np.stack((column, row), 1) * stride[:, None] + offset[:, None]
     points = points.astype(np.float32)
     corners = np.concatenate((points - sides[:, :2], points + sides[:, 2:]), 1)
     limits = np.tile(np.array(resized_size[::-1], np.float32) - 1, 2)

@@ -13,6 +13,7 @@ from sipvideo.postprocess.assembly import LowResMasks, assemble, to_frame
 from sipvideo.postprocess.candidates import Candidates
 from sipvideo.postprocess.objects import ObjectHead
 from sipvideo.postprocess.outputs import DenseOutputs
+from sipvideo.postprocess.sampling import sigmoid
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.transforms import Geometry
 
@@ -48,9 +49,11 @@ class Postprocess:
         boxes = frame_boxes[kept.index]
         cells = (candidates.level, candidates.row, candidates.column)
         level, row, column = (values[kept.index] for values in cells)
+        values = self.objects.coefficients(outputs, item, (level, row, column))
+        count = self.objects.config.coefficient_count
         masks = assemble(
             outputs.basis_masks[item],
-            self.objects.coefficients(outputs, item, (level, row, column)),
+            values[:, :count],
             boxes * scale / np.float32(self.objects.basis_stride),
             self.objects.config.sub_regions,
         )
@@ -67,14 +70,15 @@ class Postprocess:
                 self.config.mask_threshold,
             ),
             embeddings=self.objects.embeddings(outputs, item, boxes * scale),
-            mask_scores=self._mask_scores(masks, kept),
+            mask_scores=self._mask_scores(masks, kept, values[:, count:]),
         )
 
     def candidates(self, outputs: DenseOutputs, geometry: Geometry, item: int = 0) -> Candidates:
         """The cells of input ``item`` that may become detections."""
-        return candidate_cells.find(
-            outputs, item, self.config, self.objects.strides, geometry.resized_size
+        steps = tuple(
+            (stride, self.objects.config.cell_offset(stride)) for stride in self.objects.strides
         )
+        return candidate_cells.find(outputs, item, self.config, steps, geometry.resized_size)
 
     def suppress(self, candidates: Candidates, frame_boxes: FloatArray) -> Kept:
         """Non-maximum suppression per class over boxes float32 [N, 4], then the best by score."""
@@ -95,8 +99,12 @@ class Postprocess:
         )
         return Kept(index, label, candidates.scores[index, label])
 
-    def _mask_scores(self, masks: LowResMasks, kept: Kept) -> FloatArray | None:
+    def _mask_scores(
+        self, masks: LowResMasks, kept: Kept, quality: FloatArray
+    ) -> FloatArray | None:
         """What masks are ranked by: score times the quality that the model or its probabilities tell."""
+        if quality.shape[1]:
+            return kept.score * sigmoid(quality[:, 0])
         if self.objects.config.rescoring:
             return kept.score * self._rescored(masks, kept.label)
         if self.config.mask_quality:

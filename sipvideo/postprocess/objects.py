@@ -31,7 +31,7 @@ from sipvideo.postprocess.sampling import (
 from sipvideo.structures import FloatArray, IntArray
 
 FILE = "objects.safetensors"
-STRIDES = {"fpn": (8, 16, 32, 64, 128), "pan": (8, 16, 32)}
+STRIDES = {"fpn": (8, 16, 32, 64, 128), "pan": (8, 16, 32), "ghost_pan": (8, 16, 32, 64)}
 """Model-input pixels per cell of each neck's levels."""
 EMBEDDING_LEVELS = 3
 GRID_MARGIN = 0.1
@@ -45,7 +45,7 @@ Weights = Mapping[str, FloatArray]
 def weight_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight that :class:`ObjectHead` reads."""
     head, channels = config.head, config.neck.channels
-    count = head.bases * head.sub_regions**2
+    count = head.coefficient_count
     shapes: dict[str, tuple[int, ...]] = {}
 
     def layer(name: str, *weight: int, bias: bool = True) -> None:
@@ -53,17 +53,20 @@ def weight_shapes(config: Config) -> dict[str, tuple[int, ...]]:
         if bias:
             shapes[f"{name}.bias"] = weight[:1]
 
+    read = head.mask_channels or channels
     if head.alignment == "box_grid":
-        layer("coefficients.reduce", GRID_REDUCED, channels + head.bases)
+        layer("coefficients.reduce", GRID_REDUCED, read + head.bases)
         layer("coefficients.hidden", head.grid_hidden, GRID_REDUCED * head.grid_side**2 + 2)
         layer("coefficients.output", count, head.grid_hidden)
+        if head.grid_quality:
+            layer("coefficients.quality", 1, head.grid_hidden)
     elif head.alignment == "coefficients":
         layer("alignment.offset", head.alignment_groups * 18, 4, 1, 1, bias=False)
         layer("alignment.conv", channels, channels, 3, 3, bias=bool(head.tower_bias))
-        layer("coefficients", count, channels, 1, 1)
+        layer("coefficients", count, read, 1, 1)
     else:
         kernel = 3 if head.unit == "conv" else 1
-        layer("coefficients", count, channels, kernel, kernel)
+        layer("coefficients", count, read, kernel, kernel)
     if head.embedding:
         layer("embedding.conv", head.embedding, EMBEDDING_LEVELS * channels, 1, 1)
     if head.rescoring:
@@ -109,7 +112,10 @@ class ObjectHead:
     def coefficients(
         self, outputs: DenseOutputs, item: int, where: tuple[IntArray, IntArray, IntArray]
     ) -> FloatArray:
-        """Coefficients at cells (level, row, column), each int64 [P]: float32 [P, k * k * bases]."""
+        """Coefficients at cells (level, row, column), each int64 [P]: float32 [P, k * k * bases].
+
+        With ``grid_quality`` one more column is the logit of the mask's expected overlap with its object.
+        """
         levels, rows, columns = where
         grid = self.config.alignment == "box_grid"
         found: FloatArray | None = None
@@ -121,13 +127,15 @@ class ObjectHead:
                 found = np.empty((len(levels), values.shape[1]), np.float32)
             found[here] = values
         if found is None:
-            return np.zeros((0, self.config.bases * self.config.sub_regions**2), np.float32)
+            return np.zeros(
+                (0, self.config.coefficient_count + self.config.grid_quality), np.float32
+            )
         return self._grid(found, outputs, item) if grid else found
 
     def _at_cells(
         self, outputs: DenseOutputs, item: int, level: int, at: tuple[IntArray, IntArray]
     ) -> FloatArray:
-        feature = outputs.coefficient_features[level][item]
+        feature = outputs.coefficient_features[self._read(outputs, level)][item]
         if self.config.alignment == "coefficients":
             distances = outputs.box_distances[level][item][:, at[0], at[1]].T
             in_strides = distances / np.float32(self.strides[level])
@@ -145,7 +153,8 @@ class ObjectHead:
         """The boxes [P, 4] that cells predict, model-input pixels, not clamped."""
         sides = outputs.box_distances[level][item][:, at[0], at[1]].T
         stride = self.strides[level]
-        points = np.stack((at[1], at[0]), 1).astype(np.float32) * stride + stride // 2
+        offset = self.config.cell_offset(stride)
+        points = np.stack((at[1], at[0]), 1).astype(np.float32) * stride + offset
         return np.concatenate((points - sides[:, :2], points + sides[:, 2:]), 1)
 
     def _near(
@@ -153,8 +162,14 @@ class ObjectHead:
     ) -> FloatArray:
         """Box, then the level's feature at the taps of the grid: [P, 4 + side^2 * channels]."""
         boxes = self._grid_boxes(outputs, item, level, at)
-        feature = outputs.coefficient_features[level][item]
-        return np.concatenate((boxes, self._tapped(feature, boxes, self.strides[level])), 1)
+        read = self._read(outputs, level)
+        feature = outputs.coefficient_features[read][item]
+        return np.concatenate((boxes, self._tapped(feature, boxes, self.strides[read])), 1)
+
+    @staticmethod
+    def _read(outputs: DenseOutputs, level: int) -> int:
+        """The level of the features that cells of ``level`` read their coefficients from."""
+        return min(level, len(outputs.coefficient_features) - 1)
 
     def _tapped(self, feature: FloatArray, boxes: FloatArray, stride: int) -> FloatArray:
         """A map read at the side^2 taps of each box, row by row: [P, side^2 * channels]."""
@@ -181,7 +196,10 @@ class ObjectHead:
         sides = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1)) - np.float32(4)
         joined = np.concatenate((taps, sides), 1)
         hidden = leaky_relu(self._linear("coefficients.hidden", joined))
-        return self._linear("coefficients.output", hidden)
+        found = self._linear("coefficients.output", hidden)
+        if self.config.grid_quality:
+            return np.concatenate((found, self._linear("coefficients.quality", hidden)), 1)
+        return found
 
     def embeddings(self, outputs: DenseOutputs, item: int, boxes: FloatArray) -> FloatArray:
         """Embeddings float32 [N, E] at the centres of boxes [N, 4], model-input pixels."""

@@ -18,7 +18,8 @@ class DenseOutputs:
         class_logits: [B, C, h, w].
         centerness_logits: [B, 1, h, w], or an empty list for models without centerness.
         box_distances: [B, 4, h, w], left, top, right, bottom from the cell's point, model-input pixels.
-        coefficient_features: [B, channels, h, w], what the coefficients are read from.
+        coefficient_features: [B, channels, h, w], what the coefficients are read from; there may be fewer levels than
+            of the others: coarser cells read the last one.
         basis_masks: [B, bases, H / s, W / s], s = 8 / ``basis_upsample``.
         embedding_features: [B, channels, h, w] at strides 8, 16, 32; empty without tracking branch.
     """

@@ -36,6 +36,23 @@ class Places:
     weights: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class _Masks:
+    """P masks of one view, float [P] each: their losses, those of their expected overlaps, and weights."""
+
+    losses: Tensor
+    quality: Tensor
+    weights: Tensor
+
+
+@torch.no_grad()
+def _overlaps(logits: Tensor, targets: Tensor, windows: CropWindows, areas: Tensor) -> Tensor:
+    """IoU float [P] of predicted masks, which end at their boxes, with whole objects of these areas (pixels, [P])."""
+    predicted, wanted = logits > 0, targets > 0.5
+    both = windows.sums((predicted & wanted).float())
+    return both / (windows.sums(predicted.float()) + areas - both).clamp(min=1)
+
+
 @dataclass(frozen=True)
 class MasksOnFrozenDetector:
     """Masks and embeddings on top of a detector that already works and is not changed.
@@ -49,7 +66,8 @@ class MasksOnFrozenDetector:
         min_iou: cells whose predicted box overlaps the object's box less are not used.
         mask_alignment: weigh masks by class score times overlap of boxes (section 3.3 of the paper); else equally.
         dice: weight of the dice loss beside binary cross-entropy.
-        track: weight of the embedding loss.
+        quality: weight of the loss of the masks' expected overlaps, where the model tells them.
+        track: weight of the embedding loss; 0: views need not be pairs.
         temperature: cosine similarities are divided by it.
         new_similarity: the similarity at which "not in the other view" is as likely as a match.
         jitter: largest shift of a box's centre before its embedding is read, in box sides.
@@ -60,6 +78,7 @@ class MasksOnFrozenDetector:
     min_iou: float = 0.5
     mask_alignment: bool = True
     dice: float = 1.0
+    quality: float = 0.3
     track: float = 0.5
     temperature: float = 0.1
     new_similarity: float = 0.5
@@ -67,7 +86,7 @@ class MasksOnFrozenDetector:
     bfloat16: bool = False
 
     def __call__(self, model: SipMask, batch: Batch) -> dict[str, Tensor]:
-        """Losses "mask" and, for a model with embeddings, "track".
+        """Losses "mask" and, for a model that has them, "quality" and "track".
 
         Args:
             model: the network.
@@ -76,22 +95,26 @@ class MasksOnFrozenDetector:
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bfloat16):
             outputs = model(batch.images).single()
         views = range(len(batch.boxes))
-        losses, weights = zip(*(self._masks(model, outputs, batch, k) for k in views), strict=True)
-        weight = torch.cat(weights)
+        found = [self._masks(model, outputs, batch, k) for k in views]
+        weight = torch.cat([one.weights for one in found])
         total = sum_over_ranks(weight.sum()).clamp(min=1e-4)
-        terms = {"mask": (torch.cat(losses) * weight).sum() / total * ranks()}
-        if outputs.embedding_features:
+        terms = {
+            "mask": (torch.cat([one.losses for one in found]) * weight).sum() / total * ranks()
+        }
+        if model.head.config.grid_quality:
+            errors = torch.cat([one.quality for one in found])
+            terms["quality"] = self.quality * (errors * weight).sum() / total * ranks()
+        if outputs.embedding_features and self.track:
             maps = model.head.embedding_map(outputs.embedding_features)
             terms["track"] = self.track * self._track(maps, batch)
         return terms
 
-    def _masks(
-        self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int
-    ) -> tuple[Tensor, Tensor]:
-        """Loss and weight of each mask of one view, float [P] both."""
+    def _masks(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> _Masks:
+        """Losses and weights of the masks of one view."""
         places = self.places(model, outputs, batch, item)
         if not len(places.objects):
-            return outputs.basis_masks.sum().expand(1)[:0], places.weights
+            nothing = outputs.basis_masks.sum().expand(1)[:0]
+            return _Masks(nothing, nothing, places.weights)
         basis = outputs.basis_masks[item]
         stride = model.head.basis_stride
         windows = CropWindows.of(
@@ -99,7 +122,7 @@ class MasksOnFrozenDetector:
             (basis.shape[1], basis.shape[2]),
             model.head.config.sub_regions,
         )
-        coefficients = torch.cat(
+        values = torch.cat(
             [
                 model.head.coefficients_at(
                     outputs, item, level, places.row[chosen], places.column[chosen]
@@ -108,7 +131,8 @@ class MasksOnFrozenDetector:
                 if (chosen := places.level == level).any()
             ]
         )
-        logits = mask_logits(basis, coefficients, windows)
+        count = model.head.config.coefficient_count
+        logits = mask_logits(basis, values[:, :count], windows)
         # The share of each basis pixel that the object covers: its edge is known finer than the basis.
         covered = F.avg_pool2d(batch.masks[item].float().unsqueeze(0), stride)[0]
         targets = windows.cut(covered, places.objects)
@@ -118,13 +142,19 @@ class MasksOnFrozenDetector:
         both = windows.sums(probabilities * targets)
         each = windows.sums(probabilities.square() + targets.square())
         losses = windows.sums(errors) / areas + self.dice * (1 - (2 * both + 1) / (each + 1))
-        return losses, places.weights if self.mask_alignment else torch.ones_like(places.weights)
+        weights = places.weights if self.mask_alignment else torch.ones_like(places.weights)
+        overlaps = _overlaps(logits, targets, windows, (covered > 0.5).sum((1, 2))[places.objects])
+        quality = F.binary_cross_entropy_with_logits(
+            values[:, count:], overlaps[:, None].expand(values[:, count:].shape), reduction="none"
+        )
+        return _Masks(losses, quality.sum(1), weights)
 
     @torch.no_grad()
     def places(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> Places:
         """The cells where the detector finds each object of one view, level by level."""
         sizes = [(level.shape[2], level.shape[3]) for level in outputs.class_logits]
-        points = locations(sizes, model.head.strides, outputs.basis_masks.device)
+        offset = model.head.config.cell_offset
+        points = locations(sizes, model.head.strides, outputs.basis_masks.device, offset)
         cells = [
             torch.stack((torch.full_like(i, level), i.div(w, rounding_mode="floor"), i % w))
             for level, (h, w) in enumerate(sizes)

@@ -38,6 +38,8 @@ class StreamSection(Section):
     """Smallest and largest long side, in steps of 32; or (short, long) sizes; or independent ranges of both."""
     workers: int = Field(default=1, ge=1)
     """Threads that prepare batches."""
+    pairs: bool = True
+    """Two views of each picture, as tracking losses need; else one."""
 
 
 class OptimiserSection(Section):
@@ -133,6 +135,11 @@ class Recipe(Section):
         schedule = self.schedule
         if any(not 0 < m < schedule.length for m in schedule.milestones):
             raise ValueError("schedule.milestones: expected places before the schedule's length")
+        tracks = self.masks.track if self.objective == "masks" else self.whole.views != "all"
+        if tracks and not self.stream.pairs:
+            raise ValueError(
+                "stream.pairs: tracking losses need pairs; expected masks.track 0, or whole.views all"
+            )
         if self.precision == "half" and self.objective == "masks":
             raise ValueError("precision: objective masks knows single and bfloat16")
         return self

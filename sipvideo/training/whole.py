@@ -51,8 +51,13 @@ class WholeModel:
         with torch.autocast(batch.images.device.type, dtype, enabled=dtype is not None):
             predictions = Predictions.of(model, batch.images[::every], references)
         truths = [self._truth(batch, item) for item in range(0, len(batch.boxes), every)]
+        head = model.head
         criterion = SipMaskLoss(
-            model.neck.strides, model.head.basis_stride, model.head.config.sub_regions, self.losses
+            head.strides,
+            head.basis_stride,
+            head.config.sub_regions,
+            self.losses,
+            offset=head.config.cell_offset,
         )
         return criterion(predictions, truths, self._jitters(truths)).terms
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import safetensors.torch
 import torch
 
 from sipvideo import build
-from sipvideo.config import available, load_config
+from sipvideo.config import Config, available, config_from_values, load_config
 from sipvideo.errors import CheckpointError, ConfigError
 from sipvideo.model import checkpoint
 from sipvideo.model.sipmask import SipMask
@@ -175,3 +176,27 @@ def test_files_that_are_no_weights_are_refused_in_one_line(
         assert "\n" not in str(caught.value)
         assert str(tmp_path) in str(caught.value)
     assert "executed" not in capsys.readouterr().out
+
+
+def old_config() -> Config:
+    """The configuration of the first default model, on NanoDet-m, as it stands inside its weights files."""
+    path = Path(__file__).parents[1] / "fixtures" / "config_nanodet_m.json"
+    return config_from_values(json.loads(path.read_text()), path.name)
+
+
+def test_files_of_the_first_default_model_still_load(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    written = SipMask(old_config()).eval()
+    path = tmp_path / "old.safetensors"
+    tensors = {name: value.half() for name, value in written.state_dict().items()}
+    config = (Path(__file__).parents[1] / "fixtures" / "config_nanodet_m.json").read_text()
+    safetensors.torch.save_file(tensors, path, {"format": "sipvideo", "config": config})
+    config, read = build.load_model(weights=path)
+    assert config.neck.name == "pan"
+    assert read.head.strides == (8, 16, 32)
+    assert config.head.cell_offset(16) == 8
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        outputs, expected = read.eval()(image), written(image)
+    assert len(outputs.coefficient_features) == 3
+    torch.testing.assert_close(outputs.basis_masks, expected.basis_masks, rtol=0.02, atol=0.02)

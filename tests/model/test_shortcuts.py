@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sipvideo.config import HeadConfig
 from sipvideo.model import plain
 from sipvideo.model.alignment import BoxGrid
 from sipvideo.model.basis import PyramidSum
@@ -79,7 +80,7 @@ def test_coefficients_in_a_row_of_cells_equal_the_maps(alignment: str) -> None:
 
 def test_a_grid_reads_the_basis_under_its_taps() -> None:
     """A basis mask that is a ramp in x gives back the taps' columns."""
-    grid = BoxGrid(channels=1, bases=1, coefficients=1, side=3, hidden=4)
+    grid = BoxGrid(HeadConfig(bases=1, grid_side=3, grid_hidden=4), channels=1)
     seen = []
     grid.reduce.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     ramp = (torch.arange(40.0) + 0.5).expand(1, 30, 40) * 4

@@ -50,7 +50,7 @@ def test_masks_are_learnt_at_the_best_cells(make: Make) -> None:
                 for row in range(distances.shape[1]):
                     for column in range(distances.shape[2]):
                         left, top, right, bottom = distances[:, row, column].tolist()
-                        x, y = (column + 0.5) * stride, (row + 0.5) * stride
+                        x, y = column * stride, row * stride
                         predicted = torch.tensor([[x - left, y - top, x + right, y + bottom]])
                         predicted[:, 0::2] = predicted[:, 0::2].clamp(0, width - 1)
                         predicted[:, 1::2] = predicted[:, 1::2].clamp(0, height - 1)
