@@ -21,6 +21,7 @@ from sipvideo import boxes as box_math
 from sipvideo.apps import command
 from sipvideo.masks import BoolArray, CompactMasks
 from sipvideo.postprocess.assembly import LowResMasks, assemble, to_frame
+from sipvideo.postprocess.sampling import sigmoid
 from sipvideo.structures import FloatArray, Frame, IntArray
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
     rules = ["postprocess.score_threshold=0.05", "postprocess.max_detections=100", *args.overrides]
     video = sipvideo.load(weights=args.weights, overrides=rules)
     rows = measure(video.segment, video.class_names, args)  # type: ignore[arg-type]
-    print(f"{'':42} {'AP':>6} {'AP50':>6} {'AP75':>6}  {'s':>5} {'m':>5} {'l':>5}  mean IoU s, m, l")
+    print(
+        f"{'':42} {'AP':>6} {'AP50':>6} {'AP75':>6}  {'s':>5} {'m':>5} {'l':>5}  mean IoU s, m, l"
+    )
     for name, row in rows.items():
         print(
             f"{name:42} {row['ap']:6.3f} {row['ap50']:6.3f} {row['ap75']:6.3f}  "
@@ -113,6 +116,10 @@ class Picture:
 
     def coefficients(self, boxes: FloatArray) -> FloatArray:
         """As the head reads them when it takes ``boxes`` for the predicted ones."""
+        return self.read(boxes)[:, : self.segmenter.objects.coefficient_count]
+
+    def read(self, boxes: FloatArray) -> FloatArray:
+        """The same, with the column that tells the quality of the masks where the model has one."""
         objects = self.segmenter.objects
         distances = [d.copy() for d in self.outputs.box_distances]
         moved = (boxes - self.boxes) * self.geometry.box_scale() * np.array([-1, -1, 1, 1])
@@ -143,9 +150,7 @@ class Picture:
         for k in range(len(self.truth)):
             full = np.zeros(self.geometry.padded_size, np.float32)
             dense = self.truth.masks.dense(k).astype(np.float32)
-            full[:height, :width] = cv2.resize(
-                dense, (width, height), interpolation=cv2.INTER_AREA
-            )
+            full[:height, :width] = cv2.resize(dense, (width, height), interpolation=cv2.INTER_AREA)
             shape = full.shape[0] // stride, stride, full.shape[1] // stride, stride
             maps.append(full.reshape(shape).mean((1, 3)))
         return maps
@@ -168,7 +173,15 @@ def look(segmenter: FrameSegmenter, truth: Sample, counted: frozenset[int]) -> P
         shown = np.where(overlap.max(1) >= SHOWN, overlap.argmax(1), -1)
     cells = tuple(v[index] for v in (candidates.level, candidates.row, candidates.column))
     return Picture(
-        segmenter, outputs, geometry, boxes[index], kept.score[here], labels, cells, truth, shown  # type: ignore[arg-type]
+        segmenter,
+        outputs,
+        geometry,
+        boxes[index],
+        kept.score[here],
+        labels,
+        cells,
+        truth,
+        shown,  # type: ignore[arg-type]
     )
 
 
@@ -270,7 +283,7 @@ def fitted(picture: Picture, box: FloatArray, target: FloatArray) -> FloatArray:
     for i in range(parts):
         for j in range(parts):
             here = slice(rows[i], rows[i + 1]), slice(columns[j], columns[j + 1])
-            pixels = basis[:, *here].reshape(bases, -1).astype(np.float64)
+            pixels = basis[(slice(None), *here)].reshape(bases, -1).astype(np.float64)
             if pixels.size:
                 found[i, j] = logistic(pixels, target[here].ravel())
     return found.reshape(-1).astype(np.float32)
@@ -307,7 +320,6 @@ def measure(
     wanted = set(args.labelled)
     category = {c["name"]: c["id"] for c in file.content["categories"]}
     counted = [name for name in class_names if name in (wanted or category)]
-    ranked = segmenter.postprocess.config.mask_quality
     labels = frozenset(class_names.index(name) for name in counted)
     results: dict[str, list[Json]] = {}
     overlaps: dict[str, list[tuple[float, float]]] = {}
@@ -336,13 +348,13 @@ def measure(
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "segmentation": rle,
                     "score": score,
-                    "mask_score": certain if ranked else score,
+                    "mask_score": certain,
                 }
                 results.setdefault(name, []).append(common)
                 if name == "as it is":
                     ranks = {
                         "ranked by score alone": score,
-                        "ranked by score and certainty": certain,
+                        "ranked by score and quality": certain,
                         "ranked by score and true IoU": score * iou[k],
                         "ranked by true IoU": iou[k],
                     }
@@ -362,9 +374,13 @@ def measure(
 
 
 def _quality(picture: Picture) -> FloatArray:
-    """Mean probability of each mask's pixels, what masks are ranked by today."""
+    """What the model multiplies scores by to rank masks: the quality it expects, or its certainty, or 1: [N]."""
+    expected = picture.read(picture.boxes)[:, picture.segmenter.objects.coefficient_count :]
+    if expected.shape[1]:
+        return sigmoid(expected[:, 0])
+    post = picture.segmenter.postprocess.config
     low = picture.low_res(picture.coefficients(picture.boxes), picture.boxes)
-    return low.certainty(picture.segmenter.postprocess.config.mask_threshold)
+    return low.certainty(post.mask_threshold) if post.mask_quality else np.ones_like(picture.scores)
 
 
 def _true_overlaps(picture: Picture, rles: list[Json]) -> list[float]:
