@@ -7,38 +7,22 @@ that show no annotated object keep their masks; so a row says what that cause al
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
-from sipvideo import boxes as box_math
 from sipvideo.apps import command
-from sipvideo.masks import BoolArray, CompactMasks
-from sipvideo.postprocess.assembly import LowResMasks, assemble, to_frame
-from sipvideo.postprocess.sampling import sigmoid
-from sipvideo.structures import FloatArray, Frame, IntArray
+from sipvideo.apps.mask_causes import Picture, look, quality, variants
 
 if TYPE_CHECKING:
-    from sipvideo.data.sample import Sample
+    from sipvideo.engine.host import HostEngine
     from sipvideo.evaluation.files import Json
-    from sipvideo.postprocess import DenseOutputs
-    from sipvideo.segmenter import FrameSegmenter
-    from sipvideo.transforms import Geometry
 
-SHOWN = 0.5
-"""Least overlap of a detection's box with an object of its class whose mask it is to have."""
-MARGINS = (0.05, 0.1, 0.2)
-"""How far boxes are widened on each side, in box sides."""
-THRESHOLDS = (0.3, 0.35, 0.45, 0.5, 0.6)
 SIZES = (32**2, 96**2)
-RIDGE, ROUNDS = 1e-3, 12
-"""Regularisation per pixel and Newton steps of the best possible coefficients."""
+"""Areas at which COCO's medium and large objects begin."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,10 +48,12 @@ def run(args: argparse.Namespace) -> int:
     """Measures and prints one row per cause."""
     command.require_opencv()
     import sipvideo
+    from sipvideo.engine.host import HostEngine
 
     rules = ["postprocess.score_threshold=0.05", "postprocess.max_detections=100", *args.overrides]
     video = sipvideo.load(weights=args.weights, overrides=rules)
-    rows = measure(video.segment, video.class_names, args)  # type: ignore[arg-type]
+    assert isinstance(video.engine, HostEngine)
+    rows = measure(video.engine, video.class_names, args)
     print(
         f"{'':42} {'AP':>6} {'AP50':>6} {'AP75':>6}  {'s':>5} {'m':>5} {'l':>5}  mean IoU s, m, l"
     )
@@ -81,234 +67,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture's detections, what they were made of, and the object that each of them shows.
-
-    Attributes:
-        boxes, scores, labels: [N], of the detections; frame pixels.
-        cells: level, row and column of each, int64 [N].
-        shown: int64 [N], the object of the same class that its box overlaps most; -1: none by ``SHOWN``.
-    """
-
-    segmenter: FrameSegmenter
-    outputs: DenseOutputs
-    geometry: Geometry
-    boxes: FloatArray
-    scores: FloatArray
-    labels: IntArray
-    cells: tuple[IntArray, IntArray, IntArray]
-    truth: Sample
-    shown: IntArray
-
-    @property
-    def input_scale(self) -> FloatArray:
-        """Basis pixels per frame pixel, float32 [4]."""
-        scale = self.geometry.box_scale() / np.float32(self.segmenter.objects.basis_stride)
-        return np.asarray(scale, np.float32)
-
-    @property
-    def true_boxes(self) -> FloatArray:
-        """Of the shown objects; the detection's own where there is none: float32 [N, 4]."""
-        if not len(self.truth):
-            return self.boxes
-        return np.where((self.shown < 0)[:, None], self.boxes, self.truth.boxes[self.shown])
-
-    def coefficients(self, boxes: FloatArray) -> FloatArray:
-        """As the head reads them when it takes ``boxes`` for the predicted ones."""
-        return self.read(boxes)[:, : self.segmenter.objects.coefficient_count]
-
-    def read(self, boxes: FloatArray) -> FloatArray:
-        """The same, with the column that tells the quality of the masks where the model has one."""
-        objects = self.segmenter.objects
-        distances = [d.copy() for d in self.outputs.box_distances]
-        moved = (boxes - self.boxes) * self.geometry.box_scale() * np.array([-1, -1, 1, 1])
-        for k, (level, row, column) in enumerate(zip(*self.cells, strict=True)):
-            distances[level][0, :, row, column] += moved[k]
-        outputs = dataclasses.replace(self.outputs, box_distances=distances)
-        return objects.coefficients(outputs, 0, self.cells)
-
-    def low_res(self, coefficients: FloatArray, cut: FloatArray) -> LowResMasks:
-        """Probabilities inside ``cut``, frame pixels."""
-        parts = self.segmenter.objects.config.sub_regions
-        return assemble(self.outputs.basis_masks[0], coefficients, cut * self.input_scale, parts)
-
-    def masks(self, low: LowResMasks, threshold: float | None = None) -> CompactMasks:
-        """Probabilities to masks on the frame, as the application does it."""
-        post = self.segmenter.postprocess.config
-        size = self.geometry.upsampled_size(
-            low.map_size, self.segmenter.objects.basis_stride, post.mask_scale
-        )
-        frame = self.geometry.frame_size
-        return to_frame(low, size, frame, threshold or post.mask_threshold)
-
-    def true_low_res(self) -> list[FloatArray]:
-        """The objects' masks brought to the basis masks' resolution by averaging, each [h, w]."""
-        stride = self.segmenter.objects.basis_stride
-        height, width = self.geometry.resized_size
-        maps = []
-        for k in range(len(self.truth)):
-            full = np.zeros(self.geometry.padded_size, np.float32)
-            dense = self.truth.masks.dense(k).astype(np.float32)
-            full[:height, :width] = cv2.resize(dense, (width, height), interpolation=cv2.INTER_AREA)
-            shape = full.shape[0] // stride, stride, full.shape[1] // stride, stride
-            maps.append(full.reshape(shape).mean((1, 3)))
-        return maps
-
-
-def look(segmenter: FrameSegmenter, truth: Sample, counted: frozenset[int]) -> Picture:
-    """Runs the network on one picture; detections of classes that do not count are left out."""
-    images, (geometry,) = segmenter.inputs([Frame(truth.image, 0, 0.0)])
-    outputs = segmenter.runtime(images)
-    post = segmenter.postprocess
-    candidates = post.candidates(outputs, geometry, 0)
-    boxes = candidates.boxes / geometry.box_scale()
-    kept = post.suppress(candidates, boxes)
-    here = np.isin(kept.label, list(counted))
-    index, labels = kept.index[here], kept.label[here]
-    overlap = box_math.iou(boxes[index], truth.boxes)
-    overlap[(labels[:, None] != truth.labels) | truth.crowd] = 0
-    shown = np.full(len(index), -1)
-    if overlap.size:
-        shown = np.where(overlap.max(1) >= SHOWN, overlap.argmax(1), -1)
-    cells = tuple(v[index] for v in (candidates.level, candidates.row, candidates.column))
-    return Picture(
-        segmenter,
-        outputs,
-        geometry,
-        boxes[index],
-        kept.score[here],
-        labels,
-        cells,
-        truth,
-        shown,  # type: ignore[arg-type]
-    )
-
-
-def variants(picture: Picture) -> Iterator[tuple[str, CompactMasks]]:
-    """Name and masks [N] of every row but the rankings; the first is the model as it is."""
-    boxes, true_boxes = picture.boxes, picture.true_boxes
-    read = picture.coefficients(boxes)
-    own = picture.low_res(read, boxes)
-    masks = picture.masks(own)
-    yield "as it is", masks
-    for threshold in THRESHOLDS:
-        yield f"mask threshold {threshold}", picture.masks(own, threshold)
-    for margin in MARGINS:
-        wide = widened(boxes, margin)
-        yield f"cut {margin:.0%} around the box", picture.masks(picture.low_res(read, wide))
-    for margin in MARGINS:
-        wide = widened(boxes, margin)
-        low = picture.low_res(picture.coefficients(wide), wide)
-        yield f"read and cut {margin:.0%} around the box", picture.masks(low)
-    yield "cut at the true box", picture.masks(picture.low_res(read, true_boxes))
-    low = picture.low_res(picture.coefficients(true_boxes), true_boxes)
-    yield "read and cut at the true box", picture.masks(low)
-    yield from _corrected(picture, masks)
-    yield from _best(picture, read)
-
-
-def _corrected(picture: Picture, masks: CompactMasks) -> Iterator[tuple[str, CompactMasks]]:
-    """Masks without pixels on neighbours, without those on the ground, with all that lie in the box; true masks."""
-    truth = [picture.truth.masks.dense(k) for k in range(len(picture.truth))]
-    everybody = np.zeros(picture.geometry.frame_size, np.uint8)
-    for one in truth:
-        everybody += one
-    changes: dict[str, list[BoolArray]] = {
-        "no pixel on a neighbour": [],
-        "no pixel on the ground": [],
-        "no pixel missing in the box": [],
-        "true mask, cut at the box": [],
-        "true mask": [],
-    }
-    for k, shown in enumerate(picture.shown.tolist()):
-        mask = masks.dense(k)
-        if shown < 0:
-            for dense in changes.values():
-                dense.append(mask)
-            continue
-        true, others = truth[shown], (everybody - truth[shown]) > 0
-        x0, y0, x1, y1 = np.round(picture.boxes[k]).astype(int)
-        inside = np.zeros_like(mask)
-        inside[max(0, y0) : y1, max(0, x0) : x1] = True
-        new = (
-            mask & ~(others & ~true),
-            mask & (true | others),
-            mask | (true & inside),
-            true & inside,
-            true,
-        )
-        for dense, one in zip(changes.values(), new, strict=True):
-            dense.append(one)
-    empty = np.zeros((0, *picture.geometry.frame_size), bool)
-    for name, dense in changes.items():
-        yield name, CompactMasks.from_dense(np.stack(dense) if dense else empty)
-
-
-def _best(picture: Picture, read: FloatArray) -> Iterator[tuple[str, CompactMasks]]:
-    """The true masks at the basis' resolution, and the best that its basis masks can do."""
-    maps = picture.true_low_res()
-    true_boxes = picture.true_boxes
-    cuts = (
-        ("the box", picture.boxes),
-        ("10% around", widened(picture.boxes, 0.1)),
-        ("the true box", true_boxes),
-    )
-    for where, cut in cuts:
-        low = picture.low_res(read, cut)
-        flat = [part.copy() for part in low.split()]
-        for k, shown in enumerate(picture.shown.tolist()):
-            x0, y0, x1, y1 = low.windows[k].tolist()
-            if shown >= 0:
-                flat[k] = maps[shown][y0:y1, x0:x1]
-        values = np.concatenate([part.ravel() for part in flat]) if flat else low.flat
-        exact = dataclasses.replace(low, flat=values)
-        yield f"true mask at stride 4, cut at {where}", picture.masks(exact, 0.5)
-        best = read.copy()
-        for k, shown in enumerate(picture.shown.tolist()):
-            if shown >= 0:
-                best[k] = fitted(picture, cut[k], maps[shown])
-        yield f"best coefficients, cut at {where}", picture.masks(picture.low_res(best, cut), 0.5)
-
-
-def fitted(picture: Picture, box: FloatArray, target: FloatArray) -> FloatArray:
-    """The coefficients [parts^2 * K] whose mask inside ``box`` is nearest to ``target`` [h, w] by cross-entropy."""
-    parts = picture.segmenter.objects.config.sub_regions
-    basis = picture.outputs.basis_masks[0]
-    bases, height, width = basis.shape
-    x0, y0, x1, y1 = (box * picture.input_scale).reshape(4, 1)
-    columns = box_math.part_edges(x0, x1, width, parts)[0].tolist()
-    rows = box_math.part_edges(y0, y1, height, parts)[0].tolist()
-    found = np.zeros((parts, parts, bases))
-    for i in range(parts):
-        for j in range(parts):
-            here = slice(rows[i], rows[i + 1]), slice(columns[j], columns[j + 1])
-            pixels = basis[(slice(None), *here)].reshape(bases, -1).astype(np.float64)
-            if pixels.size:
-                found[i, j] = logistic(pixels, target[here].ravel())
-    return found.reshape(-1).astype(np.float32)
-
-
-def logistic(features: Any, target: Any) -> Any:
-    """Weights [K] of the ridge logistic regression of ``target`` [n], 0..1, on ``features`` [K, n]."""
-    weights = np.zeros(len(features))
-    ridge = RIDGE * max(features.shape[1], 1) * np.eye(len(features))
-    for _ in range(ROUNDS):
-        chance = 1 / (1 + np.exp(-np.clip(weights @ features, -30, 30)))
-        slope = features @ (chance - target) + ridge @ weights
-        curve = (features * (chance * (1 - chance) + 1e-4)) @ features.T + ridge
-        weights = weights - np.linalg.solve(curve, slope)
-    return weights
-
-
-def widened(boxes: FloatArray, margin: float) -> FloatArray:
-    """Boxes [N, 4] with ``margin`` of their sides more on each side."""
-    more = (boxes[:, 2:] - boxes[:, :2]) * np.float32(margin)
-    return np.concatenate((boxes[:, :2] - more, boxes[:, 2:] + more), 1)
-
-
 def measure(
-    segmenter: FrameSegmenter, class_names: Sequence[str], args: argparse.Namespace
+    engine: HostEngine, class_names: Sequence[str], args: argparse.Namespace
 ) -> dict[str, Any]:
     """Row name to the scores of that row."""
     from sipvideo.data import CocoPictures
@@ -321,66 +81,70 @@ def measure(
     category = {c["name"]: c["id"] for c in file.content["categories"]}
     counted = [name for name in class_names if name in (wanted or category)]
     labels = frozenset(class_names.index(name) for name in counted)
+    chosen = [
+        (index, entry["id"])
+        for index, entry in enumerate(file.entries(args.split))
+        if wanted <= set(entry.get("labelled_categories", wanted))
+    ][: args.limit]
     results: dict[str, list[Json]] = {}
     overlaps: dict[str, list[tuple[float, float]]] = {}
-    ids = []
-    for index, entry in enumerate(file.entries(args.split)):
-        if wanted and not wanted <= set(entry.get("labelled_categories", wanted)):
-            continue
-        if args.limit and len(ids) == args.limit:
-            break
-        ids.append(entry["id"])
-        picture = look(segmenter, pictures[index], labels)
+    for index, image_id in chosen:
+        picture = look(engine, pictures[index], labels)
+        ids = [category[class_names[label]] for label in picture.labels.tolist()]
         for name, masks in variants(picture):
             rles = [masks.rle(k) for k in range(len(masks))]
             iou = _true_overlaps(picture, rles)
-            areas = picture.truth.masks.areas()
-            best = {s: k for k, s in reversed(list(enumerate(picture.shown.tolist()))) if s >= 0}
-            overlaps.setdefault(name, []).extend((areas[s], iou[k]) for s, k in best.items())
-            quality = _quality(picture)
-            for k, rle in enumerate(rles):
-                x0, y0, x1, y1 = picture.boxes[k].tolist()
-                score = float(picture.scores[k])
-                certain = score * float(quality[k])
-                common = {
-                    "image_id": entry["id"],
-                    "category_id": category[class_names[picture.labels[k]]],
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "segmentation": rle,
-                    "score": score,
-                    "mask_score": certain,
-                }
-                results.setdefault(name, []).append(common)
-                if name == "as it is":
-                    ranks = {
-                        "ranked by score alone": score,
-                        "ranked by score and quality": certain,
-                        "ranked by score and true IoU": score * iou[k],
-                        "ranked by true IoU": iou[k],
-                    }
-                    for rank, value in ranks.items():
-                        results.setdefault(rank, []).append({**common, "mask_score": float(value)})
-    limits = {"image_ids": ids, "category_ids": [category[name] for name in counted]}
-    rows = {"boxes": evaluate_pictures(file.content, results["as it is"], "bbox", **limits)}
-    rows |= {
-        name: evaluate_pictures(file.content, found, "segm", **limits)
-        for name, found in results.items()
-    }
-    table = {name: row.to_json() for name, row in rows.items()}
+            overlaps.setdefault(name, []).extend(_of_objects(picture, iou))
+            ranks = _rankings(picture, iou) if name == "as it is" else {}
+            for row, values in {name: picture.scores * quality(picture), **ranks}.items():
+                found = _results(picture, rles, values)
+                for one, category_id in zip(found, ids, strict=True):
+                    one |= {"image_id": image_id, "category_id": category_id}
+                results.setdefault(row, []).extend(found)
+    image_ids, categories = [image_id for _, image_id in chosen], [category[n] for n in counted]
+    truth = file.content
+    boxes = evaluate_pictures(truth, results["as it is"], "bbox", image_ids, categories)
+    table = {"boxes": boxes.to_json()}
+    for name, found in results.items():
+        table[name] = evaluate_pictures(truth, found, "segm", image_ids, categories).to_json()
     for name, pairs in overlaps.items():
         table[name]["iou"] = _by_size(np.array(pairs).reshape(-1, 2))
-    print(f"{len(ids)} pictures, {len(overlaps['as it is'])} objects found")
+    print(f"{len(chosen)} pictures, {len(overlaps['as it is'])} objects found")
     return table
 
 
-def _quality(picture: Picture) -> FloatArray:
-    """What the model multiplies scores by to rank masks: the quality it expects, or its certainty, or 1: [N]."""
-    expected = picture.read(picture.boxes)[:, picture.segmenter.objects.coefficient_count :]
-    if expected.shape[1]:
-        return sigmoid(expected[:, 0])
-    post = picture.segmenter.postprocess.config
-    low = picture.low_res(picture.coefficients(picture.boxes), picture.boxes)
-    return low.certainty(post.mask_threshold) if post.mask_quality else np.ones_like(picture.scores)
+def _rankings(picture: Picture, iou: list[float]) -> dict[str, Any]:
+    """What masks could be ranked by: row name to values [N]."""
+    return {
+        "ranked by score alone": picture.scores,
+        "ranked by score and true IoU": picture.scores * np.array(iou),
+        "ranked by true IoU": np.array(iou),
+    }
+
+
+def _results(picture: Picture, rles: list[Json], ranks: Any) -> list[Json]:
+    """Detections as COCO's results, still without picture and category."""
+    corners, sizes = picture.boxes[:, :2], picture.boxes[:, 2:] - picture.boxes[:, :2]
+    rows = zip(corners, sizes, rles, picture.scores, ranks, strict=True)
+    return [
+        {
+            "bbox": [*corner.tolist(), *size.tolist()],
+            "segmentation": rle,
+            "score": float(score),
+            "mask_score": float(rank),
+        }
+        for corner, size, rle, score, rank in rows
+    ]
+
+
+def _of_objects(picture: Picture, iou: list[float]) -> list[tuple[float, float]]:
+    """Area of each object that was found and the overlap of its best detection, the first one."""
+    best: dict[int, float] = {}
+    for k, shown in enumerate(picture.shown.tolist()):
+        if shown >= 0:
+            best.setdefault(shown, iou[k])
+    areas = picture.truth.masks.areas()
+    return [(float(areas[shown]), value) for shown, value in best.items()]
 
 
 def _true_overlaps(picture: Picture, rles: list[Json]) -> list[float]:

@@ -69,13 +69,15 @@ def run(args: argparse.Namespace) -> int:
     """Measures, prints and writes the figures."""
     command.require_opencv()
     from sipvideo.build import load, packaged_weights
+    from sipvideo.engine.host import HostEngine
 
     weights = Path(args.weights or packaged_weights(args.model))
     if args.output and not args.output.parent.is_dir():
         raise SinkError(f"{args.output}: there is no folder {args.output.parent}")
     ready = load(weights=weights, overrides=args.overrides)
     ranked = load(weights=weights, overrides=[*args.overrides, *RANKED])
-    config = ready.segment.config  # type: ignore[attr-defined]
+    assert isinstance(ready.engine, HostEngine)
+    config = ready.engine.config
     folder, _, split = args.pictures.partition(":")
     figures: Json = {"input": max(config.input.size)}
     threshold = config.postprocess.score_threshold
@@ -208,11 +210,16 @@ def track_overlaps(
     return np.array([[row.get(k, 0.0) for k in ids] for row in rows]).reshape(len(rows), -1), ids
 
 
-def reports_per_frame(clip: Path, model: VideoSegmenter) -> float:
-    """Objects that a user is shown per frame of a clip, tracked or not."""
+def reports_per_frame(clip: Path, model: VideoSegmenter) -> Json:
+    """Objects that a user is shown per frame of a clip, and those of them that have an identity."""
     from sipvideo.sources import open_source
 
-    return mean(len(result.detections) for result in model.run(open_source(str(clip))))
+    counts = [
+        (len(result.track_ids), int((result.track_ids >= 0).sum()))
+        for result in model.run(open_source(str(clip)))
+    ]
+    reports, tracked = np.mean(counts, axis=0).tolist()
+    return {"reports": reports, "tracked": tracked}
 
 
 def on_scenes(path: Path, model: VideoSegmenter) -> Json:

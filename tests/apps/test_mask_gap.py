@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sipvideo.apps import mask_gap
-from sipvideo.apps.mask_gap import logistic, variants, widened
+from sipvideo.apps import mask_causes, mask_gap
+from sipvideo.apps.mask_causes import logistic, variants, widened
 from sipvideo.data.sample import Sample
 from sipvideo.masks import CompactMasks
 from tests.networks import lively, picture, segmenter, small_config
@@ -26,12 +26,12 @@ GRID = {"unit": "separable", "tower_bias": True, "box_units": 0, "centerness": F
 }
 
 
-def _looked_at(count: int = 3) -> mask_gap.Picture:
+def _looked_at(count: int = 3) -> mask_causes.Picture:
     """A random network's picture, in which its own largest boxes, as ellipses, are the objects."""
     config = small_config(**GRID)
     segment = segmenter(lively(config), config)
     frame = picture()
-    found = segment(frame)
+    (found,) = segment.detect([frame])
     largest = np.argsort(-(found.boxes[:, 2:] - found.boxes[:, :2]).prod(1), kind="stable")[:count]
     dense = np.zeros((count, *frame.size), np.uint8)
     for one, (x0, y0, x1, y1) in zip(dense, found.boxes[largest].tolist(), strict=True):
@@ -45,12 +45,12 @@ def _looked_at(count: int = 3) -> mask_gap.Picture:
         np.zeros(count, bool),
         np.arange(count),
     )
-    return mask_gap.look(segment, truth, frozenset(range(3)))
+    return mask_causes.look(segment, truth, frozenset(range(3)))
 
 
 def test_the_first_row_is_the_application_itself() -> None:
     looked = _looked_at()
-    found = looked.segmenter(picture())
+    found = looked.engine.detect([picture()])[0]
     name, masks = next(variants(looked))
     assert name == "as it is"
     assert [masks.rle(k) for k in range(len(masks))] == [
