@@ -66,7 +66,7 @@ class Picture:
 
     def coefficients(self, boxes: FloatArray) -> FloatArray:
         """As the head reads them when it takes ``boxes`` for the predicted ones."""
-        return self.read(boxes)[:, : self.engine.objects.coefficient_count]
+        return self.read(boxes)[:, : self.engine.objects.config.coefficient_count]
 
     def read(self, boxes: FloatArray) -> FloatArray:
         """The same, with the column that tells the quality of the masks where the model has one."""
@@ -222,18 +222,27 @@ def _best(picture: Picture, read: FloatArray) -> Iterator[tuple[str, CompactMask
 
 
 def fitted(picture: Picture, box: FloatArray, target: FloatArray) -> FloatArray:
-    """The coefficients [parts^2 * K] whose mask inside ``box`` is nearest to ``target`` [h, w] by cross-entropy."""
-    parts = picture.engine.objects.config.sub_regions
-    basis = picture.outputs.basis_masks[0]
-    bases, height, width = basis.shape
-    x0, y0, x1, y1 = (box * picture.input_scale).reshape(4, 1)
+    """The coefficients of one object whose mask inside ``box`` is nearest to ``target`` [H, W] by cross-entropy."""
+    head = picture.engine.objects.config
+    parts, basis = head.sub_regions, picture.outputs.basis_masks[0]
+    height, width = basis.shape[1:]
+    scaled = box * picture.input_scale
+    x0, y0, x1, y1 = scaled.reshape(4, 1)
     columns = box_math.part_edges(x0, x1, width, parts)[0].tolist()
     rows = box_math.part_edges(y0, y1, height, parts)[0].tolist()
-    found = np.zeros((parts, parts, bases))
+    inside = slice(rows[0], rows[-1]), slice(columns[0], columns[-1])
+    seen, target = basis[:, inside[0], inside[1]], target[inside]
+    if head.shape_maps:
+        window = columns[0], rows[0], columns[-1], rows[-1]
+        seen = np.concatenate((seen, box_math.shape_maps(scaled, window)))
+    found = np.zeros((parts, parts, len(seen)))
     for i in range(parts):
         for j in range(parts):
-            here = slice(rows[i], rows[i + 1]), slice(columns[j], columns[j + 1])
-            pixels = basis[(slice(None), *here)].reshape(bases, -1).astype(np.float64)
+            here = (
+                slice(rows[i] - rows[0], rows[i + 1] - rows[0]),
+                slice(columns[j] - columns[0], columns[j + 1] - columns[0]),
+            )
+            pixels = seen[:, here[0], here[1]].reshape(len(seen), -1).astype(np.float64)
             if pixels.size:
                 found[i, j] = logistic(pixels, target[here].ravel())
     return found.reshape(-1).astype(np.float32)
@@ -259,7 +268,7 @@ def widened(boxes: FloatArray, margin: float) -> FloatArray:
 
 def quality(picture: Picture) -> FloatArray:
     """What the model multiplies scores by to rank masks: the quality it expects, or its certainty, or 1: [N]."""
-    expected = picture.read(picture.boxes)[:, picture.engine.objects.coefficient_count :]
+    expected = picture.read(picture.boxes)[:, picture.engine.objects.config.coefficient_count :]
     if expected.shape[1]:
         return sigmoid(expected[:, 0])
     post = picture.engine.postprocess.config

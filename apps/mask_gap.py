@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from sipvideo.engine.host import HostEngine
 
     rules = ["postprocess.score_threshold=0.05", "postprocess.max_detections=100", *args.overrides]
-    video = sipvideo.load(weights=args.weights, overrides=rules)
+    video = sipvideo.load(weights=args.weights, model=args.model, overrides=rules)
     assert isinstance(video.engine, HostEngine)
     rows = measure(video.engine, video.class_names, args)
     print(

@@ -49,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="also write the figures there, beside those of other models",
     )
-    parser.add_argument("--name", metavar="NAME", help="of the model; default: its configuration's")
     parser.add_argument(
         "--pictures",
         metavar="FOLDER:SPLIT",
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     figures["megabytes"] = weights.stat().st_size / 1e6
     print(json.dumps(_rounded(figures), indent=2))
     if args.output:
-        kept(args.output, args.name or config.name, figures)
+        kept(args.output, config.name.removeprefix("sipmask_"), figures)
     return 0
 
 

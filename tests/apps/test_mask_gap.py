@@ -23,6 +23,8 @@ GRID = {"unit": "separable", "tower_bias": True, "box_units": 0, "centerness": F
     "alignment": "box_grid",
     "grid_side": 3,
     "grid_hidden": 16,
+    "grid_quality": True,
+    "shape_maps": True,
 }
 
 
