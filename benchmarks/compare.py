@@ -23,6 +23,10 @@ HERE = Path(__file__).resolve().parent
 PEERS = {
     "yolo11n-seg-openvino": ("ultralytics_track.py", "--backend", "openvino"),
     "yolo11n-seg-openvino-int8": ("ultralytics_track.py", "--backend", "openvino-int8"),
+    "yolo26n-seg-320-openvino-int8": (
+        *("ultralytics_track.py", "--backend", "openvino-int8"),
+        *("--model", "yolo26n-seg", "--size", "320"),
+    ),
     "yolo11n-seg-onnxruntime": ("ultralytics_track.py", "--backend", "onnxruntime"),
     "yolo11n-seg-torch": ("ultralytics_track.py", "--backend", "torch"),
     "maskrcnn-torch": ("torchvision_maskrcnn.py",),

@@ -1,9 +1,9 @@
-"""Ultralytics YOLO11n-seg with its tracker over a clip: track, plot and write, as its guide does. Prints JSON.
+"""An Ultralytics segmenter with its tracker over a clip: track, plot and write, as its guide does. Prints JSON.
 
 The weights are random, made from its yaml, as only the speed is asked for. They find next to nothing, so that the
 peer is spared masks, association and drawing: its figures are better than they would be at work.
 
-    python benchmarks/ultralytics_track.py CLIP --backend openvino
+    python benchmarks/ultralytics_track.py CLIP --model yolo11n-seg --size 640 --backend openvino
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import ultralytics
 from clip import Annotated, Watch, pictures, rate
 from ultralytics import YOLO
 
-SIZE = (384, 640)
 BACKENDS = ("torch", "onnxruntime", "openvino", "openvino-int8")
 WARM_UP = 20
 
@@ -36,6 +35,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("clip", type=Path)
+    parser.add_argument("--model", default="yolo11n-seg", help="default: yolo11n-seg")
+    parser.add_argument(
+        "--size", type=int, default=640, help="long side of the input; default: 640"
+    )
     parser.add_argument("--backend", choices=BACKENDS, default="openvino")
     parser.add_argument("--frames", type=int, help="default: the whole clip")
     parser.add_argument(
@@ -48,43 +51,53 @@ def main() -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     clip = args.clip.resolve()
     os.chdir(args.work)
-    model = YOLO(exported(args.backend, clip), task="segment")
+    size = fitted(clip, args.size)
+    model = YOLO(exported(args.model, args.backend, size, clip), task="segment")
     for picture in pictures(clip, WARM_UP):
-        model.track(picture, imgsz=SIZE, persist=True, verbose=False)
+        model.track(picture, imgsz=size, persist=True, verbose=False)
     model.predictor.trackers[0].reset()
 
-    video = Annotated(args.work / "yolo11n-seg.mp4", rate(clip))
+    video = Annotated(args.work / f"{args.model}.mp4", rate(clip))
     watch = Watch()
-    for result in model.track(str(clip), imgsz=SIZE, stream=True, persist=True, verbose=False):
+    for result in model.track(str(clip), imgsz=size, stream=True, persist=True, verbose=False):
         video.write(result.plot())
         watch.objects.append(len(result.boxes))
         if len(watch.objects) == args.frames:
             break
     video.close()
     watch.tell(
-        f"yolo11n-seg, {args.backend}",
+        f"{args.model}, {args.backend}",
         "reading the clip, network, tracker, drawing, annotated video; no other results",
-        f"ultralytics {ultralytics.__version__}, {SIZE[1]}x{SIZE[0]}, random weights",
+        f"ultralytics {ultralytics.__version__}, {size[1]}x{size[0]}, random weights",
     )
     return 0
 
 
-def exported(backend: str, clip: Path) -> str:
-    """The model's file for a backend; made once."""
-    weights = Path("yolo11n-seg.pt")
+def fitted(clip: Path, long_side: int) -> tuple[int, int]:
+    """(height, width) of an input with the clip's aspect, multiples of 32."""
+    height, width = next(pictures(clip, 1)).shape[:2]
+    scale = long_side / max(height, width)
+    return tuple(-(-round(side * scale) // 32) * 32 for side in (height, width))  # type: ignore[return-value]
+
+
+def exported(name: str, backend: str, size: tuple[int, int], clip: Path) -> str:
+    """The path of a model for a backend and an input size; made once, in a folder of its own."""
+    folder = Path(f"{name}-{size[1]}x{size[0]}").resolve()
+    folder.mkdir(exist_ok=True)
+    weights = folder / f"{name}.pt"
     if not weights.exists():
         torch.manual_seed(0)
-        YOLO("yolo11n-seg.yaml").save(weights)
+        YOLO(f"{name}.yaml").save(weights)
     found = {
         "torch": weights,
-        "onnxruntime": Path("yolo11n-seg.onnx"),
-        "openvino": Path("yolo11n-seg_openvino_model"),
-        "openvino-int8": Path("yolo11n-seg_int8_openvino_model"),
+        "onnxruntime": folder / f"{name}.onnx",
+        "openvino": folder / f"{name}_openvino_model",
+        "openvino-int8": folder / f"{name}_int8_openvino_model",
     }[backend]
     if not found.exists():
         form = "onnx" if backend == "onnxruntime" else "openvino"
         more = {"int8": True, "data": str(calibration(clip))} if "int8" in backend else {}
-        YOLO(weights).export(format=form, imgsz=SIZE, verbose=False, **more)
+        YOLO(weights).export(format=form, imgsz=size, verbose=False, **more)
     return str(found)
 
 

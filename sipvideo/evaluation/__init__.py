@@ -1,7 +1,12 @@
 """Scores of results against annotations."""
 
 from sipvideo.evaluation.oviseval import OVISeval
-from sipvideo.evaluation.pictures import PictureScores, evaluate_pictures
+from sipvideo.evaluation.pictures import (
+    OperatingPoint,
+    PictureScores,
+    evaluate_pictures,
+    operating_point,
+)
 from sipvideo.evaluation.report import Report, compare, score
 from sipvideo.evaluation.ytvos import YTVOS
 from sipvideo.evaluation.ytvoseval import YTVOSeval
@@ -9,10 +14,12 @@ from sipvideo.evaluation.ytvoseval import YTVOSeval
 __all__ = [
     "YTVOS",
     "OVISeval",
+    "OperatingPoint",
     "PictureScores",
     "Report",
     "YTVOSeval",
     "compare",
     "evaluate_pictures",
+    "operating_point",
     "score",
 ]

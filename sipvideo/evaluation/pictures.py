@@ -84,6 +84,82 @@ def evaluate_pictures(
     Raises:
         DatasetError: malformed annotations or results, or one that names an unknown picture or category.
     """
+    evaluation, classes = _evaluated(
+        annotations, results, kind, (image_ids, category_ids), names=names
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    scores = tuple(
+        ClassScore(int(key), classes[key], _mean(precision[:, :, k]), _mean(precision[0, :, k]))
+        for k, key in enumerate(evaluation.params.catIds)
+    )
+    figures = (f.name for f in fields(PictureScores) if f.name != "classes")
+    named: dict[str, Any] = dict(zip(figures, map(float, evaluation.stats), strict=True))
+    return PictureScores(**named, classes=scores)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a user gets at one threshold: a detection is right if it overlaps an object of its class by half.
+
+    Attributes:
+        threshold: least score of a detection.
+        precision: share of the detections that are right; those on crowds do not count. 0 without any.
+        recall: share of the objects that are found. 0 without any.
+        per_picture: detections per picture.
+    """
+
+    threshold: float
+    precision: float
+    recall: float
+    per_picture: float
+
+
+def operating_point(
+    annotations: str | Path | Json,
+    results: list[Json],
+    threshold: float,
+    kind: Kind = "bbox",
+    image_ids: Collection[int] | None = None,
+) -> OperatingPoint:
+    """Precision and recall over all classes together; arguments and errors as :func:`evaluate_pictures`.
+
+    Args:
+        annotations: see there.
+        results: see there; the threshold is on ``"score"``.
+        threshold: least score.
+        kind: what must overlap.
+        image_ids: pictures that count.
+    """
+    kept = [one for one in results if one["score"] >= threshold]
+    evaluation, _ = _evaluated(annotations, kept, kind, (image_ids, None))
+    # All areas come first, for each class; matches at an overlap of one half are the first row.
+    areas, pictures = len(evaluation.params.areaRng), len(evaluation.params.imgIds)
+    cells = [
+        cell
+        for k, cell in enumerate(evaluation.evalImgs)
+        if cell is not None and k // pictures % areas == 0
+    ]
+    right = sum(int(((c["dtMatches"] > 0) & ~c["dtIgnore"])[0].sum()) for c in cells)
+    found = sum(int((~c["dtIgnore"])[0].sum()) for c in cells)
+    objects = sum(int((np.asarray(c["gtIgnore"]) == 0).sum()) for c in cells)
+    return OperatingPoint(
+        threshold, right / max(found, 1), right / max(objects, 1), len(kept) / max(pictures, 1)
+    )
+
+
+def _evaluated(
+    annotations: str | Path | Json,
+    results: str | Path | list[Json],
+    kind: Kind,
+    chosen: tuple[Collection[int] | None, Collection[int] | None],
+    *,
+    names: tuple[str, str] | None = None,
+) -> tuple[COCOeval, dict[int, str]]:
+    """Everything matched, and the names of the categories; ``chosen``: pictures and categories that count."""
+    image_ids, category_ids = chosen
     content, where = read_annotations(annotations)
     detections, origin = read_results(results)
     where, origin = names or (where, origin)
@@ -104,16 +180,7 @@ def evaluate_pictures(
         evaluation.params.imgIds = sorted(chosen_images)
         evaluation.params.catIds = sorted(chosen_categories)
         evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    scores = tuple(
-        ClassScore(int(key), classes[key], _mean(precision[:, :, k]), _mean(precision[0, :, k]))
-        for k, key in enumerate(evaluation.params.catIds)
-    )
-    figures = (f.name for f in fields(PictureScores) if f.name != "classes")
-    named: dict[str, Any] = dict(zip(figures, map(float, evaluation.stats), strict=True))
-    return PictureScores(**named, classes=scores)
+    return evaluation, classes
 
 
 def _chosen(

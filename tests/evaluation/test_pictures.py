@@ -10,7 +10,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from sipvideo.errors import DatasetError
-from sipvideo.evaluation.pictures import PictureScores, evaluate_pictures
+from sipvideo.evaluation.pictures import PictureScores, evaluate_pictures, operating_point
 
 HEIGHT, WIDTH = 80, 120
 
@@ -168,3 +168,39 @@ def test_a_wrong_annotation_is_named() -> None:
             evaluate_pictures(truth, [], "segm", names=("truth.json", "results.json"))
     with pytest.raises(DatasetError, match="key 'categories' is missing"):
         evaluate_pictures({"images": [], "annotations": []}, [], "bbox")
+
+
+def test_precision_and_recall_are_those_of_counting_by_hand() -> None:
+    rng = np.random.default_rng(4)
+    results = []
+    for (image, category), (x, y, w, h) in BOXES.items():
+        for shift in (0, 1, 40):
+            score = round(float(rng.random()), 3)
+            box = [x + shift, y, w, h]
+            results.append(
+                {"image_id": image, "category_id": category, "score": score, "bbox": box}
+            )
+    results.append({"image_id": 7, "category_id": 5, "score": 0.99, "bbox": [1, 1, 9, 9]})
+    for threshold in (0.0, 0.3, 0.6, 0.995):
+        kept = sorted(
+            (r for r in results if r["score"] >= threshold), key=lambda r: -float(r["score"])
+        )
+        taken = set()
+        for one in kept:
+            place = one["image_id"], one["category_id"]
+            # A shift of 40 pixels misses; the first of those that hit is right.
+            if place in BOXES and one["bbox"][0] - BOXES[place][0] < 2:
+                taken.add(place)
+        point = operating_point(_truth(), results, threshold)
+        assert point.precision == pytest.approx(len(taken) / max(1, len(kept)))
+        assert point.recall == pytest.approx(len(taken) / 3)
+        assert point.per_picture == pytest.approx(len(kept) / 3)
+
+
+def test_detections_on_crowds_are_neither_right_nor_wrong() -> None:
+    truth = _truth()
+    truth["annotations"][0]["iscrowd"] = 1
+    point = operating_point(truth, _perfect(), 0.1)
+    assert point.precision == 1
+    assert point.recall == 1
+    assert operating_point(truth, [], 0.1).precision == 0
