@@ -178,7 +178,7 @@ class MasksOnFrozenDetector:
         return Places(objects, level[at], row[at], column[at], boxes[at], weights)
 
 
-AMONG_LOOK_ALIKES = IdentityLoss(same_class=4.0, other_clips=0.25)
+AMONG_LOOK_ALIKES = IdentityLoss(same_class=2.0)
 
 
 @dataclass(frozen=True)

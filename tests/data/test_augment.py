@@ -287,11 +287,12 @@ def test_own_colours_are_the_same_in_both_views_and_stay_inside_the_object() -> 
     dyed = replace(STILL, own_colours=1.0)
     views = dyed.clip((sample, sample), (90, 120), np.random.default_rng(0))
     np.testing.assert_array_equal(views[0].image, views[1].image)
-    inside = sample.masks.dense().any(0)
+    inside = np.any([sample.masks.dense(k) for k in range(3)], axis=0)
     changed = (views[0].image != sample.image).any(2)
-    assert not changed[~inside].any() and changed[inside].mean() > 0.9
-    for before, after in zip(sample.masks.dense(), views[0].masks.dense(), strict=True):
-        np.testing.assert_array_equal(before, after)
+    assert not changed[~inside].any()
+    assert changed[inside].mean() > 0.9
+    for k in range(3):
+        np.testing.assert_array_equal(views[0].masks.dense(k), sample.masks.dense(k))
 
 
 def test_noise_and_compression_are_as_strong_as_asked_for() -> None:

@@ -50,12 +50,7 @@ def plain(given: Sightings, least_gap: float) -> dict[str, list[int]]:
         same = given.objects[i] == given.objects[right] and given.videos[i] == given.videos[right]
         if not same or abs(given.seconds[i] - given.seconds[right]) < least_gap:
             continue
-        everybody = [
-            j
-            for j in range(len(given))
-            if given.frames[j] == given.frames[right]
-            and (given.videos[j] == given.videos[i] or given.videos[j] != given.videos[i])
-        ]
+        everybody = [j for j in range(len(given)) if given.frames[j] == given.frames[right]]
         alike = [j for j in everybody if given.labels[j] == given.labels[i]]
         scene = [j for j in alike if given.videos[j] == given.videos[i]]
         for name, pool in (("all", everybody), ("same_class", alike), ("same_scene", scene)):
@@ -89,9 +84,7 @@ def test_embeddings_that_name_the_object_are_perfect_and_equal_ones_are_worthles
 
 def test_nothing_seen_is_nothing_asked() -> None:
     none = np.zeros(0, np.int64)
-    found = retrieval(
-        Sightings(np.zeros((0, 4), np.float32), none, none, none, none, np.zeros(0))
-    )
+    found = retrieval(Sightings(np.zeros((0, 4), np.float32), none, none, none, none, np.zeros(0)))
     assert isinstance(found, Retrieval)
     assert found.all.questions == found.same_scene.questions == 0
 
@@ -125,7 +118,11 @@ def test_a_sighting_is_the_detection_that_overlaps_the_object_best() -> None:
     # The crowd is no object, and the second square was missed.
     assert found.embeddings.tolist() == [[1]]
     assert (found.labels.tolist(), found.objects.tolist()) == ([3], [7])
-    assert (found.videos.tolist(), found.frames.tolist(), found.seconds.tolist()) == ([2], [6], [1.5])
+    assert (found.videos.tolist(), found.frames.tolist(), found.seconds.tolist()) == (
+        [2],
+        [6],
+        [1.5],
+    )
 
 
 def test_a_still_picture_gives_the_same_two_views_every_time() -> None:

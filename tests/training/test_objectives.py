@@ -88,7 +88,9 @@ def test_the_identity_loss_is_its_slow_definition(weights: tuple[float, float]) 
             if clip and ids[i] == ids[j]:
                 wanted = value
             else:
-                value *= (same_class if labels[i] == labels[j] else 1) * (1 if clip else other_clips)
+                value *= (same_class if labels[i] == labels[j] else 1) * (
+                    1 if clip else other_clips
+                )
             total += value
         losses.append(-math.log(wanted / total))
     got = loss(embeddings, views, ids, labels)
