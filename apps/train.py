@@ -202,6 +202,8 @@ def _trainer(
     from sipvideo.training import Surroundings, Trainer
 
     config = model[1]
+    if recipe.objective == "identities" and not config.head.embedding:
+        raise ConfigError(f"config {config.name!r}: has no embeddings (head.embedding) to train")
     if recipe.objective == "masks" and config.head.alignment == "classes_and_coefficients":
         raise ConfigError(
             f"config {config.name!r}: its masks share the feature alignment with the classes, so the detector "
@@ -222,9 +224,10 @@ def _trainer(
 def _objective(recipe: Recipe) -> Objective:
     import dataclasses
 
-    if recipe.objective == "masks":
+    if recipe.objective != "whole":
+        frozen = recipe.masks if recipe.objective == "masks" else recipe.identities
         half = recipe.precision == "bfloat16"
-        return dataclasses.replace(recipe.masks, bfloat16=half or recipe.masks.bfloat16)
+        return dataclasses.replace(frozen, bfloat16=half or frozen.bfloat16)
     return dataclasses.replace(recipe.whole, precision=recipe.precision)
 
 

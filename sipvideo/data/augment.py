@@ -43,6 +43,8 @@ class Augmentation:
         min_visible: objects with a smaller visible share of their area are left out of a view.
         second_zoom: zoom of a pair's second view relative to its first.
         second_shift: shift of a pair's second view against its first, relative to the view's size.
+        own_colours: probability that an object gets colours of its own, the same in both views of a clip: look-alikes
+            that differ.
         copy_paste: probability that a pair gets objects of another clip, in front of its own. They move on their own.
         paste_objects: largest number of them.
         paste_zoom: factor on top of fitting the other clip's picture into the view, on a logarithmic scale.
@@ -67,6 +69,7 @@ class Augmentation:
     min_visible: float = 0.15
     second_zoom: Range = (0.8, 1.25)
     second_shift: float = 0.2
+    own_colours: float = 0.0
     copy_paste: float = 0.5
     paste_objects: int = 4
     paste_zoom: Range = (0.5, 1.3)
@@ -115,6 +118,7 @@ class Augmentation:
             for k, (sample, matrix) in enumerate(zip(donor, maps, strict=True)):
                 objects = _renumbered(sample, chosen, free)
                 views[k] = self._covered(views[k], self._seen(objects, matrix, size))
+        views = self._dyed(views, rng) if self.own_colours else views
         return self._appearance(views[0], rng), self._appearance(views[1], rng)
 
     def single(
@@ -176,6 +180,24 @@ class Augmentation:
     def _covered(self, view: Sample, front: Sample) -> Sample:
         before = np.concatenate((view.masks.areas(), front.masks.areas())).astype(float)
         return self._kept(paste(view, front, self.paste_edge), before)
+
+    def _dyed(self, views: list[Sample], rng: np.random.Generator) -> list[Sample]:
+        """Both views with some of the objects in other colours."""
+        images = [view.image.copy() for view in views]
+        for key in np.unique(np.concatenate([view.object_ids for view in views])).tolist():
+            if rng.random() < self.own_colours:
+                colours = appearance.colour_matrix(
+                    rng.uniform(0.6, 1.4),
+                    rng.uniform(-48, 48),
+                    rng.uniform(0.5, 1.8),
+                    rng.uniform(-180, 180),
+                )
+                for view, image in zip(views, images, strict=True):
+                    for k in np.flatnonzero((view.object_ids == key) & ~view.crowd).tolist():
+                        x0, y0, x1, y1 = view.masks.windows[k]
+                        part, mask = image[y0:y1, x0:x1], view.masks.crop(k)
+                        part[mask] = appearance.recolour(part, colours)[mask]
+        return [replace(view, image=image) for view, image in zip(views, images, strict=True)]
 
     def _appearance(self, view: Sample, rng: np.random.Generator) -> Sample:
         """The view's picture in other colours, blurred, noisy, compressed."""

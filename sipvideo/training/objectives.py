@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,11 @@ from torchvision.ops import box_iou
 
 from sipvideo.data import Batch
 from sipvideo.model.head import EMBEDDING_STRIDE, HeadOutputs
-from sipvideo.model.losses import embeddings_at, ranks, sum_over_ranks
+from sipvideo.model.losses import box_centres, embeddings_at, ranks, sum_over_ranks
 from sipvideo.model.mask_crops import CropWindows, mask_logits
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.targets import boxes_at, locations
+from sipvideo.training.identities import IdentityLoss
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +70,7 @@ class MasksOnFrozenDetector:
         dice: weight of the dice loss beside binary cross-entropy.
         quality: weight of the loss of the masks' expected overlaps, where the model tells them.
         track: weight of the embedding loss; 0: views need not be pairs.
-        temperature: cosine similarities are divided by it.
-        new_similarity: the similarity at which "not in the other view" is as likely as a match.
+        identities: what embeddings are asked for.
         jitter: largest shift of a box's centre before its embedding is read, in box sides.
         bfloat16: run the network's convolutions in this precision, faster on CPUs that support it.
     """
@@ -80,8 +81,7 @@ class MasksOnFrozenDetector:
     dice: float = 1.0
     quality: float = 0.3
     track: float = 0.5
-    temperature: float = 0.1
-    new_similarity: float = 0.5
+    identities: IdentityLoss = field(default_factory=IdentityLoss)
     jitter: float = 0.1
     bfloat16: bool = False
 
@@ -106,7 +106,8 @@ class MasksOnFrozenDetector:
             terms["quality"] = self.quality * (errors * weight).sum() / total * ranks()
         if outputs.embedding_features and self.track:
             maps = model.head.embedding_map(outputs.embedding_features)
-            terms["track"] = self.track * self._track(maps, batch)
+            boxes = [jittered(one, self.jitter) for one in batch.boxes]
+            terms["track"] = self.track * identity_term(self.identities, maps, batch, boxes)
         return terms
 
     def _masks(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> _Masks:
@@ -176,28 +177,65 @@ class MasksOnFrozenDetector:
         weights = rank[objects, at]
         return Places(objects, level[at], row[at], column[at], boxes[at], weights)
 
-    def _track(self, maps: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of every object against the objects of all other views and "new".
 
-        As the published track loss (a softmax over reference objects and a new one), on cosine similarities.
+AMONG_LOOK_ALIKES = IdentityLoss(same_class=2.0)
+
+
+@dataclass(frozen=True)
+class IdentitiesOnFrozenDetector:
+    """Embeddings alone, on top of a detector that already works and is not changed.
+
+    They are learnt where they are read: at the centre of the box that the detector predicts for an object, and near
+    that of the object itself where the detector misses it.
+
+    Attributes:
+        identities: what embeddings are asked for.
+        min_iou: predicted boxes that overlap an object's box less are not of that object.
+        jitter: largest shift of a missed object's centre, in box sides.
+        bfloat16: run the network's convolutions in this precision, faster on CPUs that support it.
+    """
+
+    identities: IdentityLoss = AMONG_LOOK_ALIKES
+    min_iou: float = 0.5
+    jitter: float = 0.1
+    bfloat16: bool = False
+
+    def __call__(self, model: SipMask, batch: Batch) -> dict[str, Tensor]:
+        """Loss "track".
+
+        Args:
+            model: a network with embeddings.
+            batch: views; views 2k and 2k + 1 show the same picture, or two frames of a video.
         """
-        found = []
-        for embedding_map, boxes in zip(maps, batch.boxes, strict=True):
-            sides = boxes[:, 2:] - boxes[:, :2]
-            shift = (torch.rand_like(sides) * 2 - 1) * self.jitter * sides
-            centres = (boxes[:, :2] + boxes[:, 2:]) / 2 + shift
-            found.append(embeddings_at(embedding_map, centres, EMBEDDING_STRIDE))
-        embeddings = F.normalize(torch.cat(found), dim=1)
-        if not len(embeddings):
-            return maps.sum() * 0
-        counts = torch.tensor([len(ids) for ids in batch.object_ids], device=maps.device)
-        view = torch.arange(len(counts), device=maps.device).repeat_interleave(counts)
-        ids = torch.cat(batch.object_ids)
-        picture = view.div(2, rounding_mode="floor")
-        other_view = view[:, None] != view
-        same = other_view & (picture[:, None] == picture) & (ids[:, None] == ids)
-        similarity = (embeddings @ embeddings.t()).masked_fill(~other_view, -torch.inf)
-        new = similarity.new_full((len(ids), 1), self.new_similarity)
-        logits = torch.cat((new, similarity), 1) / self.temperature
-        target = torch.where(same.any(1), same.float().argmax(1) + 1, 0)
-        return F.cross_entropy(logits, target)
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bfloat16):
+            outputs = model(batch.images).single()
+        maps = model.head.embedding_map(outputs.embedding_features)
+        finder = MasksOnFrozenDetector(cells=1, min_iou=self.min_iou)
+        boxes = []
+        for item, annotated in enumerate(batch.boxes):
+            places = finder.places(model, outputs, batch, item)
+            boxes.append(jittered(annotated, self.jitter))
+            boxes[-1][places.objects] = places.boxes
+        return {"track": identity_term(self.identities, maps, batch, boxes)}
+
+
+def jittered(boxes: Tensor, share: float) -> Tensor:
+    """Boxes [N, 4], each moved by up to ``share`` of its sides."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return boxes + ((torch.rand_like(sides) * 2 - 1) * share * sides).repeat(1, 2)
+
+
+def identity_term(
+    loss: IdentityLoss, maps: Tensor, batch: Batch, boxes: Sequence[Tensor]
+) -> Tensor:
+    """The loss of embeddings read from maps float [B, E, h, w] at the centres of boxes, per view float [N, 4]."""
+    found = [
+        embeddings_at(one, box_centres(there), EMBEDDING_STRIDE)
+        for one, there in zip(maps, boxes, strict=True)
+    ]
+    embeddings = torch.cat(found)
+    if not len(embeddings):
+        return maps.sum() * 0
+    counts = torch.tensor([len(ids) for ids in batch.object_ids], device=maps.device)
+    views = torch.arange(len(counts), device=maps.device).repeat_interleave(counts)
+    return loss(embeddings, views, torch.cat(batch.object_ids), torch.cat(batch.labels))

@@ -20,7 +20,7 @@ from sipvideo.config import (
 )
 from sipvideo.data import Augmentation
 from sipvideo.data.stream import ScaleRange
-from sipvideo.training.objectives import MasksOnFrozenDetector
+from sipvideo.training.objectives import IdentitiesOnFrozenDetector, MasksOnFrozenDetector
 from sipvideo.training.whole import WholeModel
 
 if TYPE_CHECKING:
@@ -115,8 +115,9 @@ class Recipe(Section):
     weights: Literal["package", "file", "backbone", "random"] = "package"
     """Where training starts: the model in the package; a SipMask checkpoint; a ResNet trained on ImageNet (both given
     with --weights); nothing."""
-    objective: Literal["masks", "whole"] = "whole"
+    objective: Literal["masks", "identities", "whole"] = "whole"
     masks: MasksOnFrozenDetector = MasksOnFrozenDetector()
+    identities: IdentitiesOnFrozenDetector = IdentitiesOnFrozenDetector()
     whole: WholeModel = WholeModel()
     stream: StreamSection = StreamSection()
     augmentation: Augmentation = Augmentation()
@@ -135,13 +136,17 @@ class Recipe(Section):
         schedule = self.schedule
         if any(not 0 < m < schedule.length for m in schedule.milestones):
             raise ValueError("schedule.milestones: expected places before the schedule's length")
-        tracks = self.masks.track if self.objective == "masks" else self.whole.views != "all"
-        if tracks and not self.stream.pairs:
+        tracks = {
+            "masks": self.masks.track > 0,
+            "identities": True,
+            "whole": self.whole.views != "all",
+        }
+        if tracks[self.objective] and not self.stream.pairs:
             raise ValueError(
                 "stream.pairs: tracking losses need pairs; expected masks.track 0, or whole.views all"
             )
-        if self.precision == "half" and self.objective == "masks":
-            raise ValueError("precision: objective masks knows single and bfloat16")
+        if self.precision == "half" and self.objective != "whole":
+            raise ValueError(f"precision: objective {self.objective} knows single and bfloat16")
         return self
 
     def model_config_for(

@@ -282,6 +282,19 @@ def test_a_moving_object_leaves_the_rest_of_the_picture_alone() -> None:
     assert (appearance.blur_object(flat, 0, appearance.streak(9, 0.7)) == 77).all()
 
 
+def test_own_colours_are_the_same_in_both_views_and_stay_inside_the_object() -> None:
+    sample = ellipses(3, 3)
+    dyed = replace(STILL, own_colours=1.0)
+    views = dyed.clip((sample, sample), (90, 120), np.random.default_rng(0))
+    np.testing.assert_array_equal(views[0].image, views[1].image)
+    inside = np.any([sample.masks.dense(k) for k in range(3)], axis=0)
+    changed = (views[0].image != sample.image).any(2)
+    assert not changed[~inside].any()
+    assert changed[inside].mean() > 0.9
+    for k in range(3):
+        np.testing.assert_array_equal(views[0].masks.dense(k), sample.masks.dense(k))
+
+
 def test_noise_and_compression_are_as_strong_as_asked_for() -> None:
     grey = replace(ellipses(0, 1), image=np.full((90, 120, 3), 128, np.uint8))
     rng = np.random.default_rng(0)

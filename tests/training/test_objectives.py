@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from torchvision.ops import box_iou
 
 from sipvideo.data import Batch
-from sipvideo.training import MasksOnFrozenDetector
+from sipvideo.training import IdentitiesOnFrozenDetector, IdentityLoss, MasksOnFrozenDetector
+from sipvideo.training.objectives import identity_term
 from tests.training.conftest import OBJECTIVE, Make
 
 
@@ -65,38 +67,77 @@ def test_masks_are_learnt_at_the_best_cells(make: Make) -> None:
             assert found == expected
 
 
-def test_the_track_loss_is_its_slow_definition(make: Make) -> None:
-    trainer = make("run")
-    objective = MasksOnFrozenDetector(jitter=0.0, track=1.0, temperature=0.2)
-    batch = trainer.stream.batch(1)
-    assert len(batch.boxes) == 4
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (3.0, 0.5)])
+def test_the_identity_loss_is_its_slow_definition(weights: tuple[float, float]) -> None:
+    same_class, other_clips = weights
+    loss = IdentityLoss(0.2, 0.5, same_class, other_clips)
     torch.manual_seed(0)
-    with torch.no_grad():
-        outputs = trainer.model(batch.images)
-        maps = trainer.model.head.embedding_map(outputs.embedding_features)
-        got = objective(trainer.model, batch)["track"]
-    everything = [
-        (
-            view,
-            int(ids[k]),
-            F.normalize(
-                maps[view, :, int(box[1] + box[3]) // 16, int(box[0] + box[2]) // 16], dim=0
-            ),
-        )
-        for view, (boxes, ids) in enumerate(zip(batch.boxes, batch.object_ids, strict=True))
-        for k, box in enumerate(boxes)
-    ]
+    views = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3, 3, 3])
+    ids = torch.tensor([0, 1, 2, 1, 0, 0, 1, 0, 1, 2])
+    labels = torch.tensor([5, 5, 6, 5, 5, 6, 5, 6, 5, 5])
+    embeddings = torch.randn(10, 4)
     losses = []
-    for view, object_id, embedding in everything:
-        logits, wanted = [0.5 / 0.2], 0
-        for other_view, other_id, other in everything:
-            if other_view != view:
-                if other_view // 2 == view // 2 and other_id == object_id:
-                    wanted = len(logits)
-                logits.append(float(embedding @ other) / 0.2)
-        losses.append(-torch.tensor(logits).log_softmax(0)[wanted])
-    assert len(losses) > 3
-    torch.testing.assert_close(got, torch.stack(losses).mean(), rtol=1e-4, atol=1e-4)
+    for i in range(10):
+        new = math.exp(0.5 / 0.2)
+        total, wanted = new, new
+        for j in range(10):
+            if views[i] == views[j]:
+                continue
+            clip = int(views[i]) // 2 == int(views[j]) // 2
+            value = math.exp(float(F.cosine_similarity(embeddings[i], embeddings[j], dim=0)) / 0.2)
+            if clip and ids[i] == ids[j]:
+                wanted = value
+            else:
+                value *= (same_class if labels[i] == labels[j] else 1) * (
+                    1 if clip else other_clips
+                )
+            total += value
+        losses.append(-math.log(wanted / total))
+    got = loss(embeddings, views, ids, labels)
+    assert float(got) == pytest.approx(sum(losses) / 10, rel=1e-5)
+
+
+def test_masks_and_identities_share_the_loss_of_embeddings(make: Make) -> None:
+    trainer = make("run")
+    loss = IdentityLoss(temperature=0.2)
+    masks = MasksOnFrozenDetector(jitter=0.0, track=1.0, identities=loss)
+    # Nothing overlaps by more than all of it: every object is read at its own centre.
+    alone = IdentitiesOnFrozenDetector(jitter=0.0, min_iou=1.1, identities=loss)
+    batch = trainer.stream.batch(1)
+    with torch.no_grad():
+        got = alone(trainer.model, batch)
+        assert float(got["track"]) == pytest.approx(
+            float(masks(trainer.model, batch)["track"]), rel=1e-5
+        )
+    assert set(got) == {"track"}
+
+
+def test_embeddings_are_learnt_at_the_boxes_that_the_detector_predicts(make: Make) -> None:
+    trainer = make("run")
+    model, batch = trainer.model, trainer.stream.batch(0)
+    objective = IdentitiesOnFrozenDetector(jitter=0.0, min_iou=0.05)
+    finder = MasksOnFrozenDetector(cells=1, min_iou=0.05)
+    with torch.no_grad():
+        outputs = model(batch.images)
+        maps = model.head.embedding_map(outputs.embedding_features)
+        boxes, moved = [], 0
+        for item, annotated in enumerate(batch.boxes):
+            places = finder.places(model, outputs, batch, item)
+            read = annotated.clone()
+            for k, box in zip(places.objects.tolist(), places.boxes, strict=True):
+                read[k] = box
+            moved += int((read != annotated).any(1).sum())
+            boxes.append(read)
+        assert moved
+        expected = identity_term(objective.identities, maps, batch, boxes)
+        assert float(objective(model, batch)["track"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_batch_without_objects_teaches_no_identities(make: Make) -> None:
+    model = make("run").model
+    (term,) = IdentitiesOnFrozenDetector()(model, empty_batch(2)).values()
+    assert float(term.detach()) == 0
+    term.backward()  # type: ignore[no-untyped-call]
 
 
 def test_half_precision_changes_the_losses_only_a_little(make: Make) -> None:
