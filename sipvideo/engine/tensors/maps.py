@@ -22,12 +22,15 @@ class Cells:
 
     Args:
         sizes: (height, width) of each level.
-        strides: model-input pixels per cell of each level.
+        steps: of each level, model-input pixels per cell, and where in a cell its point is.
         device: where it is used.
     """
 
     def __init__(
-        self, sizes: Sequence[tuple[int, int]], strides: Sequence[int], device: torch.device
+        self,
+        sizes: Sequence[tuple[int, int]],
+        steps: Sequence[tuple[int, int]],
+        device: torch.device,
     ) -> None:
         counts = [height * width for height, width in sizes]
         self.sizes = tuple(sizes)
@@ -36,8 +39,8 @@ class Cells:
         cell = np.concatenate([np.arange(count) for count in counts])
         widths = np.array([width for _, width in sizes])
         row, column = np.divmod(cell, widths[level])
-        stride = np.array(strides)[level]
-        points = np.stack((column, row), 1) * stride[:, None] + (stride // 2)[:, None]
+        stride, offset = np.array(steps)[level].T
+        points = np.stack((column, row), 1) * stride[:, None] + offset[:, None]
 
         def table(values: object, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.as_tensor(np.asarray(values), dtype=dtype, device=device)
@@ -46,7 +49,7 @@ class Cells:
         self.points = table(points, torch.float32)
         self.heights, self.widths = table([h for h, _ in sizes]), table(widths)
         self.first = table(self.starts[:-1])
-        self.strides = table(strides, torch.float32)
+        self.strides = table([stride for stride, _ in steps], torch.float32)
 
     def rows(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps [B, C, h, w] of the levels as one row per cell, [B, T, C]; channels-last memory is not copied twice."""

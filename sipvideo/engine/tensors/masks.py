@@ -55,7 +55,8 @@ def assemble(
 
     Args:
         basis: float32 [B, H * W, K], row by row.
-        coefficients: float32 [B, P, parts * parts * K], parts row by row.
+        coefficients: float32 [B, P, parts * parts * K], parts row by row; with K + 6 per part the last are those of
+            the box's shape maps.
         boxes: float32 [B, P, 4], basis pixels, neither rounded nor clamped.
         size: (H, W) of the basis masks.
         parts: sub-regions per side; 2 in the paper.
@@ -67,9 +68,13 @@ def assemble(
     windows = torch.stack((columns[..., 0], rows[..., 0], columns[..., -1], rows[..., -1]), -1)
     empty = (windows[..., :2] >= windows[..., 2:]).any(-1, keepdim=True)
     windows = torch.where(empty, 0, windows)
+    bases = basis.shape[2]
     vectors = coefficients.reshape(batch, count * parts * parts, -1)
-    maps = torch.bmm(vectors, basis.transpose(1, 2))
+    maps = torch.bmm(vectors[..., :bases], basis.transpose(1, 2))
     maps = maps.view(batch, count, parts, parts, height, width)
+    if vectors.shape[2] > bases:
+        shape = vectors[..., bases:].view(batch, count, parts, parts, -1)
+        maps = maps + _shapes(shape, boxes, size)
     # Each pixel's own part of the box: along the columns first, then along the rows.
     x = torch.arange(width, device=boxes.device)
     own = maps[:, :, :, 0]
@@ -84,6 +89,30 @@ def assemble(
     x0, y0, x1, y1 = (side[..., None, None] for side in windows.unbind(-1))
     inside = (x >= x0) & (x < x1) & ((y >= y0) & (y < y1))
     return Probabilities(torch.where(inside, logits.sigmoid(), 0.0), windows)
+
+
+def _shapes(coefficients: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Combinations of boxes' shape maps, as :func:`sipvideo.boxes.shape_maps` has them, on the whole map.
+
+    Args:
+        coefficients: float32 [B, P, parts, parts, 6], of 1, u, v, u^2, v^2 and u v.
+        boxes: float32 [B, P, 4], map pixels.
+        size: (H, W) of the map.
+
+    Returns:
+        float32 [B, P, parts, parts, H, W].
+    """
+    half = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3) / 2
+    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
+    v, u = (
+        ((torch.arange(n, device=boxes.device) + 0.5) - middle[..., k, None]) / half[..., k, None]
+        for k, n in ((1, size[0]), (0, size[1]))
+    )
+    u, v = u[:, :, None, None], v[:, :, None, None]
+    one, by_u, by_v, by_uu, by_vv, by_uv = coefficients.unsqueeze(-2).unbind(-1)
+    across = one + by_u * u + by_uu * u.square()
+    down = by_v * v + by_vv * v.square()
+    return across.unsqueeze(-2) + down.unsqueeze(-1) + (by_uv * v).unsqueeze(-1) * u.unsqueeze(-2)
 
 
 class Axis:

@@ -45,52 +45,62 @@ class Objects:
         return height, width
 
     def coefficients(
-        self, outputs: HeadOutputs, cells: Cells, basis: tuple[Tensor, Cells], cell: Tensor
+        self,
+        outputs: HeadOutputs,
+        levels: tuple[Cells, Cells],
+        basis: tuple[Tensor, Cells],
+        cell: Tensor,
     ) -> Tensor:
-        """Coefficients at cells int64 [B, P]: float32 [B, P, k * k * bases].
+        """Coefficients at cells int64 [B, P]: float32 [B, P, k * k * bases], with one more column with ``grid_quality``.
 
         Args:
             outputs: of the network, float32.
-            cells: of the levels.
+            levels: cells of the levels, and of those that have coefficient features: coarser cells read the last one.
             basis: the basis masks as rows float32 [B, H * W, bases], and their cells.
             cell: counted through all levels.
         """
-        features = cells.rows(outputs.coefficient_features)
+        features = levels[1].rows(outputs.coefficient_features)
         if self.config.alignment == "box_grid":
-            return self._grid(outputs, cells, (features, *basis), cell)
+            return self._grid(outputs, levels, (features, *basis), cell)
         if self.config.alignment == "coefficients":
-            return self._linear("coefficients", self._aligned(outputs, cells, features, cell))
+            return self._linear("coefficients", self._aligned(outputs, levels, features, cell))
+        cells, read = levels
+        level = _read(levels, cell)
+        here = read.first[level] + cells.row[cell] * read.widths[level] + cells.column[cell]
         if self.weights["coefficients.weight"].shape[2:] == (3, 3):
-            return self._linear("coefficients", neighbours(features, cells, cell))
-        return self._linear("coefficients", taken(features, cell))
+            return self._linear("coefficients", neighbours(features, read, here))
+        return self._linear("coefficients", taken(features, here))
 
     def _aligned(
-        self, outputs: HeadOutputs, cells: Cells, features: Tensor, cell: Tensor
+        self, outputs: HeadOutputs, levels: tuple[Cells, Cells], features: Tensor, cell: Tensor
     ) -> Tensor:
         """The deformable convolution of the alignment at cells [B, P]: [B, P, channels]."""
-        level = cells.level[cell]
+        cells, read = levels
         distances = taken(cells.rows(outputs.box_distances), cell)
-        in_strides = distances / cells.strides[level][..., None]
+        in_strides = distances / cells.strides[cells.level[cell]][..., None]
         offsets = self._linear("alignment.offset", in_strides)
         offsets = offsets.view(*cell.shape, -1, 9, 2)
         y = offsets[..., 0] + (cells.row[cell][..., None, None] + self.taps[0])
         x = offsets[..., 1] + (cells.column[cell][..., None, None] + self.taps[1])
-        return self._linear("alignment.conv", sample(features, cells, level, y, x)).relu()
+        return self._linear(
+            "alignment.conv", sample(features, read, _read(levels, cell), y, x)
+        ).relu()
 
     def _grid(
         self,
         outputs: HeadOutputs,
-        cells: Cells,
+        levels: tuple[Cells, Cells],
         maps: tuple[Tensor, Tensor, Cells],
         cell: Tensor,
     ) -> Tensor:
         """Coefficients from a grid of taps over the boxes that cells [B, P] predict, not clamped."""
         features, basis, basis_cells = maps
-        level = cells.level[cell]
+        cells, read = levels
+        level = _read(levels, cell)
         sides = taken(cells.rows(outputs.box_distances), cell)
         points = cells.points[cell]
         boxes = torch.cat((points - sides[..., :2], points + sides[..., 2:]), 2)
-        near = self._tapped(features, cells, level, boxes)
+        near = self._tapped(features, read, level, boxes)
         fine = self._tapped(basis, basis_cells, torch.zeros_like(level), boxes)
         count = self.config.grid_side**2
         taps = torch.cat((near.view(*cell.shape, count, -1), fine.view(*cell.shape, count, -1)), 3)
@@ -99,7 +109,10 @@ class Objects:
         extent = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1).log() - 4
         joined = torch.cat((taps, extent), 2)
         hidden = F.leaky_relu(self._linear("coefficients.hidden", joined), SLOPE)
-        return self._linear("coefficients.output", hidden)
+        found = self._linear("coefficients.output", hidden)
+        if self.config.grid_quality:
+            return torch.cat((found, self._linear("coefficients.quality", hidden)), 2)
+        return found
 
     def _tapped(self, rows: Tensor, cells: Cells, level: Tensor, boxes: Tensor) -> Tensor:
         """Maps read at the side^2 taps of each box [B, P, 4], row by row: [B, P, side^2 * channels]."""
@@ -149,3 +162,9 @@ class Objects:
         y = x @ self.matrices[name]
         bias = self.weights.get(f"{name}.bias")
         return y if bias is None else y + bias
+
+
+def _read(levels: tuple[Cells, Cells], cell: Tensor) -> Tensor:
+    """The level of the features that cells [B, P] read their coefficients from."""
+    cells, read = levels
+    return cells.level[cell].clamp(max=len(read.sizes) - 1)

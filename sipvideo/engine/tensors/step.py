@@ -74,11 +74,13 @@ class FrameStep:
         self.grey = GreyPicture(geometry.resized_size, device)
         height, width = geometry.padded_size
         sizes = [(-(-height // s), -(-width // s)) for s in objects.strides]
-        self.cells = Cells(sizes, objects.strides, device)
+        steps = [(stride, objects.config.cell_offset(stride)) for stride in objects.strides]
+        self.cells = Cells(sizes, steps, device)
+        # Embeddings, and with a mask pyramid coefficients too, are read from the finest levels only.
         read = slice(EMBEDDING_LEVELS)
-        self.embedding_cells = Cells(sizes[read], objects.strides[read], device)
+        self.fine_cells = Cells(sizes[read], steps[read], device)
         self.map_size = objects.map_size(geometry.padded_size)
-        self.basis_cells = Cells([self.map_size], [objects.basis_stride], device)
+        self.basis_cells = Cells([self.map_size], [(objects.basis_stride, 0)], device)
         self.limits = torch.tensor(geometry.resized_size[::-1] * 2, device=device).float() - 1
         self.scale = torch.from_numpy(geometry.box_scale()).to(device)
         upsampled = geometry.upsampled_size(
@@ -87,7 +89,8 @@ class FrameStep:
         self.masks = FrameMasks(
             self.map_size, upsampled, geometry.frame_size, self.config.mask_threshold, device
         )
-        self.scored_masks = objects.config.rescoring or self.config.mask_quality
+        head = objects.config
+        self.scored_masks = head.grid_quality or head.rescoring or self.config.mask_quality
         self.layout = Layout(
             self.config.max_detections,
             objects.config.embedding,
@@ -123,9 +126,17 @@ class FrameStep:
         )
         input_boxes = boxes * self.scale
         basis = self.basis_cells.rows([outputs.basis_masks])
+        fewer = len(outputs.coefficient_features) < len(outputs.class_logits)
+        values = self.objects.coefficients(
+            outputs,
+            (self.cells, self.fine_cells if fewer else self.cells),
+            (basis, self.basis_cells),
+            cell,
+        )
+        coefficients = self.objects.config.coefficient_count
         masks = assemble(
             basis,
-            self.objects.coefficients(outputs, self.cells, (basis, self.basis_cells), cell),
+            values[..., :coefficients],
             input_boxes / self.objects.basis_stride,
             self.map_size,
             self.objects.config.sub_regions,
@@ -139,8 +150,10 @@ class FrameStep:
                 "scores": scores,
                 "labels": labels,
                 "windows": windows,
-                "mask_scores": self._mask_scores(masks, scores, labels),
-                "embeddings": self.objects.embeddings(outputs, self.embedding_cells, input_boxes),
+                "mask_scores": self._mask_scores(
+                    masks, (scores, labels), values[..., coefficients:]
+                ),
+                "embeddings": self.objects.embeddings(outputs, self.fine_cells, input_boxes),
                 "grey": self.grey(pictures),
                 "bits": self.masks.bits(
                     masks.maps, windows, valid, torch.zeros_like(count[:1]), self.layout.mask_bytes
@@ -167,14 +180,19 @@ class FrameStep:
         kept, settled = rule(boxes, pairs.labels, config.nms_iou)
         return kept & pairs.valid, settled
 
-    def _mask_scores(self, masks: Probabilities, scores: Tensor, labels: Tensor) -> Tensor:
+    def _mask_scores(
+        self, masks: Probabilities, found: tuple[Tensor, Tensor], quality: Tensor
+    ) -> Tensor:
         """What masks are ranked by: score times the quality that the model or its probabilities tell."""
+        scores, labels = found
+        if quality.shape[2]:
+            return scores * quality[..., 0].sigmoid()
         if self.objects.config.rescoring:
-            quality = [
+            each = [
                 self.objects.mask_quality(maps, label)
                 for maps, label in zip(masks.maps, labels, strict=True)
             ]
-            return scores * torch.stack(quality)
+            return scores * torch.stack(each)
         if self.config.mask_quality:
             return scores * masks.certainty(self.config.mask_threshold)
         return scores
