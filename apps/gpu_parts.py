@@ -292,16 +292,27 @@ def agreement(setting: Setting) -> dict[str, Any]:
     if setting.device == "cpu":
         paths, count = paths[:1], 3
     clips = [frames_of(path, count) for path in paths]
-    runs: dict[str, list[list[FrameResult]]] = {}
+    reference: list[list[FrameResult]] = []
+    found: dict[str, Any] = {}
     for name in ("torch", *(name for name in PRECISIONS if name != "torch")):
         if setting.device == "cpu" and name == "torch-fp16":
             continue  # minutes per frame
-        ready = segmenter(engine("nano", setting.device, name))
-        runs[name] = []
+        ready = engine("nano", setting.device, name)
+        results = []
         for clip in clips:
-            recorded(ready.engine, clip[0].size)  # type: ignore[arg-type]
-            runs[name].append(list(ready.run(clip)))
-    return {name: compared(runs["torch"], found) for name, found in runs.items() if name != "torch"}
+            recorded(ready, clip[0].size)
+            results.append(list(segmenter(ready).run(clip)))
+        if name == "torch":
+            reference = results
+        else:
+            found[name] = compared(reference, results)
+            say(found)
+    return found
+
+
+def say(values: dict[str, Any]) -> None:
+    """What is known so far, for the case that no time is left."""
+    print(json.dumps(values, default=float), flush=True)
 
 
 def compared(reference: list[list[FrameResult]], found: list[list[FrameResult]]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from sipvideo.apps.gpu_parts import (
     frames_of,
     recorded,
     repeated,
+    say,
     segmenter,
 )
 from sipvideo.results import Results
@@ -54,12 +55,16 @@ def speed(model: str, setting: Setting) -> dict[str, Any]:
     result |= {"step_ms": float(np.median(times)), "step_p95_ms": float(np.percentile(times, 95))}
     result |= {"objects": objects / len(times)}
     result["bytes_to_host"] = found.network.bytes_to_host / found.network.frames
+    say(result)
     result["detections_fps"] = _detections_per_second(files, frames, setting.frames)
+    say(result)
     started = time.perf_counter()
     done = sum(1 for _ in files.run(repeated(frames, setting.frames), 3))
     result["video_fps"] = done / (time.perf_counter() - started)
     for name, kinds in (("json_csv", ("json", "csv")), ("annotated", ("video", "json", "csv"))):
+        say(result)
         result[f"{name}_fps"] = _files_per_second(files, setting, kinds)
+    say(result)
     result |= {
         "host_ways": found.network.host_ways,
         "first_result_s": _first_result(model, setting),

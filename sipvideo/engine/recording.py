@@ -102,11 +102,11 @@ class Recordings(Generic[Key, Recording]):
 
     def _make(self, key: Key) -> None:
         recording: Recording | None = None
+        failure: Exception | None = None
         try:
             recording = self._record(key)
         except Exception as error:  # whatever a driver may say: there is always the way without
-            if self._failed is not None:
-                self._failed(key, error)
+            failure = error
         with self._lock:
             self._wanted.remove(key)
             self._came.pop(key, None)
@@ -114,6 +114,8 @@ class Recordings(Generic[Key, Recording]):
                 self._given_up.add(key)
             else:
                 self._kept[key] = recording
+        if failure is not None and self._failed is not None:
+            self._failed(key, failure)
 
 
 class Execution(Protocol):

@@ -77,7 +77,7 @@ def test_agreement_follows_objects_whatever_their_numbers_and_places() -> None:
     assert compared([reference], [moved])["mask_iou"] == pytest.approx((9 / 11 + 3) / 4, abs=1e-4)
 
 
-def scripted(name: str, setting: Setting) -> dict[str, Any]:
+def scripted(name: str, setting: Setting, left: float) -> dict[str, Any]:
     """What a part would say."""
     if name == "agreement":
         holds = {"same_objects": 1.0, "same_numbers": 0.9, "mask_iou": 0.99}
@@ -113,17 +113,15 @@ def test_figures_are_written_only_where_a_gpu_made_them(
 def test_a_fixture_that_does_not_hold_fails_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def wrong(name: str, setting: Setting) -> dict[str, Any]:
-        return {"right": False} if name == "fixture_vis" else scripted(name, setting)
+    def wrong(name: str, setting: Setting, left: float) -> dict[str, Any]:
+        return {"right": False} if name == "fixture_vis" else scripted(name, setting, left)
 
     monkeypatch.setattr(gpu_report, "_part", wrong)
     assert gpu_report.main(["--device", "cuda", "-o", str(tmp_path / "r.json")]) == 1
     assert "| fixture_vis | NO" in capsys.readouterr().out
 
 
-def test_a_part_that_fails_or_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gpu_report.PARTS, "facts", (gpu_parts.facts, 0))
-    assert "longer" in gpu_report._part("facts", Setting("cuda:99", 1, Path("/nowhere")))["error"]
-    monkeypatch.setitem(gpu_report.PARTS, "facts", (gpu_parts.facts, 120))
-    found = gpu_report._part("facts", Setting("cuda:99", 1, Path("/nowhere")))
-    assert found["error"]
+def test_a_part_that_fails_or_takes_too_long_is_told() -> None:
+    nowhere = Setting("cuda:99", 1, Path("/nowhere"))
+    assert "longer than 0 s" in gpu_report._part("facts", nowhere, 0)["error"]
+    assert "longer" not in gpu_report._part("facts", nowhere, 100)["error"]

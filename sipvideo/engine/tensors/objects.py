@@ -51,7 +51,7 @@ class Objects:
         basis: tuple[Tensor, Cells],
         cell: Tensor,
     ) -> Tensor:
-        """Coefficients at cells int64 [B, P]: float32 [B, P, k * k * bases], with one more column with ``grid_quality``.
+        """Coefficients at cells int64 [B, P]: float32 [B, P, k * k * bases]; as ``ObjectHead.coefficients``.
 
         Args:
             outputs: of the network, float32.
