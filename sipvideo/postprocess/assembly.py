@@ -10,11 +10,15 @@ import numpy as np
 
 from sipvideo.boxes import part_edges, shape_maps
 from sipvideo.masks import CompactMasks
-from sipvideo.postprocess.sampling import sigmoid
+from sipvideo.postprocess.sampling import cells, sigmoid
 from sipvideo.structures import FloatArray, IntArray
 
 BAND = 2**16
 """Frame pixels of a mask that are worked on at once: so many stay in a core's cache."""
+
+LARGE = 2**13
+"""Pixels of a window from which, with the channels last in memory, it is copied as it lies: two to five times as quick
+there. Below, both ways take the same time and round differently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,30 +89,26 @@ def assemble(
     for k, window in enumerate(logits.split()):
         if window.size:
             x0, y0, x1, y1 = windows[k].tolist()
-            seen = basis[:, y0:y1, x0:x1].reshape(bases, -1)
+            maps = _combined(basis[:, y0:y1, x0:x1], vectors[k, :, :bases])
             if vectors.shape[2] > bases:
                 shape = shape_maps(boxes[k], (x0, y0, x1, y1))
-                seen = np.concatenate((seen, shape.reshape(len(shape), -1)))
-            _object_logits(window, seen, vectors[k], (rows[k].tolist(), columns[k].tolist()))
+                maps += _combined(shape, vectors[k, :, bases:])
+            _take_parts(window, maps, (rows[k].tolist(), columns[k].tolist()))
     return LowResMasks(windows, sigmoid(logits.flat), (height, width))
 
 
-def _object_logits(
-    out: FloatArray,
-    seen: FloatArray,
-    vectors: FloatArray,
-    edges: tuple[list[int], list[int]],
-) -> None:
-    """Fills ``out`` [h, w] with one object's logits: its parts' maps over the window, each taken where it belongs.
+def _combined(window: FloatArray, vectors: FloatArray) -> FloatArray:
+    """The maps of an object's parts [P, h, w]: what is seen in its window [K, h, w], weighted by vectors [P, K]."""
+    if window.strides[0] < window.strides[2] and window[0].size > LARGE:
+        maps = (cells(window) @ vectors.T).T
+    else:
+        maps = vectors @ window.reshape(len(window), -1)
+    return maps.reshape(len(vectors), *window.shape[1:])
 
-    Args:
-        out: is filled.
-        seen: [K, h * w], what is combined.
-        vectors: [parts * parts, K].
-        edges: of the parts' rows and columns.
-    """
+
+def _take_parts(out: FloatArray, maps: FloatArray, edges: tuple[list[int], list[int]]) -> None:
+    """Fills ``out`` [h, w] from the parts' maps [parts * parts, h, w], each inside its edges (rows, columns)."""
     ys, xs = edges
-    maps = (vectors @ seen).reshape(len(vectors), *out.shape)
     parts = len(xs) - 1
     for row, (top, bottom) in enumerate(pairwise(ys)):
         for column, (left, right) in enumerate(pairwise(xs)):

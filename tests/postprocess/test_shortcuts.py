@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sipvideo.boxes import part_edges
 from sipvideo.model import plain
 from sipvideo.postprocess import DenseOutputs, assembly, suppression
-from sipvideo.postprocess.assembly import LowResMasks, assemble, to_frame
+from sipvideo.postprocess.assembly import LARGE, LowResMasks, assemble, to_frame
 from sipvideo.runtime.pytorch import object_head
 from tests.networks import HEADS, lively, picture, segmenter, small_config
 
@@ -56,6 +56,18 @@ def test_masks_inside_boxes_equal_full_maps(parts: int) -> None:
         ours = np.zeros((30, 40), np.float32)
         ours[y0:y1, x0:x1] = one
         np.testing.assert_allclose(ours, full.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("extra", [0, 6])
+def test_large_masks_are_the_same_whichever_way_the_basis_lies_in_memory(extra: int) -> None:
+    rng = np.random.default_rng(extra)
+    last = rng.standard_normal((140, 180, 8)).astype(np.float32)
+    vectors = rng.standard_normal((3, 4 * (8 + extra))).astype(np.float32)
+    boxes = np.array([[3, 5, 170, 130], [20.5, 0, 175, 139], [1, 2, 9, 9]], np.float32)
+    near = assemble(last.transpose(2, 0, 1), vectors, boxes, 2)
+    far = assemble(np.ascontiguousarray(last.transpose(2, 0, 1)), vectors, boxes, 2)
+    assert near.areas.max() > 2 * LARGE > near.areas.min()
+    np.testing.assert_allclose(near.flat, far.flat, rtol=1e-5, atol=1e-5)
 
 
 @given(
