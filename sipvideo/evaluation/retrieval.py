@@ -137,7 +137,8 @@ def sightings(segment: Callable[[Frame], Detections], views: Iterable[View]) -> 
     table = np.array([row for _, rows in found for row in rows], np.float64).reshape(-1, 5)
     whole = table[:, :4].astype(np.int64)
     embeddings = np.concatenate([e for e, rows in found if rows] or [np.zeros((0, 0), np.float32)])
-    return Sightings(embeddings, *whole.T, table[:, 4])
+    labels, objects, videos, frames = whole.T
+    return Sightings(embeddings, labels, objects, videos, frames, table[:, 4])
 
 
 def _matched(

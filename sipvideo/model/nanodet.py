@@ -68,7 +68,7 @@ def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
                 f"head.class_towers.{level}", modules[f"head.class_towers.{level}"]
             )
             names.append(f"{PREDICTION}.{level}")
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name in names:
         if name.startswith(PREDICTION):
             out = len(config.class_names) + 4 * config.head.distance_bins
