@@ -44,9 +44,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# DATA: a folder with coco/ and davis/, see apps/model_report.py.
+# DATA: a folder with coco/, davis/ and clips/, see apps/model_report.py.
 model-report: $(VENV)/.runtime
-	$(BIN)/python apps/model_report.py $(DATA) --output docs/model_report.json
+	$(BIN)/python apps/model_report.py $(DATA) --model nano --output docs/model_report.json
+	$(BIN)/python apps/model_report.py $(DATA) --model small --output docs/model_report.json
 
 # Needs no installation, as machines with a GPU often have PyTorch and no network: links show Python the same tree.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
