@@ -176,12 +176,15 @@ class CompactMasks:
         # Column after column with an empty pixel before each, so that every run ends inside its column.
         flat = np.zeros(columns * (rows + 1) + 1, bool)
         flat[:-1].reshape(columns, rows + 1)[:, 1:] = crop.T
-        column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 1)
-        edges = (column + x0) * height + row + y0
+        places = (flat[1:] != flat[:-1]).nonzero()[0]
+        # In the frame a column has not rows + 1 pixels, but its height.
+        edges = places + places // (rows + 1) * (height - rows - 1) + (x0 * height + y0)
         # A run that reaches the frame's bottom continues at the top of the next column.
-        joined = 2 * np.flatnonzero(edges[2::2] == edges[1:-1:2]) + 1
-        edges = np.delete(edges, np.concatenate((joined, joined + 1)))
-        counts: list[int] = np.diff(np.concatenate(([0], edges, [height * width]))).tolist()
+        joined = 2 * (edges[2::2] == edges[1:-1:2]).nonzero()[0] + 1
+        if len(joined):
+            edges = np.delete(edges, np.concatenate((joined, joined + 1)))
+        ends = np.concatenate(([0], edges, [height * width]))
+        counts: list[int] = (ends[1:] - ends[:-1]).tolist()
         return counts if counts[-1] or len(counts) == 1 else counts[:-1]
 
 

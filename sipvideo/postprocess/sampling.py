@@ -67,11 +67,13 @@ def sample(feature: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
 def _corners(position: FloatArray, size: int) -> tuple[IntArray, FloatArray]:
     """Cells before and after positions [...] on an axis, and their bilinear weights: both [2, ...], 0 outside."""
     position = limited(position, -2, size)
-    before = np.floor(position)
-    share = position - before
-    cell = np.stack((before, before + 1))
-    inside = (cell >= 0) & (cell < size)
-    return limited(cell, 0, size - 1).astype(np.int64), np.stack((1 - share, share)) * inside
+    cell, weight = np.empty((2, 2, *position.shape), position.dtype)
+    np.floor(position, out=cell[0])
+    np.add(cell[0], 1, out=cell[1])
+    np.subtract(position, cell[0], out=weight[1])
+    np.subtract(1, weight[1], out=weight[0])
+    weight *= (cell >= 0) & (cell < size)
+    return limited(cell, 0, size - 1).astype(np.int64), weight
 
 
 def neighbours(feature: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:

@@ -102,8 +102,9 @@ def _blocks(label: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
 
 def _better(label: IntArray) -> BoolArray:
     """Whether the pair of the row is of the class of the column's and ranks before it."""
-    same: BoolArray = label[:, None] == label
-    return np.triu(same, 1)
+    rank = np.arange(len(label))
+    better: BoolArray = (label[:, None] == label) & (rank[:, None] < rank)
+    return better
 
 
 def _overlaps(boxes: FloatArray) -> FloatArray:
