@@ -98,7 +98,7 @@ def test_checkpoints_of_the_fcos_tree_are_recognised(name: str, tmp_path: Path) 
 
 def test_all_packaged_configurations_are_covered() -> None:
     published = {config_name(name) for name in PUBLISHED}
-    others = {"sipmask_nano", "vis_sipmask_r50_caffe_fpn_gn_ms_1x"}
+    others = {"sipmask_nano", "sipmask_small", "vis_sipmask_r50_caffe_fpn_gn_ms_1x"}
     fcos = {"fcos_sipmask_R_50_FPN_1x", "fcos_sipmask_R_101_FPN_ms_3x"}
     assert set(available()) == published | others | fcos
 
