@@ -128,7 +128,7 @@ class Network:
         """Bytes on the device, brought to the host."""
         self.bytes_to_host += values.numel()
         if not self.on_cuda:
-            return values.contiguous()
+            return values.clone(memory_format=torch.contiguous_format)
         host = self.memory(*values.shape).copy_(values, non_blocking=True)
         torch.cuda.current_stream().synchronize()
         return host
