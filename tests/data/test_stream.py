@@ -258,3 +258,19 @@ def test_other_failures_of_a_worker_are_one_clear_error() -> None:
 
     with pytest.raises(SipVideoError, match="step 0 cannot be made: MemoryError: no memory left"):
         next(stream(Broken(3), how=PLAIN).batches(0, 3))
+
+
+def test_single_views_have_one_picture_each_and_the_objects_pasted_onto_it(
+    pictures: CocoPictures,
+) -> None:
+    config = replace(CONFIG, pairs=False)
+    batch = stream(pictures, config=config, how=Augmentation(copy_paste=1, min_pixels=1)).batch(0)
+    assert len(batch.images) == CONFIG.pictures
+    for boxes, masks, ids in zip(batch.boxes, batch.masks, batch.object_ids, strict=True):
+        assert len(set(ids.tolist())) == len(ids)
+        for box, mask in zip(boxes.long().tolist(), masks, strict=True):
+            ys, xs = mask.nonzero().t()
+            assert [int(xs.min()), int(ys.min())] == box[:2]
+            assert [int(xs.max()) + 1, int(ys.max()) + 1] == box[2:]
+    plain = stream(pictures, config=config, how=Augmentation(copy_paste=0, min_pixels=1)).batch(0)
+    assert sum(map(len, batch.boxes)) > sum(map(len, plain.boxes))

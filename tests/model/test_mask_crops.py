@@ -177,3 +177,33 @@ def test_no_boxes_give_empty_results_that_still_have_a_gradient() -> None:
     assert sums.shape == (0,)
     (gradient,) = torch.autograd.grad(sums.sum(), basis)
     assert not gradient.any()
+
+
+def test_shape_maps_are_powers_of_the_place_in_the_box_and_join_the_basis() -> None:
+    torch.manual_seed(0)
+    boxes = torch.tensor([[1.5, 2.0, 9.0, 8.5], [-2.0, 3.0, 4.0, 30.0]])
+    basis = torch.randn(4, 12, 16)
+    coefficients = torch.randn(2, 4 * (4 + 6))
+    windows = CropWindows.of(boxes, (12, 16))
+    found = windows.paste(mask_logits(basis, coefficients, windows))
+    parts = coefficients.view(2, 2, 2, 10)
+    for n, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+        xs, ys = windows.columns[n], windows.rows[n]
+        for y in range(ys[0], ys[-1]):
+            for x in range(xs[0], xs[-1]):
+                u = 2 * (x + 0.5 - x0) / (x1 - x0) - 1
+                v = 2 * (y + 0.5 - y0) / (y1 - y0) - 1
+                seen = torch.tensor([*basis[:, y, x], 1, u, v, u * u, v * v, u * v])
+                own = parts[n, int(y >= ys[1]), int(x >= xs[1])]
+                assert float(found[n, y, x]) == pytest.approx(float(own @ seen), abs=1e-4)
+
+
+def test_gradients_of_shape_maps_are_right() -> None:
+    torch.manual_seed(0)
+    boxes = torch.tensor([[1.5, 2.0, 6.0, 5.5], [-2.0, 1.0, 4.0, 30.0], [3.0, 3.0, 3.0, 3.0]])
+    windows = CropWindows.of(boxes, (7, 8))
+    inputs = (
+        torch.randn(2, 7, 8, dtype=torch.float64, requires_grad=True),
+        torch.randn(3, 4 * (2 + 6), dtype=torch.float64, requires_grad=True),
+    )
+    assert torch.autograd.gradcheck(lambda b, c: mask_logits(b, c, windows), inputs)

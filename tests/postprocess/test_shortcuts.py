@@ -186,6 +186,20 @@ def test_mask_quality_is_the_mean_probability_of_the_mask_and_changes_nothing_el
     assert ((quality[~empty] > config.postprocess.mask_threshold) & (quality[~empty] <= 1)).all()
 
 
+def test_masks_are_ranked_by_score_times_the_overlap_that_the_head_expects() -> None:
+    config = small_config(**HEADS[-1])
+    model = lively(config)
+    found = segmenter(model, config).detect([picture()])[0]
+    assert found.mask_scores is not None
+    quality = model.head.coefficients.quality
+    torch.nn.init.zeros_(quality.weight)
+    torch.nn.init.constant_(quality.bias, 1.0)
+    rated = segmenter(model, config).detect([picture()])[0]
+    np.testing.assert_allclose(rated.mask_scores, rated.scores / (1 + np.exp(-1.0)), rtol=1e-5)
+    np.testing.assert_array_equal(rated.scores, found.scores)
+    assert len(set((found.mask_scores / found.scores).round(4).tolist())) > 3
+
+
 def test_a_mask_of_known_probabilities_has_their_mean_as_quality() -> None:
     values = np.array([0.9, 0.7, 0.1, 0.2, 0.1, 0.1, 0.6], np.float32)
     windows = np.array([[0, 0, 2, 2], [3, 3, 3, 3], [1, 0, 2, 2], [0, 1, 1, 2], [4, 4, 4, 4]])

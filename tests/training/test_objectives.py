@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torchvision.ops import box_iou
 
 from sipvideo.data import Batch
+from sipvideo.model.mask_crops import CropWindows
 from sipvideo.training import IdentitiesOnFrozenDetector, IdentityLoss, MasksOnFrozenDetector
-from sipvideo.training.objectives import identity_term
+from sipvideo.training.objectives import _overlaps, identity_term
 from tests.training.conftest import OBJECTIVE, Make
 
 
@@ -150,3 +151,20 @@ def test_half_precision_changes_the_losses_only_a_little(make: Make) -> None:
         half = replace(OBJECTIVE, bfloat16=True)(trainer.model, batch)
     for name, value in single.items():
         assert float(half[name]) == pytest.approx(float(value), rel=0.1)
+
+
+def test_an_expected_overlap_is_learnt_from_the_whole_object_beside_the_box() -> None:
+    torch.manual_seed(0)
+    whole = torch.rand(2, 20, 24) > 0.5
+    logits = torch.randn(2, 20, 24)
+    boxes = torch.tensor([[2.0, 3.0, 15.0, 18.0], [0.0, 0.0, 9.0, 20.0]])
+    windows = CropWindows.of(boxes, (20, 24))
+    index = torch.arange(2)
+    found = _overlaps(
+        windows.cut(logits, index), windows.cut(whole.float(), index), windows, whole.sum((1, 2))
+    )
+    for k, (x0, y0, x1, y1) in enumerate(boxes.int().tolist()):
+        predicted = torch.zeros(20, 24, dtype=torch.bool)
+        predicted[y0:y1, x0:x1] = logits[k, y0:y1, x0:x1] > 0
+        union = (predicted | whole[k]).sum()
+        assert float(found[k]) == pytest.approx(float((predicted & whole[k]).sum() / union))
