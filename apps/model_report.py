@@ -73,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
     weights = Path(args.weights or packaged_weights(args.model))
     if args.output and not args.output.parent.is_dir():
         raise SinkError(f"{args.output}: there is no folder {args.output.parent}")
-    ready = load(weights=weights, overrides=args.overrides)
-    ranked = load(weights=weights, overrides=[*args.overrides, *RANKED])
+    rules = args.overrides
+    ready = load(weights=args.weights, model=args.model, overrides=rules)
+    ranked = load(weights=args.weights, model=args.model, overrides=[*rules, *RANKED])
     assert isinstance(ready.engine, HostEngine)
     config = ready.engine.config
     folder, _, split = args.pictures.partition(":")
