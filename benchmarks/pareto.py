@@ -1,8 +1,8 @@
 """Mask AP over frames per second, file to file: our models at several input sizes, and peers as points.
 
-    python benchmarks/pareto.py DATA CLIP --peers PYTHON -o docs/pareto nano=FILE small=FILE
+    python benchmarks/pareto.py DATA CLIP --peers PYTHON -o docs/pareto
 
-DATA holds coco/instances.json, whose split val2017 is scored; FILE is a weights file. Everything runs in rounds, one
+DATA holds coco/instances.json, whose split val2017 is scored. Everything runs in rounds, one
 after the other; figures are medians. Writes NAME.json and NAME.png. Speed wants a quiet machine; with ``--accuracy`` or
 ``--speed`` only that half is measured anew, and the other is taken from NAME.json.
 """
@@ -47,7 +47,7 @@ def main() -> int:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("clip", type=Path)
-    parser.add_argument("models", nargs="+", metavar="NAME=FILE")
+    parser.add_argument("--models", nargs="+", default=["nano", "small"], metavar="NAME")
     parser.add_argument(
         "--peers", default=sys.executable, metavar="PYTHON", help="default: this one"
     )
@@ -58,37 +58,36 @@ def main() -> int:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/pareto"))
     args = parser.parse_args()
-    models = dict(one.split("=", 1) for one in args.models)
     saved = args.output.with_suffix(".json")
     found: Json = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
     if args.accuracy or not args.speed:
-        found["mask_ap"] = {name: accuracy(file, args) for name, file in models.items()}
+        found["mask_ap"] = {name: accuracy(name, args) for name in args.models}
     if args.speed or not args.accuracy:
-        found["fps"] = speed(models, args)
+        found["fps"] = speed(args)
     saved.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if {"mask_ap", "fps"} <= found.keys():
         picture(found).save(args.output.with_suffix(".png"))
     return 0
 
 
-def accuracy(weights: str, args: argparse.Namespace) -> dict[str, float]:
+def accuracy(name: str, args: argparse.Namespace) -> dict[str, float]:
     """Mask AP by input size."""
     found = {}
     for size in SIZES:
-        model = load(weights=weights, overrides=[f"input.size=[{size}, {size}]", *RANKED])
+        model = load(model=name, device="cpu", overrides=[f"input.size=[{size}, {size}]", *RANKED])
         scores = on_pictures(args.data / "coco" / "instances.json", args.split, model, 0.3)
         found[str(size)] = round(scores["mask_ap"], 4)
-        print(f"{weights} at {size}: mask AP {found[str(size)]:.3f}", file=sys.stderr, flush=True)
+        print(f"{name} at {size}: mask AP {found[str(size)]:.3f}", file=sys.stderr, flush=True)
     return found
 
 
-def speed(models: dict[str, str], args: argparse.Namespace) -> Json:
+def speed(args: argparse.Namespace) -> Json:
     """Frames per second by model and size, and of the peers: each the median over rounds, and the rounds."""
-    rounds: dict[str, dict[str, list[float]]] = {name: {} for name in models}
+    rounds: dict[str, dict[str, list[float]]] = {name: {} for name in args.models}
     for number in range(args.rounds):
-        for name, weights in models.items():
+        for name in args.models:
             for size in SIZES:
-                options = ["--weights", weights, "--runtime", args.runtime]
+                options = ["--model", name, "--runtime", args.runtime]
                 options += ["--set", f"input.size=[{size}, {size}]"]
                 fps = ours(args.clip, options)["fps"]
                 rounds[name].setdefault(str(size), []).append(fps)
