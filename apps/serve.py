@@ -177,7 +177,8 @@ def run(
         scheme = "https" if args.tls else "http"
         _welcome(args, f"{scheme}://{_shown(args.host)}:{listener.getsockname()[1]}/", settings)
         server.run(sockets=[listener])
-    return 0
+    # The library raises the signal again as its last act, which a busy machine may never see.
+    return 0 if server.ended_by is None else 128 + server.ended_by
 
 
 def _governed(segmenter: VideoSegmenter, budget: float | None) -> Segmenter:

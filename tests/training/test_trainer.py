@@ -308,4 +308,4 @@ def test_a_full_disk_is_one_line_and_the_former_checkpoint_stays(
 
 def test_half_precision_needs_a_gpu(make: Make) -> None:
     with pytest.raises(ConfigError, match="half needs CUDA"):
-        make("run", "objective=whole", "precision=half")
+        make("run", "objective=whole", "stream.pairs=true", "precision=half")
