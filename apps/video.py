@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="frames that the network sees at once; default: as many as make it faster, 1 on a CPU",
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="notes are errors: an input of which something had to be chosen, changed or left out has failed",
+    )
     command.add_model_flags(parser)
     command.add_quiet_flag(parser)
     args = parser.parse_args(argv)
@@ -115,6 +120,7 @@ class Outcome:
         objects: with an identity, sum over all frames.
         seconds: wall time, opening and saving included.
         settings: what determines the results, for --resume.
+        notes: what was chosen, changed or left out on the way from the input to the files, one line each.
         identities: of all objects.
     """
 
@@ -125,6 +131,7 @@ class Outcome:
     frames: int = 0
     objects: int = 0
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
     identities: set[int] = field(default_factory=set)
 
     @property
@@ -144,6 +151,15 @@ class Outcome:
         command.complain(str(error))
         if self.state != "failed":
             self.state, self.problem = "failed", str(error)
+
+    def tell(self, notes: Iterable[str], *, strict: bool) -> None:
+        """Keeps the notes of a run that ended, each once, and shows them; if ``strict``, they are its failure."""
+        self.notes += [line for line in dict.fromkeys(notes) if line not in self.notes]
+        for line in self.notes:
+            if strict:
+                self.fail(SipVideoError(f"--strict: {line}"))
+            else:
+                command.note(line)
 
     def save(self, folder: Path) -> None:
         """Writes the summary; where that fails, no summary is left and the outcome is a failure."""
@@ -166,7 +182,7 @@ def run(args: argparse.Namespace, segmenter: VideoSegmenter) -> int:
         for single in args.inputs:
             folder = None if args.output is None else Path(args.output) / single.name
             outcome = Outcome(single.text, _settings(single, args))
-            if args.resume and folder is not None and _is_complete(folder, outcome.settings):
+            if args.resume and folder is not None and _is_complete(folder, outcome, args.strict):
                 outcome.state = "kept"
             else:
                 _process(args, segmenter, folder, outcome, stop)
@@ -207,10 +223,12 @@ def _stamp(text: str | None) -> Any:
     return [text, digest]
 
 
-def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
+def _is_complete(folder: Path, outcome: Outcome, strict: bool) -> bool:
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        return bool(summary["state"] == "complete" and summary["settings"] == settings)
+        if strict and summary.get("notes"):
+            return False
+        return bool(summary["state"] == "complete" and summary["settings"] == outcome.settings)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -226,6 +244,8 @@ def _process(
     from sipvideo.sources import open_source
 
     started = time.perf_counter()
+    source: Source | None = None
+    results: Results | None = None
     try:
         with open_source(outcome.input, fps=args.fps) as source:
             names = segmenter.class_names
@@ -252,15 +272,24 @@ def _process(
     except BrokenPipeError:
         outcome.state = "interrupted"
         raise
-    else:
-        for note in results.notes:
-            command.note(note)
     finally:
+        outcome.tell(_notes(segmenter, source, results), strict=args.strict)
         outcome.seconds = time.perf_counter() - started
         if stop.asked and outcome.state == "complete":
             outcome.state = "interrupted"
         if folder is not None and outcome.frames:
             outcome.save(folder)
+
+
+def _notes(
+    segmenter: VideoSegmenter, source: Source | None, results: Results | None
+) -> Iterator[str]:
+    """What every part of a run has to tell, with its name: the one place where notes come together."""
+    yield from segmenter.engine.notes
+    if source is not None:
+        yield from (f"{source.name}: {note}" for note in source.notes)
+    if results is not None:
+        yield from results.notes
 
 
 def _length(source: Source) -> int | None:

@@ -25,6 +25,8 @@ class Engine(ABC):
         largest_batch: frames that are found together faster than one after the other, at most. 1: there is nothing to
             gain, and the first frame of a batch would only wait for the others.
         callers: threads that call at once with profit.
+        notes: lines for people about what it chose or changed by itself, for instance a precision that the device
+            does not know.
     """
 
     model: str = ""
@@ -34,6 +36,7 @@ class Engine(ABC):
     resizable: bool = False
     largest_batch: int = 1
     callers: int = 1
+    notes: Sequence[str] = ()
 
     @abstractmethod
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:

@@ -31,7 +31,7 @@ class Sink(ABC):
     Attributes:
         path: where the output will be.
         frames_written: number of results taken so far.
-        notes: lines for people about what could not be done as asked.
+        notes: lines for people about what was chosen, changed or left out; complete when the sink is closed.
     """
 
     def __init__(self, path: str | Path, *, folder: bool = False, stdout: bool = False) -> None:

@@ -61,6 +61,8 @@ class Source(ABC):
         is_live: frames come when they happen, not when they are asked for.
         buffers: a live source whose first frames may be older: they were collected while it was opened.
         path: the video file (for its audio track), None for other sources.
+        notes: lines for people about what was chosen, changed or lost on the way from the file to the frames, each
+            once and without the source's name; filled while it is opened and read, complete when iterating ended.
     """
 
     frame_size: tuple[int, int] | None = None
@@ -76,9 +78,15 @@ class Source(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.notes: list[str] = []
         self._closed = False
         self._opened = contextlib.ExitStack()  # what a source holds from before its first frame
         self._running: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
+
+    def note(self, text: str) -> None:
+        """Adds a line to ``notes``, unless it is there: reading may start anew."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     @abstractmethod
     def _frames(self) -> Generator[Frame, None, None]:

@@ -19,7 +19,8 @@ import pytest
 
 from sipvideo.apps import video
 from sipvideo.masks import from_rles
-from tests.apps.scripted import CLASSES, clip, run, shots
+from sipvideo.sources import Capture, VideoFile
+from tests.apps.scripted import CLASSES, clip, run, segmenter, shots
 from tests.media import write_video
 
 ROOT = Path(__file__).parents[2]
@@ -250,6 +251,47 @@ def test_quiet_says_nothing_but_errors(tmp_path: Path, capsys: pytest.CaptureFix
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.count("\n") == 1
+
+
+@pytest.fixture
+def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Video files that tell of a loss in every frame, as one that repeats itself does."""
+    captures = VideoFile._captures
+
+    def noting(self: VideoFile) -> Iterator[Capture]:
+        for capture in captures(self):
+            self.note("the second of two video streams was chosen")
+            yield capture
+
+    monkeypatch.setattr(VideoFile, "_captures", noting)
+
+
+@pytest.mark.usefixtures("talkative")
+def test_notes_of_every_part_are_shown_once_and_kept_in_the_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = clip(tmp_path / "a.mp4", 0.2)
+    made = segmenter()
+    made.engine.notes = ["half the precision"]
+    args = video.parse([str(path), "-o", str(tmp_path / "out"), "-q"])
+    assert video.run(args, made) == 0
+    notes = ["half the precision", f"{path}: the second of two video streams was chosen"]
+    assert capsys.readouterr().err.splitlines() == [f"sipvideo: note: {note}" for note in notes]
+    assert summary(tmp_path / "out" / "a")["notes"] == notes
+
+
+@pytest.mark.usefixtures("talkative")
+def test_strict_makes_a_note_the_failure_of_its_input_and_keeps_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = clip(tmp_path / "a.mp4", 0.2), tmp_path / "out"
+    assert run(path, "-o", out, "-q") == 0
+    assert run(path, "-o", out, "--strict", "--resume", "-q") == 2
+    told = summary(out / "a")
+    assert told["state"] == "failed"
+    assert told["problem"] == f"--strict: {path}: the second of two video streams was chosen"
+    assert told["problem"] in errors(capsys)[0]
+    assert frames_of(out / "a" / "video.mp4") == 5
 
 
 @pytest.mark.parametrize(
