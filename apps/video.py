@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sipvideo.sources import Source
     from sipvideo.structures import FrameResult
 
-DEFAULT_KINDS = ("video", "json", "csv")
+DEFAULT_KINDS = ("video", "json", "csv", "appearance")
 AHEAD, BEHIND = 3, 2
 """Frames that wait between reading and segmenting, and between that and writing: what keeps every thread busy, and
 little memory at 4K."""

@@ -64,7 +64,8 @@ def draw(
     style: Style = Style(),
     trails: Mapping[int, Path] | None = None,
 ) -> Picture:
-    """Draws the objects of one frame; the frame itself is not touched. Carried objects have dashed outlines.
+    """Draws the objects of one frame; the frame itself is not touched. Carried and filled objects have
+    dashed outlines.
 
     Args:
         result: the frame and its N objects.
@@ -86,7 +87,8 @@ def draw(
     order = np.argsort(-weights, kind="stable").tolist()
     for k in order:
         window = detections.masks.windows[k]
-        how = (style, line, result.carried)
+        dashed = result.carried or (result.filled is not None and bool(result.filled[k]))
+        how = (style, line, dashed)
         _draw_mask(picture, detections.masks.crop(k), window, colours[k], how)
     if style.boxes:
         for k in order:

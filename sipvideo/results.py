@@ -28,6 +28,7 @@ FILES = {
     "png": "masks",
     "csv": "objects.csv",
     "parquet": "objects.parquet",
+    "appearance": "appearance.npz",
 }
 """Kind of result -> its file or folder."""
 
@@ -110,6 +111,7 @@ class Results:
             "png": sinks.LabelMapPngs,
             "csv": lambda path: sinks.TrackTable(path, names),
             "parquet": lambda path: sinks.TrackTable(path, names),
+            "appearance": sinks.AppearanceTable,
         }
         files = dict(FILES)
         if self.source.frame_count == 1 and self.source.path is None:

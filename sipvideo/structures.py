@@ -131,6 +131,8 @@ class FrameResult:
         track_ids: int64 [N]; -1 means untracked, any other id is unique in the frame and never reused in a video.
         latency_ms: time from the start of this frame's step to its end, in milliseconds.
         carried: the objects were not detected in this frame but moved here from an earlier one.
+        filled: bool [N], objects that were put into this frame afterwards, where the detector had missed them; None:
+            none was.
     """
 
     frame: Frame
@@ -138,9 +140,12 @@ class FrameResult:
     track_ids: IntArray
     latency_ms: float
     carried: bool = False
+    filled: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         _expect("FrameResult.track_ids", self.track_ids, (len(self.detections),), np.int64)
+        if self.filled is not None:
+            _expect("FrameResult.filled", self.filled, (len(self.detections),), np.bool_)
         ids = [track_id for track_id in self.track_ids.tolist() if track_id >= 0]
         if len(set(ids)) != len(ids):
             raise ValueError(
@@ -152,4 +157,11 @@ class FrameResult:
         keep = self.track_ids >= 0
         if keep.all():
             return self
-        return replace(self, detections=self.detections[keep], track_ids=self.track_ids[keep])
+        return self.selected(keep.nonzero()[0])
+
+    def selected(self, rows: IntArray) -> FrameResult:
+        """The same result with only the objects ``rows`` [M], in that order."""
+        filled = None if self.filled is None else self.filled[rows]
+        return replace(
+            self, detections=self.detections[rows], track_ids=self.track_ids[rows], filled=filled
+        )

@@ -322,6 +322,19 @@ def test_carried_objects_have_broken_outlines_in_the_same_place() -> None:
     assert 0.25 < broken.sum() / whole.sum() < 0.75
 
 
+def test_objects_that_were_filled_in_have_broken_outlines_and_others_of_the_frame_have_not() -> (
+    None
+):
+    size = (200, 240)
+    masks = [block(size, 20, 20, 80, 100), block(size, 110, 120, 180, 220)]
+    result = result_of(noise(size), masks)
+    outline = Style(opacity=0, labels=False)
+    whole = changed_by(result, outline)
+    broken = changed_by(replace(result, filled=np.array([False, True])), outline)
+    assert np.array_equal(whole[:100], broken[:100])
+    assert broken[100:].sum() < 0.75 * whole[100:].sum()
+
+
 def test_objects_of_a_pixel_or_without_one_can_be_carried() -> None:
     size = (40, 60)
     masks = [np.zeros(size, bool), block(size, 5, 5, 6, 6), block(size, 9, 9, 10, 30)]

@@ -3,6 +3,7 @@
 Every sink is a context manager with ``write(result)`` and ``close()``; see :class:`Sink` for what happens on errors.
 """
 
+from sipvideo.sinks.appearance import AppearanceTable
 from sipvideo.sinks.callback import Callback
 from sipvideo.sinks.pictures import AnnotatedPicture, AnnotatedPictures, LabelMapPngs
 from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults, result_record
@@ -14,6 +15,7 @@ __all__ = [
     "AnnotatedPicture",
     "AnnotatedPictures",
     "AnnotatedVideo",
+    "AppearanceTable",
     "Callback",
     "CocoRleLines",
     "LabelMapPngs",

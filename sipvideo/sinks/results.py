@@ -149,23 +149,26 @@ def result_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, 
     Keys: ``frame`` (index), ``timestamp`` (seconds), ``name``, ``size`` ([height, width]) and ``objects``, a list of
     ``track_id`` (None for untracked), ``label``, ``class_name``, ``score``, ``bbox`` ([x, y, width, height]) and
     ``segmentation`` (COCO compressed RLE); models that re-score their masks add ``mask_score``. Frames whose objects
-    were not detected but carried from an earlier one add ``carried`` (true).
+    were not detected but carried from an earlier one add ``carried`` (true); objects that were put in afterwards add
+    ``filled`` (true).
     """
     frame, detections = result.frame, result.detections
     objects = []
     for k, track_id in enumerate(result.track_ids.tolist()):
         x0, y0, x1, y1 = detections.boxes[k]
         label = int(detections.labels[k])
-        rescored = {}
+        extra: dict[str, Any] = {}
         if detections.mask_scores is not None:
-            rescored["mask_score"] = _short(detections.mask_scores[k])
+            extra["mask_score"] = _short(detections.mask_scores[k])
+        if result.filled is not None and result.filled[k]:
+            extra["filled"] = True
         objects.append(
             {
                 "track_id": track_id if track_id >= 0 else None,
                 "label": label,
                 "class_name": class_name(class_names, label),
                 "score": _short(detections.scores[k]),
-                **rescored,
+                **extra,
                 "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
                 "segmentation": detections.masks.rle(k),
             }

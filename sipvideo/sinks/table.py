@@ -24,6 +24,7 @@ COLUMNS = {
     "x1": "float32",
     "y1": "float32",
     "mask_area": "int64",
+    "filled": "int8",
 }
 ROW_GROUP = 50_000
 
@@ -32,7 +33,8 @@ class TrackTable(Sink):
     """A table of tracks; the ending of the name chooses the format.
 
     Columns: frame, timestamp (seconds), track_id, label, class_name, score, x0, y0, x1, y1 (frame pixels, x1 and y1
-    exclusive), mask_area (pixels). Untracked objects are left out. Floats read back to the same 32 bits.
+    exclusive), mask_area (pixels), filled (1: put in afterwards, else 0). Untracked objects are left out. Floats read
+    back to the same 32 bits.
 
     Args:
         path: ``.csv``, or ``.parquet`` (needs pyarrow).
@@ -61,7 +63,8 @@ class TrackTable(Sink):
             label = int(detections.labels[k])
             name = class_name(self._class_names, label)
             row = [frame.index, frame.timestamp, track_id, label, name]
-            row += [detections.scores[k], *detections.boxes[k], int(areas[k])]
+            filled = result.filled is not None and bool(result.filled[k])
+            row += [detections.scores[k], *detections.boxes[k], int(areas[k]), int(filled)]
             self._table.add(row)
 
     def _finish(self) -> None:

@@ -85,7 +85,10 @@ def test_a_video_gives_every_kind_of_result(tmp_path: Path) -> None:
 def test_without_save_there_is_a_video_json_and_a_table(tmp_path: Path) -> None:
     assert run(clip(tmp_path / "a.mp4"), "-o", tmp_path / "out") == 0
     found = {path.name for path in (tmp_path / "out" / "a").iterdir()}
-    assert found == {"video.mp4", "results.json", "objects.csv", "summary.json"}
+    assert found == {
+        *("video.mp4", "results.json", "objects.csv"),
+        *("appearance.npz", "summary.json"),
+    }
 
 
 def test_files_folders_and_equal_names_each_get_a_folder(

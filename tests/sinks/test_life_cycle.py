@@ -19,6 +19,7 @@ from sipvideo.sinks import (
     AnnotatedPicture,
     AnnotatedPictures,
     AnnotatedVideo,
+    AppearanceTable,
     CocoRleLines,
     LabelMapPngs,
     MotsText,
@@ -50,6 +51,7 @@ def every_sink(folder: Path) -> list[Sink]:
         LabelMapPngs(folder / "maps"),
         TrackTable(folder / "a.csv"),
         TrackTable(folder / "a.parquet"),
+        AppearanceTable(folder / "a.npz"),
     ]
 
 
@@ -117,7 +119,7 @@ def test_leftovers_of_a_killed_run_do_not_matter(tmp_path: Path) -> None:
     for sink in every_sink(tmp_path):
         sink.write(one_result([], []))
         sink._handles.close()  # as when the process is killed: the temporary file stays
-    assert len(list(tmp_path.glob(".*.partial"))) == 9
+    assert len(list(tmp_path.glob(".*.partial"))) == 10
     for sink in every_sink(tmp_path):
         write_all(sink, [one_result([1], [np.ones(SIZE, bool)])])
         assert sink.path.exists()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pycocotools import mask as coco_mask
 from sipvideo.sinks import (
     CocoRleLines,
     MotsText,
+    TrackTable,
     YouTubeVISResults,
 )
 from sipvideo.structures import Frame
@@ -140,6 +143,17 @@ def test_json_lines_say_everything_about_every_object(tmp_path: Path) -> None:
     }
     assert objects[1]["track_id"] is None
     assert objects[1]["class_name"] == "9"
+
+
+def test_json_lines_and_tables_mark_what_was_filled_in(tmp_path: Path) -> None:
+    result = one_result([3, -1, 5], [np.ones(SIZE, bool)] * 3)
+    result = replace(result, filled=np.array([False, False, True]))
+    write_all(CocoRleLines(tmp_path / "a.ndjson", NAMES), [result])
+    objects = json.loads((tmp_path / "a.ndjson").read_text())["objects"]
+    assert [o.get("filled", False) for o in objects] == [False, False, True]
+    write_all(TrackTable(tmp_path / "a.csv"), [result])
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert [(row["track_id"], row["filled"]) for row in rows] == [("3", "0"), ("5", "1")]
 
 
 def test_json_lines_can_be_followed_while_they_grow(tmp_path: Path) -> None:
