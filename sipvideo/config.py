@@ -182,12 +182,40 @@ class TrackerConfig(Section):
     """sipvideo: detections from this score on may still go on with the track that they clearly fit."""
     match_affinity: float = Field(default=0.15, ge=0, lt=1)
     """sipvideo: least affinity of a confident detection and its track; higher gives more, but purer identities."""
+    clear_affinity: float = Field(default=0.5, ge=0, lt=1)
+    """sipvideo: least affinity of a doubtful detection and its track."""
+    duplicate_iou: float = Field(default=0.7, ge=0, le=1)
+    """sipvideo: mask overlap above which two detections are reports of one object, whatever their labels."""
+    part_share: float = Field(default=0.8, ge=0, le=1)
+    """sipvideo: share of a mask inside a better one of the same class above which it is a part of that object: a
+    dog's head."""
+    embedding_weight: float = Field(default=0.5, ge=0, le=1)
+    """sipvideo: share of the embeddings' likeness in an affinity; the overlap has the rest."""
+    label_penalty: float = Field(default=0.2, ge=0, le=1)
+    """sipvideo: affinity lost where the labels differ; small, as detectors do confuse classes."""
+    mask_weight: float = Field(default=0.3, ge=0, le=1)
+    """sipvideo: share of the masks in the overlap of contested pairs; the boxes have the rest."""
+    rival_affinity: float = Field(default=0.3, ge=0, le=1)
+    """sipvideo: pairs above it that share a detection or a track are contested: masks are compared for those alone,
+    as they cost time."""
     max_age: float = Field(default=2.0, gt=0, le=3600)
-    """sipvideo: seconds that an object is remembered while it is not seen."""
+    """sipvideo: seconds that an object is looked for near its place while it is not seen."""
+    probation: float = Field(default=0.25, ge=0, le=1)
+    """sipvideo: share of ``max_age`` that an object detected only once is remembered: most are false alarms."""
     max_tracks: int = Field(default=512, ge=1)
     """sipvideo: bound of the memory; the longest unseen tracks go first."""
     embedding_momentum: float = Field(default=0.8, ge=0, lt=1)
     """sipvideo: share of the old embedding that a track keeps at each match."""
+    velocity_memory: float = Field(default=0.3, gt=0, le=60)
+    """sipvideo: seconds over which velocity is averaged; evens out the jitter of boxes."""
+    velocity_fade: float = Field(default=0.5, gt=0, le=60)
+    """sipvideo: seconds in which an unseen object loses all but 1/e of its velocity."""
+    size_memory: float = Field(default=3.0, gt=0, le=3600)
+    """sipvideo: seconds over which the usual size of an object settles."""
+    margin: float = Field(default=0.1, ge=0, le=10)
+    """sipvideo: distance from the prediction that is plausible at once, in sizes of the object."""
+    margin_growth: float = Field(default=1.5, ge=0, le=100)
+    """sipvideo: how fast that distance grows while the object is unseen, in sizes per second."""
 
     score_weight: float = 1.0
     """paper: weight of the logarithm of the score."""

@@ -10,40 +10,37 @@ import math
 
 import numpy as np
 
+from sipvideo.config import TrackerConfig
 from sipvideo.structures import FloatArray
 
 Vector = tuple[float, float]
 
-VELOCITY_MEMORY = 0.3
-"""Seconds over which velocity is averaged; evens out the jitter of boxes."""
-FADE = 0.5
-"""Seconds in which an unseen object loses all but 1/e of its velocity."""
-MARGIN = 0.1
-"""Distance from the prediction that is plausible at once, in sizes of the object."""
-MARGIN_PER_SECOND = 1.5
-"""How fast that distance grows while the object is unseen, in sizes per second."""
 
+def predict(
+    boxes: FloatArray, velocities: FloatArray, unseen: FloatArray, fade: float
+) -> FloatArray:
+    """Boxes [M, 4] after ``unseen`` [M] seconds; velocities [M, 2] of their centres in pixels per second.
 
-def predict(boxes: FloatArray, velocities: FloatArray, unseen: FloatArray) -> FloatArray:
-    """Boxes [M, 4] after ``unseen`` [M] seconds; velocities [M, 2] of their centres in pixels per second."""
-    travelled = FADE * -np.expm1(-unseen / FADE)
+    Velocities lose all but 1/e in ``fade`` seconds.
+    """
+    travelled = np.float32(fade) * -np.expm1(-unseen / np.float32(fade))
     shifts = velocities * travelled[:, None]
     predicted: FloatArray = boxes + np.concatenate((shifts, shifts), 1)
     return predicted
 
 
-def margins(sizes: FloatArray, unseen: FloatArray) -> FloatArray:
+def margins(sizes: FloatArray, unseen: FloatArray, config: TrackerConfig) -> FloatArray:
     """How far from their predictions objects may be, pixels [M], by size in pixels and seconds unseen."""
-    return sizes * (MARGIN + MARGIN_PER_SECOND * unseen)
+    return sizes * (np.float32(config.margin) + np.float32(config.margin_growth) * unseen)
 
 
-def averaged(velocity: Vector, step: Vector, seconds: float, age: float) -> Vector:
+def averaged(velocity: Vector, step: Vector, seconds: float, age: float, memory: float) -> Vector:
     """Running mean of the velocity, once an object of ``age`` seconds made a ``step`` of so many pixels and seconds.
 
-    Over the whole life of a young object, later over ``VELOCITY_MEMORY``.
+    Over the whole life of a young object, later over ``memory`` seconds.
     """
     if seconds <= 0:  # two pictures of one moment say nothing about motion
         return velocity
-    weight = max(-math.expm1(-seconds / VELOCITY_MEMORY), seconds / age)
+    weight = max(-math.expm1(-seconds / memory), seconds / age)
     vx, vy = velocity
     return vx + weight * (step[0] / seconds - vx), vy + weight * (step[1] / seconds - vy)

@@ -4,30 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sipvideo import boxes
+from sipvideo.config import TrackerConfig
 from sipvideo.masks import BoolArray, CompactMasks
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker import motion
 from sipvideo.tracker.track import Track
 
-LABEL_PENALTY = 0.2
-"""Affinity lost where the labels differ; small, as detectors do confuse classes."""
-MASK_SHARE = 0.3
-"""Share of the masks in the overlap of contested pairs; the boxes have the rest."""
-RIVAL_AFFINITY = 0.3
-"""Pairs above it that share a detection or a track are rivals; masks decide among those alone, as they cost time."""
+Pairs = tuple[IntArray, IntArray, FloatArray]
+"""Rows, columns and overlaps [P] of the pairs whose masks were compared."""
 
 
-def affinity(
-    detections: Detections, tracks: Sequence[Track], now: float, common: FloatArray
-) -> FloatArray:
-    """How well each detection fits each track, float32 [N, M]: at most 1, ``-inf`` where out of reach.
+@dataclass(frozen=True, eq=False)
+class Cues:
+    """How well N detections fit M tracks, and what that was made of.
+
+    Attributes:
+        affinity: float32 [N, M], at most 1, ``-inf`` where out of reach.
+        overlap: float32 [N, M], of the box with the predicted one, both widened by the track's margin.
+        likeness: float32 [N, M], cosine of the embeddings; 0 where there are none.
+        labels_differ: bool [N, M].
+        unseen: float32 [M], seconds.
+        margins: float32 [M], pixels.
+        masks: of contested pairs; None: there were none.
+    """
+
+    affinity: FloatArray
+    overlap: FloatArray
+    likeness: FloatArray
+    labels_differ: BoolArray
+    unseen: FloatArray
+    margins: FloatArray
+    masks: Pairs | None
+
+
+def compare(
+    detections: Detections,
+    tracks: Sequence[Track],
+    now: float,
+    common: FloatArray,
+    config: TrackerConfig,
+) -> Cues:
+    """How well each detection fits each track.
 
     The overlap with the predicted box (0..1), averaged with the cosine of the embeddings (-1..1) if there are any,
-    less ``LABEL_PENALTY`` where the labels differ. Boxes are widened by what the object may have strayed unseen.
+    less ``label_penalty`` where the labels differ. Boxes are widened by what the object may have strayed unseen.
     Where pairs compete, masks count too: the boxes of crossing objects overlap, their masks do not.
 
     Args:
@@ -36,30 +61,35 @@ def affinity(
         now: time of the detections on the tracker's clock, seconds.
         common: float32 [E] or a scalar, what the embeddings of all objects have in common; it tells nothing about
             identity and is taken off first. Networks differ much in how large it is.
+        config: the weights of the cues.
     """
     known = [(now - t.last_seen, t.size, *t.velocity) for t in tracks]
     states = np.array(known, np.float32)
+    unseen = states[:, 0]
     last = np.array([track.box for track in tracks])
-    predicted = motion.predict(last, states[:, 2:], states[:, 0])
+    predicted = motion.predict(last, states[:, 2:], unseen, config.velocity_fade)
 
-    margins = motion.margins(states[:, 1], states[:, 0])
+    margins = motion.margins(states[:, 1], unseen, config)
     overlap = widened_iou(detections.boxes, predicted, margins)
     looks = np.concatenate((detections.embeddings, [track.embedding for track in tracks]))
     looks = unit(looks - common)
     likeness = looks[: len(detections)] @ looks[len(detections) :].T
     labels_differ = detections.labels[:, None] != np.array([track.label for track in tracks])
-    share = np.float32(0.5 if detections.embeddings.shape[1] else 1)
+    share = np.float32(1 - config.embedding_weight if detections.embeddings.shape[1] else 1)
     fits: FloatArray = share * overlap
     fits += (1 - share) * likeness
     if labels_differ.any():
-        fits -= LABEL_PENALTY * labels_differ
+        fits -= np.float32(config.label_penalty) * labels_differ
     np.copyto(fits, -np.inf, where=overlap <= 0)
 
-    rows, columns = contested(fits > RIVAL_AFFINITY)
+    masks = None
+    rows, columns = contested(fits > config.rival_affinity)
     if len(rows):
-        masks = mask_iou(rows, columns, detections, tracks, (predicted - last)[:, :2])
-        fits[rows, columns] += share * MASK_SHARE * (masks - overlap[rows, columns])
-    return fits
+        shared = mask_iou(rows, columns, detections, tracks, (predicted - last)[:, :2])
+        masks = rows, columns, shared
+        weight = share * np.float32(config.mask_weight)
+        fits[rows, columns] += weight * (shared - overlap[rows, columns])
+    return Cues(fits, overlap, likeness, labels_differ, unseen, margins, masks)
 
 
 def widened_iou(a: FloatArray, b: FloatArray, margins: FloatArray) -> FloatArray:

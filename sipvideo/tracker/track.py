@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker import motion
-
-SIZE_MEMORY = 3.0
-"""Seconds over which the usual size of an object settles."""
 
 
 @dataclass(eq=False)
@@ -65,7 +63,11 @@ class Track:
 
 
 def observe(
-    tracks: Sequence[Track], detections: Detections, rows: IntArray, now: float, momentum: float
+    tracks: Sequence[Track],
+    detections: Detections,
+    rows: IntArray,
+    now: float,
+    config: TrackerConfig,
 ) -> None:
     """Each track learns from the detection of its row, in the frame at ``now``.
 
@@ -74,11 +76,12 @@ def observe(
         detections: of the frame.
         rows: int64 [K], the detection of each track.
         now: seconds on the tracker's clock.
-        momentum: the old embedding's share.
+        config: how fast tracks learn.
     """
     boxes, windows = detections.boxes[rows], detections.masks.windows[rows]
     last = np.array([track.box for track in tracks])
     looks = np.array([track.embedding for track in tracks])
+    momentum = np.float32(config.embedding_momentum)
     looks = momentum * looks + (1 - momentum) * detections.embeddings[rows]
     seen = zip(
         tracks,
@@ -91,8 +94,10 @@ def observe(
     )
     for k, (track, row, box, (x0, y0, x1, y1), label, score) in enumerate(seen):
         seconds, step = now - track.last_seen, ((x0 + x1) / 2, (y0 + y1) / 2)
-        track.velocity = motion.averaged(track.velocity, step, seconds, now - track.first_seen)
-        track.size += (_size(*box) - track.size) * -math.expm1(-seconds / SIZE_MEMORY)
+        track.velocity = motion.averaged(
+            track.velocity, step, seconds, now - track.first_seen, config.velocity_memory
+        )
+        track.size += (_size(*box) - track.size) * -math.expm1(-seconds / config.size_memory)
         track.votes[label] = track.votes.get(label, 0.0) + score
         if label != track.label:
             track.label = max(track.votes, key=track.votes.__getitem__)

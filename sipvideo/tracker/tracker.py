@@ -15,26 +15,20 @@ not give an object the same identity.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from sipvideo.config import TrackerConfig
-from sipvideo.masks import BoolArray
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker.assignment import assign
-from sipvideo.tracker.similarity import affinity, check_embedding_size, repeated, unit
+from sipvideo.tracker.explain import Explanation, explained, weights
+from sipvideo.tracker.match import Match
+from sipvideo.tracker.similarity import check_embedding_size, compare, repeated, unit
 from sipvideo.tracker.track import Track, observe
 
-CLEAR_AFFINITY = 0.5
-"""Least affinity of a doubtful detection and a track."""
-DUPLICATE_IOU = 0.7
-"""Mask overlap above which two detections are reports of one object, whatever their labels."""
-PART_SHARE = 0.8
-"""Share of a mask inside a better one of the same class above which it is a part of that object: a dog's head."""
 FEW_OBJECTS = 3
 """Number of objects from which their mean embedding is believed to be common to all."""
-PROBATION = 0.25
-"""Share of ``max_age`` that an object detected only once is remembered: most of those are false alarms."""
 
 
 class Tracker:
@@ -43,10 +37,12 @@ class Tracker:
     Attributes:
         tracks: the remembered objects, oldest first; at most ``max_tracks``.
         now: seconds since the first frame.
+        recorder: called with the :class:`Explanation` of every frame; None: nobody asks, and none is made.
     """
 
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
+        self.recorder: Callable[[Explanation], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -78,8 +74,13 @@ class Tracker:
             masks=detections.masks[rows],
             embeddings=unit(detections.embeddings[rows]),
         )
+        match, before = self.match(seen), self.tracks.copy()
         track_ids = np.full(len(detections), -1, np.int64)
-        track_ids[rows] = self.learn(seen, self.match(seen))
+        track_ids[rows] = self.learn(seen, match)
+        if self.recorder is not None:
+            verdicts, pairs = explained(detections, rows, match, before, self.config)
+            ids, weighed = tuple(track_ids.tolist()), weights(self.config)
+            self.recorder(Explanation(timestamp, ids, verdicts, pairs, weighed))
         return track_ids
 
     def labels(self, detections: Detections, track_ids: IntArray) -> IntArray:
@@ -88,33 +89,35 @@ class Tracker:
         own = zip(track_ids.tolist(), detections.labels.tolist(), strict=True)
         return np.array([voted.get(track_id, label) for track_id, label in own], np.int64)
 
-    def match(self, detections: Detections) -> IntArray:
-        """Which of ``tracks`` each of N detections belongs to, int64 [N], -1 for none. Changes nothing."""
-        matches = np.full(len(detections), -1, np.int64)
+    def match(self, detections: Detections) -> Match:
+        """Which of ``tracks`` each of N detections belongs to. Changes nothing."""
+        config = self.config
+        columns = np.full(len(detections), -1, np.int64)
+        confident = detections.scores >= config.birth_score
         if not len(detections) or not self.tracks:
-            return matches
-        fits = affinity(detections, self.tracks, self.now, self._common_embedding)
-        confident = self._confident(detections)
+            return Match(columns, confident)
+        cues = compare(detections, self.tracks, self.now, self._common_embedding, config)
         chosen = confident.nonzero()[0]
-        rows, columns = assign(fits[chosen], self.config.match_affinity)
-        matches[chosen[rows]] = columns
-        if len(chosen) < len(matches):
-            fits[:, columns] = -np.inf  # taken
+        rows, taken = assign(cues.affinity[chosen], config.match_affinity)
+        columns[chosen[rows]] = taken
+        if len(chosen) < len(columns):
             chosen = (~confident).nonzero()[0]
-            rows, columns = assign(fits[chosen], CLEAR_AFFINITY)
-            matches[chosen[rows]] = columns
-        return matches
+            left = cues.affinity[chosen]
+            left[:, taken] = -np.inf
+            rows, taken = assign(left, config.clear_affinity)
+            columns[chosen[rows]] = taken
+        return Match(columns, confident, cues)
 
-    def learn(self, detections: Detections, matches: IntArray) -> IntArray:
+    def learn(self, detections: Detections, match: Match) -> IntArray:
         """Updates the matched tracks, begins new ones, forgets; identities of the detections, int64 [N], or -1."""
         track_ids = np.full(len(detections), -1, np.int64)
-        rows = (matches >= 0).nonzero()[0]
+        rows = (match.columns >= 0).nonzero()[0]
         if len(rows):
-            known = [self.tracks[j] for j in matches[rows].tolist()]
+            known = [self.tracks[j] for j in match.columns[rows].tolist()]
             track_ids[rows] = [track.track_id for track in known]
-            observe(known, detections, rows, self.now, self.config.embedding_momentum)
-        if len(rows) < len(matches):
-            for i in np.flatnonzero((matches < 0) & self._confident(detections)).tolist():
+            observe(known, detections, rows, self.now, self.config)
+        if len(rows) < len(track_ids):
+            for i in np.flatnonzero((match.columns < 0) & match.confident).tolist():
                 track_ids[i] = self._begin(detections, i)
         self._forget()
         return track_ids
@@ -128,9 +131,6 @@ class Tracker:
         self._common_embedding = (1 - weight) * self._common_embedding + weight * track.embedding
         return track.track_id
 
-    def _confident(self, detections: Detections) -> BoolArray:
-        return detections.scores >= self.config.birth_score
-
     def _usable(self, detections: Detections) -> IntArray:
         """Detections worth a look, best first, in an order that does not depend on the given one.
 
@@ -143,7 +143,8 @@ class Tracker:
         ranks = scores[rows]
         if not (ranks[1:] < ranks[:-1]).all():
             rows = rows[np.lexsort((*boxes[rows].T, -ranks))]
-        return rows[~repeated(detections, rows, DUPLICATE_IOU, PART_SHARE)]
+        limits = self.config.duplicate_iou, self.config.part_share
+        return rows[~repeated(detections, rows, *limits)]
 
     def _advance(self, timestamp: float) -> None:
         """Moves the clock on and forgets the tracks that were not seen for too long."""
@@ -156,7 +157,7 @@ class Tracker:
 
     def _forget(self) -> None:
         """Drops false alarms early, and the longest unseen tracks beyond ``max_tracks``."""
-        oldest = self.now - PROBATION * self.config.max_age
+        oldest = self.now - self.config.probation * self.config.max_age
         self.tracks = [t for t in self.tracks if t.hits > 1 or t.last_seen >= oldest]
         if len(self.tracks) > self.config.max_tracks:
             by_sight = sorted(self.tracks, key=lambda track: -track.last_seen)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sipvideo import boxes
+from sipvideo.config import TrackerConfig
 from sipvideo.masks import CompactMasks
 from sipvideo.structures import Detections
 from sipvideo.tracker import Track, motion, similarity
@@ -182,7 +183,12 @@ def one_track(found: Detections, now: float = 0.0) -> list[Track]:
 
 
 BOX = (40, 40, 60, 64)
-NOTHING_COMMON = np.zeros((), np.float32)
+DEFAULTS = TrackerConfig()
+
+
+def compared(found: Detections, tracks: list[Track], now: float = 0.0) -> NDArray[np.float32]:
+    nothing = np.zeros((), np.float32)
+    return similarity.compare(found, tracks, now, nothing, DEFAULTS).affinity
 
 
 def test_affinity_of_the_same_object_is_one_and_falls_with_each_cue() -> None:
@@ -190,7 +196,7 @@ def test_affinity_of_the_same_object_is_one_and_falls_with_each_cue() -> None:
     tracks = one_track(scripted([BOX], labels=1, embeddings=looks))
 
     def fit(found: Detections) -> float:
-        return float(similarity.affinity(found, tracks, 0.0, NOTHING_COMMON)[0, 0])
+        return float(compared(found, tracks)[0, 0])
 
     assert fit(scripted([BOX], labels=1, embeddings=looks)) == pytest.approx(1)
     assert fit(scripted([BOX], labels=2, embeddings=looks)) == pytest.approx(0.8)
@@ -204,10 +210,7 @@ def test_affinity_of_the_same_object_is_one_and_falls_with_each_cue() -> None:
 def test_an_object_can_be_found_farther_away_the_longer_it_was_unseen() -> None:
     tracks = one_track(scripted([BOX]))
     away = scripted([(75, 40, 95, 64)])
-    fits = [
-        float(similarity.affinity(away, tracks, now, NOTHING_COMMON)[0, 0])
-        for now in (0.0, 0.5, 1.0, 1.5)
-    ]
+    fits = [float(compared(away, tracks, now)[0, 0]) for now in (0.0, 0.5, 1.0, 1.5)]
     assert fits[0] == -np.inf
     assert fits == sorted(fits)
     assert fits[-1] > 0.2
@@ -219,9 +222,9 @@ def test_masks_tell_rivals_apart_whose_boxes_fit_equally() -> None:
     halves[0, 20:60, 20:40], halves[1, 20:60, 40:60] = True, True
     found = replace(whole, masks=CompactMasks.from_dense(halves))
     tracks = [Track.begin(k, found, k, 0.0) for k in range(2)]
-    fits = similarity.affinity(found, tracks, 0.0, NOTHING_COMMON)
+    fits = compared(found, tracks)
     np.testing.assert_allclose(fits, [[1, 0.7], [0.7, 1]], atol=1e-6)
-    alone = similarity.affinity(whole[[0]], tracks[:1], 0.0, NOTHING_COMMON)
+    alone = compared(whole[[0]], tracks[:1])
     np.testing.assert_allclose(alone, [[1]], atol=1e-6)  # nothing to decide
 
 
@@ -231,7 +234,7 @@ def test_masks_tell_rivals_apart_whose_boxes_fit_equally() -> None:
 def test_constant_motion_is_learnt_at_once_and_stays_exact() -> None:
     step, seconds, velocity = (6.0, -2.0), 0.04, (0.0, 0.0)
     for k in range(1, 30):
-        velocity = motion.averaged(velocity, step, seconds, k * seconds)
+        velocity = motion.averaged(velocity, step, seconds, k * seconds, 0.3)
         assert velocity == pytest.approx((150, -50))
 
 
@@ -242,14 +245,16 @@ def test_learnt_velocity_depends_on_time_not_on_frames(slow: float, fast: float)
     def after_turn(fps: float) -> float:
         velocity, seconds = (10.0, 0.0), 0.5 / max(round(0.5 * fps), 1)
         for k in range(max(round(0.5 * fps), 1)):
-            velocity = motion.averaged(velocity, (30 * seconds, 0), seconds, 1 + (k + 1) * seconds)
+            velocity = motion.averaged(
+                velocity, (30 * seconds, 0), seconds, 1 + (k + 1) * seconds, 0.3
+            )
         return velocity[0]
 
     assert after_turn(slow) == pytest.approx(after_turn(fast), abs=1e-6)
 
 
 def test_two_pictures_of_one_moment_leave_the_velocity() -> None:
-    assert motion.averaged((3.0, 4.0), (50.0, 50.0), 0.0, 0.0) == (3.0, 4.0)
+    assert motion.averaged((3.0, 4.0), (50.0, 50.0), 0.0, 0.0, 0.3) == (3.0, 4.0)
 
 
 @given(st.floats(0, 5), st.floats(0, 5))
@@ -258,10 +263,10 @@ def test_predictions_move_on_in_the_direction_of_the_velocity_and_fade(a: float,
     velocity = np.array([[40, -20]], np.float32)
     shifts = []
     for seconds in sorted((a, b)):
-        made = motion.predict(box, velocity, np.array([seconds], np.float32))
+        made = motion.predict(box, velocity, np.array([seconds], np.float32), 0.5)
         np.testing.assert_allclose(made[0, 2:] - made[0, :2], (20, 30), atol=1e-4)
         shifts.append(float(made[0, 0] - 10))
-    limit = min(40 * max(a, b), 40 * motion.FADE)
+    limit = min(40 * max(a, b), 40 * 0.5)
     assert -1e-4 <= shifts[0] <= shifts[1] + 1e-4 <= limit + 1e-3
 
 
@@ -270,7 +275,7 @@ def test_filmed_velocity_is_that_of_the_path() -> None:
     row = [s.detection_ids.tolist().index(0) for s in shots]
     track = Track.begin(0, shots[0].detections, row[0], 0.0)
     for shot, i in zip(shots[1:], row[1:], strict=True):
-        observe([track], shot.detections, np.array([i]), shot.frame.timestamp, 0.8)
+        observe([track], shot.detections, np.array([i]), shot.frame.timestamp, DEFAULTS)
     assert track.velocity == pytest.approx((30, 2), abs=4)
     assert track.hits == len(shots)
     assert track.label == 0
@@ -278,10 +283,12 @@ def test_filmed_velocity_is_that_of_the_path() -> None:
 
 def test_the_usual_size_outlasts_a_short_occlusion_but_follows_growth() -> None:
     track = Track.begin(0, scripted([(40, 40, 80, 80)]), 0, 0.0)
-    observe([track], scripted([(40, 40, 50, 80)]), np.array([0]), 0.1, 0.8)  # a quarter is visible
+    observe(
+        [track], scripted([(40, 40, 50, 80)]), np.array([0]), 0.1, DEFAULTS
+    )  # a quarter is visible
     assert 38 < track.size < 40
     for k in range(2, 100):
-        observe([track], scripted([(40, 40, 120, 120)]), np.array([0]), k / 10, 0.8)
+        observe([track], scripted([(40, 40, 120, 120)]), np.array([0]), k / 10, DEFAULTS)
     assert 76 < track.size < 80
 
 
@@ -292,6 +299,12 @@ def test_embeddings_of_a_track_are_a_running_mean(seed: int) -> None:
     track = Track.begin(0, scripted([BOX], embeddings=rows[:1]), 0, 0.0)
     expected = rows[0].astype(np.float64)
     for k in range(1, 4):
-        observe([track], scripted([BOX], embeddings=rows[k : k + 1]), np.array([0]), k / 10, 0.7)
+        observe(
+            [track],
+            scripted([BOX], embeddings=rows[k : k + 1]),
+            np.array([0]),
+            k / 10,
+            TrackerConfig(embedding_momentum=0.7),
+        )
         expected = 0.7 * expected + 0.3 * rows[k]
     np.testing.assert_allclose(track.embedding, expected, atol=1e-5)

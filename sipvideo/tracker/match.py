@@ -1,0 +1,24 @@
+"""What was decided about the detections of one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sipvideo.masks import BoolArray
+from sipvideo.structures import IntArray
+from sipvideo.tracker.similarity import Cues
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """The decision, and what it was made from.
+
+    Attributes:
+        columns: int64 [N], the track that each detection goes on with, by place in ``Tracker.tracks``; -1: none.
+        confident: bool [N], detections that may begin an identity.
+        cues: of all pairs; None where there were no pairs.
+    """
+
+    columns: IntArray
+    confident: BoolArray
+    cues: Cues | None = None
