@@ -24,6 +24,7 @@ LAYERS = (
         "stages",
         "machine",
         "charts",
+        "clock",
     },
     {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess", "carry"},
     {"engine", "runtime", "training", "evaluation", "results"},
