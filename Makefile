@@ -1,5 +1,6 @@
 # make demo   install into .venv, segment the example clip, results in demo-output/
 # make test   install into .venv, then lint, types and tests
+# make soak   two hours of live use with all that can go wrong, MINUTES=5 for a short look
 # PYTHON=python3.12 chooses the interpreter, OPENCV=opencv-python-headless skips the trial of the other one.
 
 PYTHON ?= python3
@@ -11,10 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest format model-report gpu-report bench clean
+.PHONY: help venv demo test check lint types pytest format model-report gpu-report bench soak clean
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 venv: $(VENV)/.dev
 
@@ -59,6 +60,13 @@ gpu-report:
 
 bench: $(VENV)/.runtime
 	$(BIN)/sipvideo bench
+
+# MINUTES of live use with all that can go wrong; SOAK: a new folder for what is measured.
+MINUTES ?= 120
+SOAK ?= build/soak
+
+soak: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python apps/soak.py --minutes $(MINUTES) --output $(SOAK)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,64 +1,44 @@
 """Network cameras on this machine, for tests and measurements: what they film says when it was filmed.
 
-FFmpeg serves MJPEG over HTTP and MPEG transport streams over UDP and TCP; GStreamer's server, where Debian's packages
-for it are installed, serves RTSP. The pictures come from this process, at a steady rate, with the time painted into
-them, so that their age can be read from what finally arrives, whatever buffers were on the way.
+Each is a process of its own, which can be killed or frozen like a real one: MJPEG over HTTP, H.264 in MPEG transport
+streams over UDP and TCP, and over RTSP. The pictures come from this process, at a steady rate, with the time painted
+into them, so that their age can be read from what finally arrives, whatever buffers were on the way.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
+import io
+import os
+import signal
 import socket
+import struct
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any, Literal, Protocol
 
+import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Kind = Literal["http", "udp", "tcp", "rtsp"]
-Film = Callable[[float], NDArray[np.uint8]]
-"""``time.monotonic`` -> picture, uint8 [H, W, 3], RGB, of always one even size."""
+Picture = NDArray[np.uint8]
+Film = Callable[[float], Picture]
+"""``time.monotonic`` -> picture, uint8 [H, W, 3], RGB, of an even size."""
 
 BLOCK, COLUMNS, ROWS = 8, 8, 4
 """The painted time: bits of milliseconds as black or white blocks that survive any codec."""
 
-SYSTEM_PYTHON = "/usr/bin/python3"
+CLOCK = 90_000
+"""Ticks per second of the streams' timestamps."""
 
-RTSP_SERVER = """
-import sys
-import gi
-gi.require_version("Gst", "1.0")
-gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
-Gst.init(None)
-if len(sys.argv) > 1:
-    server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
-    server.set_service(sys.argv[1])
-    factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(sys.argv[2])
-    factory.set_shared(True)
-    server.get_mount_points().add_factory("/camera", factory)
-    server.attach(None)
-    GLib.MainLoop().run()
-"""
-
-
-def missing(kind: Kind) -> str:
-    """Why a camera of that kind cannot run here; empty if it can."""
-    if kind != "rtsp":
-        return "" if shutil.which("ffmpeg") else "FFmpeg is not installed"
-    try:
-        subprocess.run(
-            [SYSTEM_PYTHON, "-c", RTSP_SERVER], capture_output=True, check=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "GStreamer's RTSP server is not installed (gir1.2-gst-rtsp-server-1.0)"
-    return ""
+SIZE = struct.Struct("<II")
+"""Height and width, before each picture on the way to a camera's process."""
 
 
 def paint_time(image: NDArray[np.uint8], moment: float) -> None:
@@ -87,7 +67,7 @@ class NetworkCamera:
 
     Args:
         kind: how it is served.
-        film: what it sees.
+        film: what it sees; the size may change, as when somebody turns to the camera's settings.
         fps: pictures per second.
     """
 
@@ -96,26 +76,23 @@ class NetworkCamera:
         self._film = film
         self._fps = fps
         self._port = free_port()
-        self._size = film(time.monotonic()).shape[:2]
         self._process: subprocess.Popen[bytes] | None = None
         self._feeder: threading.Thread | None = None
 
     @property
     def address(self) -> str:
         """What to open."""
-        scheme = {"http": "http", "udp": "udp", "tcp": "tcp", "rtsp": "rtsp"}[self.kind]
-        return f"{scheme}://127.0.0.1:{self._port}" + "/camera" * (self.kind in ("http", "rtsp"))
+        return f"{self.kind}://127.0.0.1:{self._port}" + "/camera" * (self.kind in ("http", "rtsp"))
 
     def start(self) -> None:
         """Switches it on; returns when it can be connected to."""
-        command = self._rtsp_command() if self.kind == "rtsp" else self._ffmpeg_command()
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        command = [sys.executable, "-m", __spec__.name, self.kind, str(self._port), f"{self._fps}"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        with self._process.stdout as ready:
+            ready.readline()
         self._feeder = threading.Thread(target=self._feed, args=(self._process,), daemon=True)
         self._feeder.start()
-        while self.kind != "udp" and self._process.poll() is None and not self._listens():
-            time.sleep(0.02)
 
     def kill(self) -> None:
         """As if its plug were pulled."""
@@ -125,6 +102,16 @@ class NetworkCamera:
         self._process.wait()
         self._feeder.join()
         self._process = None
+
+    def freeze(self) -> None:
+        """It hangs: connections stay, nothing comes."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Ends :meth:`freeze`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> NetworkCamera:
         self.start()
@@ -141,36 +128,182 @@ class NetworkCamera:
                 moment = time.monotonic()
                 image = self._film(moment)
                 paint_time(image, moment)
-                pipe.write(image.tobytes())
-                # While nobody looks the pipe is full: what was not filmed then is not made up for.
+                pipe.write(SIZE.pack(*image.shape[:2]) + image.tobytes())
+                pipe.flush()
+                # What was not filmed while the process hung is not made up for.
                 due = max(due + 1 / self._fps, time.monotonic() - 1 / self._fps)
                 time.sleep(max(due - time.monotonic(), 0.0))
 
-    def _listens(self) -> bool:
-        # Looked up and not tried: FFmpeg serves one connection only.
-        listening = f":{self._port:04X} 00000000:0000 0A"
-        with open("/proc/net/tcp", encoding="ascii") as table:
-            return listening in table.read()
 
-    def _ffmpeg_command(self) -> list[str]:
-        height, width = self._size
-        command = ["ffmpeg", "-loglevel", "error", "-fflags", "nobuffer", "-f", "rawvideo"]
-        command += ["-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self._fps:g}"]
-        command += ["-i", "-", "-flush_packets", "1", "-pix_fmt"]
-        if self.kind == "http":
-            command += ["yuvj420p", "-c:v", "mjpeg", "-q:v", "3", "-f", "mpjpeg", "-listen", "1"]
-            return [*command, self.address]
-        command += ["yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"]
-        command += ["-g", f"{self._fps / 2:.0f}", "-muxdelay", "0", "-f", "mpegts"]
-        return [*command, self.address + ("?pkt_size=1316" if self.kind == "udp" else "?listen=1")]
+# Below: the process of a camera.
 
-    def _rtsp_command(self) -> list[str]:
-        height, width = self._size
-        pipeline = (
-            f"( fdsrc fd=0 ! rawvideoparse format=rgb width={width} height={height}"
-            f" framerate={self._fps:.0f}/1 ! videoconvert ! video/x-raw,format=I420 !"
-            # Several slices per picture and parameter sets before each would tear pictures apart.
-            " x264enc tune=zerolatency sliced-threads=false speed-preset=ultrafast bitrate=4000"
-            f" key-int-max={self._fps / 2:.0f} ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
-        )
-        return [SYSTEM_PYTHON, "-c", RTSP_SERVER, str(self._port), pipeline]
+
+class _Newest:
+    """The newest picture of the pipe, for any number of connections; the end of the pipe ends the process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._picture: Picture | None = None
+        self._number = 0
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        while header := sys.stdin.buffer.read(SIZE.size):
+            height, width = SIZE.unpack(header)
+            data = sys.stdin.buffer.read(3 * height * width)
+            if len(data) < 3 * height * width:
+                break
+            with self._changed:
+                self._picture = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+                self._number += 1
+                self._changed.notify_all()
+        os._exit(0)
+
+    def __iter__(self) -> Iterator[Picture]:
+        number = self._number
+        while True:
+            with self._changed:
+                while self._number == number or self._picture is None:
+                    self._changed.wait()
+                number, picture = self._number, self._picture
+            yield picture
+
+
+class _Target(Protocol):
+    """Where a muxer's bytes go."""
+
+    def write(self, data: bytes) -> Any:
+        """Takes what a muxer wrote."""
+
+
+def _encode(
+    target: str | _Target, pictures: Iterator[Picture], fps: float, form: str, **options: str
+) -> None:
+    """H.264 as long as pictures come; a new size begins a new stream on the same way."""
+    begun = time.monotonic()
+    picture: Picture | None = next(pictures)
+    while picture is not None:
+        size = picture.shape[:2]
+        with av.open(target, "w", format=form, options={"flush_packets": "1", **options}) as output:
+            # One thread: several slices per picture would tear pictures apart where a part is lost.
+            fast = {"preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
+            stream = output.add_stream("libx264", rate=Fraction(fps), options=fast)
+            stream.height, stream.width = size
+            stream.pix_fmt = "yuv420p"
+            stream.gop_size = max(round(fps / 2), 1)
+            stream.codec_context.time_base = stream.time_base = Fraction(1, CLOCK)
+            while picture is not None and picture.shape[:2] == size:
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts = round((time.monotonic() - begun) * CLOCK)
+                frame.time_base = Fraction(1, CLOCK)
+                output.mux(stream.encode(frame))
+                picture = next(pictures, None)
+
+
+def _http(connection: socket.socket, pictures: Iterator[Picture], fps: float) -> None:
+    connection.recv(1 << 16)
+    kind = b"Content-Type: multipart/x-mixed-replace;boundary=picture\r\n"
+    connection.sendall(b"HTTP/1.0 200 OK\r\n" + kind + b"\r\n--picture\r\n")
+    for picture in pictures:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=90)
+        head = f"Content-Type: image/jpeg\r\nContent-Length: {file.tell()}\r\n\r\n"
+        connection.sendall(head.encode() + file.getvalue() + b"\r\n--picture\r\n")
+
+
+def _tcp(connection: socket.socket, pictures: Iterator[Picture], fps: float) -> None:
+    with connection.makefile("wb", buffering=0) as target:
+        _encode(target, pictures, fps, "mpegts", max_delay="0")
+
+
+class _Interleaved:
+    """RTP and RTCP packets between the answers of an RTSP connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._turn = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        """Sends one packet; RTCP is known by its type."""
+        packet = bytes(data)
+        channel = 192 <= packet[1] <= 223
+        self.send(struct.pack(">cBH", b"$", channel, len(packet)) + packet)
+
+    def send(self, data: bytes) -> None:
+        """Sends bytes as they are."""
+        with self._turn:
+            self._connection.sendall(data)
+
+
+SESSION = (
+    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
+    "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:video\r\n"
+)
+"""What an RTSP camera tells of itself (SDP); the decoder's parameters come in the stream."""
+
+
+def _rtsp(connection: socket.socket, pictures: Iterator[Picture], fps: float) -> None:
+    way = _Interleaved(connection)
+    asked = connection.makefile("rb")
+    while (line := asked.readline()).strip():
+        if line[:1] == b"$":  # the viewer's RTCP, whose first four bytes tell its length
+            line += asked.read(max(4 - len(line), 0))
+            asked.read(max(int.from_bytes(line[2:4], "big") + 4 - len(line), 0))
+            continue
+        method = line.split()[0].decode()
+        headers = dict(iter(lambda: _header(asked), None))
+        answer = [f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\nSession: 1\r\n"]
+        if method == "OPTIONS":
+            answer += "Public: DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n"
+        elif method == "SETUP":
+            answer += "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+        elif method == "DESCRIBE":
+            answer += f"Content-Type: application/sdp\r\nContent-Length: {len(SESSION)}\r\n"
+        way.send("".join([*answer, "\r\n", SESSION * (method == "DESCRIBE")]).encode())
+        if method == "PLAY":
+            play = (way, pictures, fps, "rtp")
+            options = {"packetsize": "1400", "payload_type": "96"}
+            threading.Thread(
+                target=_until_left, args=(_encode, *play), kwargs=options, daemon=True
+            ).start()
+        elif method == "TEARDOWN":
+            break
+
+
+def _header(file: Any) -> tuple[str, str] | None:
+    name, found, value = file.readline().decode().partition(":")
+    return (name.strip().lower(), value.strip()) if found else None
+
+
+def _until_left(work: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    """Whoever looks may leave at any moment."""
+    with contextlib.suppress(OSError, av.FFmpegError):
+        work(*arguments, **options)
+
+
+def _connected(
+    kind: Kind, connection: socket.socket, pictures: Iterator[Picture], fps: float
+) -> None:
+    with connection:
+        _until_left({"http": _http, "tcp": _tcp, "rtsp": _rtsp}[kind], connection, pictures, fps)
+
+
+def main(kind: Kind, port: int, fps: float) -> None:
+    """Serves the pictures of the pipe until it ends."""
+    newest = _Newest()
+    if kind == "udp":
+        print("ready", flush=True)
+        # Whoever does not listen yet is told as a refused packet.
+        while True:
+            address = f"udp://127.0.0.1:{port}?pkt_size=1316"
+            _until_left(_encode, address, iter(newest), fps, "mpegts", max_delay="0")
+    with socket.create_server(("127.0.0.1", port)) as server:
+        print("ready", flush=True)
+        while True:
+            connection, _ = server.accept()
+            arguments = (kind, connection, iter(newest), fps)
+            threading.Thread(target=_connected, args=arguments, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))  # type: ignore[arg-type]

@@ -86,9 +86,6 @@ def run(args: argparse.Namespace) -> int:
     print(ROW.format(*HEADS, *MORE_HEADS))
     print("|---" + "|---:" * (len(HEADS + MORE_HEADS) - 1) + "|", flush=True)
     for kind, minutes, paused in _rows(args.minutes):
-        if reason := live_cameras.missing(kind):
-            print(f"{kind}: left out: {reason}")
-            continue
         row = _watch(kind, _paused(model, 10 / FPS) if paused else model, minutes * 60, pictures)
         row = {"camera": kind, "model": "10x slower" if paused else "default", **row}
         report["rows"].append(row)

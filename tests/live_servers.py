@@ -8,10 +8,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 
 import cv2
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-from sipvideo.apps.live_cameras import Kind, NetworkCamera, missing
+from sipvideo.apps.live_cameras import Kind, NetworkCamera
 from sipvideo.config import TrackerConfig
 from sipvideo.masks import CompactMasks
 from sipvideo.pipeline import VideoSegmenter
@@ -119,7 +118,5 @@ def filming(fps: float = 30.0, film: Callable[[float], NDArray[np.uint8]] = squa
 
 
 def camera(kind: Kind, fps: float = 30.0) -> NetworkCamera:
-    """A camera on the network that films the squares; skips the test where it cannot run."""
-    if reason := missing(kind):
-        pytest.skip(reason)
+    """A camera on the network that films the squares."""
     return NetworkCamera(kind, squares, fps)

@@ -36,7 +36,7 @@ LAYERS = (
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ONLY_IN = {
     "cv2": {"carry", "live", "sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
-    "av": {"sources", "sinks"},
+    "av": {"sources", "sinks", "apps"},
     "torch": {
         "model",
         "training",

@@ -15,8 +15,6 @@ from tests.media import film
 def test_the_report_tells_age_drops_recovery_and_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if reason := live_cameras.missing("http"):
-        pytest.skip(reason)
     monkeypatch.setattr(live_report, "KINDS", ("http",))
     monkeypatch.setattr(live_report, "OUTAGE", 0.2)
     monkeypatch.setattr(live_report, "SHORTEST", 4.0)
