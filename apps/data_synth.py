@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sipvideo.synth import Film, Recipe, SyntheticDataset
 
 KINDS = ("shapes", "scenes")
+SCENES_ONLY = ("camera", "returns", "lookalikes", "cuts")
 ABOUT = """Renders videos of several objects with exact masks of what is visible and identities that stay.
 
   shapes  flat textured shapes, hundreds of frames a second; for tests
@@ -57,9 +58,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add(
         "--difficulty",
-        choices=("easy", "medium", "hard"),
+        choices=("easy", "medium", "hard", "crowd"),
         default="medium",
-        help="sets objects, occlusion, speed, dropped frames and changing light; default: medium",
+        help="sets objects, occlusion, speed, dropped frames and changing light; crowd: medium with 24 objects; "
+        "default: medium",
+    )
+    add(
+        "--fps",
+        type=float,
+        metavar="F",
+        help="frames per second of the films' clock, 1..240; the motion is the same in seconds; default: 12",
     )
     add("--objects", type=int, metavar="N", help="of each video")
     add("--occlusion", type=float, metavar="X", help="0..1: how often objects hide each other")
@@ -76,6 +84,35 @@ def _parser() -> argparse.ArgumentParser:
         help="of scenes: a furniture catalogue, sweethome3d-furniture's .deb, or a folder with either; "
         "default: where Debian installs them",
     )
+    scenes = parser.add_argument_group("scenes only; with one --seed their actors stay the same")
+    add = scenes.add_argument
+    add(
+        "--camera",
+        choices=("sway", "still", "pan", "move", "zoom"),
+        help="sway: held by hand; still: stands; pan: turns; move: travels; zoom; default: sway. The scene and its "
+        "actors' ways stay the same (those of --returns go farther out where the view moves)",
+    )
+    add(
+        "--returns",
+        type=float,
+        metavar="X",
+        help="0..1: share of the objects that leave the view and come back after 3 to 20 seconds, over the same edge "
+        "or the other; films should last 30 seconds. Each object's absences are in instances.json",
+    )
+    add(
+        "--lookalikes",
+        type=float,
+        metavar="X",
+        help="0..1: share of the objects with model and texture of another one",
+    )
+    add(
+        "--cuts",
+        type=int,
+        metavar="N",
+        help="hard cuts in each film: to another camera of the scene, to another scene, to another camera of that, "
+        "back to the first, and so on; objects keep their identities. Their frames are in instances.json",
+    )
+    add = parser.add_argument
     add("--video", action="store_true", help="also encode every video as mp4/VIDEO.mp4")
     command.add_quiet_flag(parser)
     return parser
@@ -89,8 +126,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     classes = _classes(args)
     make = _films(args, recipe, classes)
-    settings = {"kind": args.kind, "seed": args.seed, "classes": list(classes), **asdict(recipe)}
-    settings["size"] = list(recipe.size)
+    fixed = {"kind": args.kind, "seed": args.seed, "classes": list(classes)}
+    settings = {**fixed, **recipe.settings()}
     dataset = SyntheticDataset(args.output, settings, classes, recipe.size)
     names = video_names(args.kind, args.seed, args.videos)
     with command.Stop() as stop:
@@ -141,7 +178,7 @@ def _render(
 def _recipe(args: argparse.Namespace) -> Recipe:
     from sipvideo.synth import DIFFICULTIES
 
-    given = ("frames", "size", "objects", "occlusion", "speed", "drop")
+    given = ("frames", "size", "objects", "occlusion", "speed", "drop", "fps", *SCENES_ONLY)
     changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
     return replace(DIFFICULTIES[args.difficulty], **changes)
 
@@ -171,8 +208,9 @@ def _films(
     if args.seed < 0:
         raise ConfigError(f"--seed: expected 0 or more, got {args.seed}")
     if args.kind == "shapes":
-        if args.models:
-            raise ConfigError("--models: only scenes have models; add --kind scenes")
+        for name in (*SCENES_ONLY, "models"):
+            if getattr(args, name) is not None:
+                raise ConfigError(f"--{name}: only scenes have it; add --kind scenes")
         return lambda k: ShapesFilm(recipe, (args.seed, k), classes)
     ScenesFilm.require_renderer()
     library = ModelLibrary(args.models)

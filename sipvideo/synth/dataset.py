@@ -8,6 +8,7 @@ DIR/recipe.json           how it was made; a run with other settings is refused
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -24,6 +25,8 @@ from sipvideo.masks import CompactMasks
 from sipvideo.synth.film import Film, Shot
 
 QUALITY = 92
+ABSENCE = 3.0
+"""Seconds unseen from which an object that comes back was away."""
 SLIGHT, SEVERE = 1e-4, 0.5
 """Hidden shares from which OVIS speaks of slight and of severe occlusion."""
 
@@ -155,6 +158,7 @@ class _Tracks:
         self._class_names = class_names
         self._size = size
         self._seconds: list[float] = []
+        self._cuts: list[int] = []
         self._rows: list[dict[str, list[Any]]] = [
             {"segmentations": [], "bboxes": [], "areas": [], "occlusion": []} for _ in class_names
         ]
@@ -163,6 +167,8 @@ class _Tracks:
         return len(self._seconds)
 
     def add(self, shot: Shot) -> None:
+        if shot.cut:
+            self._cuts.append(len(self))
         self._seconds.append(shot.second)
         for k, row in enumerate(self._rows):
             mask = _visible(shot, k)
@@ -186,6 +192,8 @@ class _Tracks:
             "width": width,
             "seconds": self._seconds,
         }
+        if self._cuts:
+            video["cuts"] = self._cuts
         annotations = [
             {
                 "category_id": ids[class_name],
@@ -194,6 +202,7 @@ class _Tracks:
                 "width": width,
                 "length": len(self),
                 **row,
+                "absences": _absences(row["areas"], self._seconds),
             }
             for class_name, row in zip(self._class_names, self._rows, strict=True)
             if any(row["areas"])
@@ -212,11 +221,15 @@ def pictures(folder: Path) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
     Raises:
         DatasetError: a frame is damaged.
     """
-    for path in sorted(folder.glob("*.jpg")):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DatasetError(f"{path}: is not a readable picture")
-        yield np.ascontiguousarray(image[..., ::-1])
+    yield from map(picture, sorted(folder.glob("*.jpg")))
+
+
+def picture(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A saved frame, uint8 [H, W, 3], RGB. Raises DatasetError: it is damaged."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DatasetError(f"{path}: is not a readable picture")
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _visible(shot: Shot, number: int) -> CompactMasks:
@@ -227,6 +240,13 @@ def _visible(shot: Shot, number: int) -> CompactMasks:
         return CompactMasks.from_crops([owned[:0, :0]], [(0, 0)], owned.shape)
     y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     return CompactMasks.from_crops([owned[y0:y1, x0:x1]], [(x0, y0)], owned.shape)
+
+
+def _absences(areas: Sequence[int | None], seconds: Sequence[float]) -> list[list[float]]:
+    """From when to when an object was unseen for a while before it came back: [last seen, seen again], seconds."""
+    seen = [second for area, second in zip(areas, seconds, strict=True) if area]
+    pairs = itertools.pairwise(seen)
+    return [[gone, back] for gone, back in pairs if back - gone >= ABSENCE]
 
 
 def _occlusion(hidden: float) -> str:

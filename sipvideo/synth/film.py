@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from sipvideo.errors import ConfigError
 
 FPS = 12.0
-"""Frames per second of the films' clock."""
+"""Frames per second of the films' clock, unless the recipe says otherwise."""
+CAMERAS = ("sway", "still", "pan", "move", "zoom")
+"""What a scene's camera does: a little of everything as by hand, nothing, turn, travel, zoom."""
 NOBODY = -1
 LARGEST_SIDE = 4096
 LONGEST_DROP = 3
@@ -30,6 +32,12 @@ class Recipe:
         speed: 1 is a walk for people, a slow drive for vehicles.
         drop: probability, 0..1, that frames are missing before a frame.
         light: how much the light changes and how dark it gets, 0..1.
+        scale: how large a scene's objects ought to be on the picture; 1 is 50 to 230 of 360 rows.
+        fps: frames per second of the film's clock; the motion is the same in seconds.
+        camera: of scenes, one of ``CAMERAS``. With one seed the actors are the same and go the same ways.
+        returns: share of a scene's objects that leave the view and come back after 3 to 20 seconds.
+        lookalikes: share of a scene's objects that have model and texture of another one.
+        cuts: hard cuts in a scene, to another camera or to another scene.
 
     Raises:
         ConfigError: a value out of its range.
@@ -42,9 +50,15 @@ class Recipe:
     speed: float = 1.0
     drop: float = 0.05
     light: float = 0.4
+    scale: float = 1.0
+    fps: float = FPS
+    camera: str = "sway"
+    returns: float = 0.0
+    lookalikes: float = 0.0
+    cuts: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("occlusion", "drop", "light"):
+        for name in ("occlusion", "drop", "light", "returns", "lookalikes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected 0..1, got {getattr(self, name)}")
         if not 0 <= self.speed <= 20:
@@ -53,6 +67,14 @@ class Recipe:
             raise ConfigError(f"objects: expected 0..100, got {self.objects}")
         if self.frames < 1:
             raise ConfigError(f"frames: expected 1 or more, got {self.frames}")
+        if not 0.1 <= self.scale <= 10:
+            raise ConfigError(f"scale: expected 0.1..10, got {self.scale}")
+        if not 1 <= self.fps <= 240:
+            raise ConfigError(f"fps: expected 1..240, got {self.fps}")
+        if self.camera not in CAMERAS:
+            raise ConfigError(f"camera: expected one of {', '.join(CAMERAS)}, got {self.camera}")
+        if not 0 <= self.cuts < self.frames:
+            raise ConfigError(f"cuts: expected 0..{self.frames - 1}, got {self.cuts}")
         if not all(16 <= side <= LARGEST_SIDE for side in self.size):
             height, width = self.size
             raise ConfigError(f"size: expected sides of 16..{LARGEST_SIDE}, got {width}x{height}")
@@ -62,13 +84,21 @@ class Recipe:
         lost = rng.integers(1, LONGEST_DROP + 1, self.frames)
         lost *= rng.uniform(size=self.frames) < self.drop
         lost[0] = 0
-        return np.asarray((np.arange(self.frames) + np.cumsum(lost)) / FPS)
+        return np.asarray((np.arange(self.frames) + np.cumsum(lost)) / self.fps)
+
+    def settings(self) -> dict[str, Any]:
+        """What determines a film, as JSON; what came later is left out where it is as it always was."""
+        later = ("scale", "fps", "camera", "returns", "lookalikes", "cuts")
+        values, usual = asdict(self), asdict(Recipe())
+        kept = {k: v for k, v in values.items() if k not in later or v != usual[k]}
+        return {**kept, "size": list(self.size)}
 
 
 DIFFICULTIES = {
     "easy": Recipe(objects=3, occlusion=0.1, speed=0.6, drop=0.0, light=0.1),
     "medium": Recipe(),
     "hard": Recipe(objects=9, occlusion=0.7, speed=1.8, drop=0.15, light=0.8),
+    "crowd": Recipe(objects=24, occlusion=0.6, scale=0.6),
 }
 
 
@@ -81,12 +111,14 @@ class Shot:
         owners: int16 [H, W], the number of the object that is seen at each pixel, 0..K-1, or -1.
         hidden: float64 [K], share of each object's pixels inside the frame that others cover; 0 for objects outside.
         second: time of the frame.
+        cut: the frame is the first after a cut.
     """
 
     image: NDArray[np.uint8]
     owners: NDArray[np.int16]
     hidden: NDArray[np.float64]
     second: float
+    cut: bool = False
 
 
 class Film(Protocol):
@@ -98,59 +130,6 @@ class Film(Protocol):
 
     def shots(self) -> Iterator[Shot]:
         """The frames in order, the same every time."""
-
-
-@dataclass(frozen=True)
-class Course:
-    """The way of an object over a plane, smooth in time.
-
-    Attributes:
-        style: ``stay``; ``roam``: a loop around home; ``cross``: to and fro past both edges of the view;
-            ``return``: out over the nearest edge and back.
-        home: (x, y); x = 0 is the middle of the view.
-        reach: half the width of the view at home.
-        speed: units per second.
-        phase: 0..1, where on its way the object starts.
-        slant: angle of a crossing to the x axis, radians.
-        margin: how far beyond an edge the object must go to be out of sight.
-    """
-
-    style: str
-    home: tuple[float, float]
-    reach: float
-    speed: float
-    phase: float
-    slant: float
-    margin: float
-
-    def __call__(self, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Positions x, y at each second, float64 [T, 2]."""
-        x, y = np.full(len(seconds), self.home[0]), np.full(len(seconds), self.home[1])
-        if self.style == "roam":
-            radius = 0.1 * self.reach + 0.3 * self.reach * abs(np.cos(7 * self.phase))
-            angle = 2 * np.pi * self.phase + self._sense * self.speed / radius * seconds
-            x, y = x + radius * np.cos(angle), y + 0.5 * radius * np.sin(angle)
-        elif self.style == "cross":
-            half = self.reach + self.margin
-            way = (self.speed * seconds / (2 * half) + self.phase) % 2
-            along = self._sense * half * (2 * np.abs(way - 1) - 1)
-            x, y = x + along * np.cos(self.slant), y + along * np.sin(self.slant)
-        elif self.style == "return":
-            side = 1 if self.home[0] >= 0 else -1
-            swing = 0.15 * self.reach + self.margin
-            angle = 2 * np.pi * self.phase + self.speed / swing * seconds
-            x = side * (self.reach + swing * np.sin(angle))
-            y = y + 0.3 * swing * np.cos(angle)
-        return np.stack((x, y), 1)
-
-    @property
-    def _sense(self) -> int:
-        return 1 if self.slant >= 0 else -1
-
-    def heading(self, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Direction of motion, float64 [T], degrees counter-clockwise from y; 0 for what stays."""
-        step = self(seconds + 1e-3) - self(seconds)
-        return np.degrees(np.arctan2(-step[:, 0], step[:, 1]))
 
 
 def overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

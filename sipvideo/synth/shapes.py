@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.synth import texture
-from sipvideo.synth.film import NOBODY, Course, Recipe, Shot, unfitness
+from sipvideo.synth.courses import Course
+from sipvideo.synth.film import NOBODY, Recipe, Shot, unfitness
 
 TRIES = 24
 """Ways that are tried for every object; the one that suits the recipe best is taken."""

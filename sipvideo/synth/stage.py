@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -72,6 +73,7 @@ class Stage:
         self._core, pipe = renderer()
         core = self._core
         self.size = size
+        self._field_of_view = field_of_view
         self._look, self._flat, self._shade = (core.BitMask32.bit(k) for k in range(3))
         self._engine = core.GraphicsEngine.get_global_ptr()
         self._buffer = self._make_buffer(pipe)
@@ -168,11 +170,13 @@ class Stage:
         flatten = core.LMatrix4(1, 0, 0, 0, 0, 1, 0, 0, -x / z, -y / z, 0, 0, 0, 0, lift, 1)
         self._shades.set_mat(flatten)
 
-    def aim(self, position: Sequence[float], target: Sequence[float]) -> None:
-        """Moves the camera and turns it to a point."""
+    def aim(self, position: Sequence[float], target: Sequence[float], zoom: float = 1.0) -> None:
+        """Moves the camera, turns it to a point, and makes what it sees ``zoom`` times as large."""
         core = self._core
         self._camera.set_pos(*(float(v) for v in position))
         self._camera.look_at(core.Point3(*(float(v) for v in target)))
+        wide = math.tan(math.radians(self._field_of_view / 2)) / zoom
+        self._lens.set_fov(2 * math.degrees(math.atan(wide)) if zoom != 1 else self._field_of_view)
 
     def picture(self, shift: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.uint8]:
         """The picture, uint8 [H, W, 3], RGB; moved by ``shift`` pixels (x, y), for smooth edges."""

@@ -72,7 +72,10 @@ def test_classes_may_be_those_of_another_dataset(tmp_path: Path) -> None:
         (["--seed", "-1"], "--seed: expected 0 or more"),
         (["--size", "9x9"], "size: expected sides"),
         (["--classes", "cat,cat"], "expected different names"),
-        (["--models", "x.deb"], "only scenes have models"),
+        (["--models", "x.deb"], "--models: only scenes have it"),
+        (["--camera", "pan"], "--camera: only scenes have it"),
+        (["--fps", "0"], "fps: expected 1..240"),
+        (["--kind", "scenes", "--cuts", "4"], "cuts: expected 0..3"),
         (["--kind", "scenes", "--classes", "cat"], "scenes have COCO's classes"),
     ],
 )

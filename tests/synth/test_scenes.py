@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sipvideo.errors import DatasetError
-from sipvideo.synth import ModelLibrary, Recipe, ScenesFilm
+from sipvideo.synth import CAMERAS, ModelLibrary, Recipe, ScenesFilm, SyntheticDataset
 from sipvideo.synth.stage import Stage
 from sipvideo.synth.wavefront import Surface, read_model
 from tests.synth import catalogue
@@ -151,18 +151,23 @@ def test_hidden_is_the_share_that_is_missing(tmp_path: Path) -> None:
 def test_objects_never_walk_through_each_other(tmp_path: Path) -> None:
     for seed in range(4):
         film = _film(tmp_path, seed, objects=8, frames=24)
-        seconds = film._seconds
-        discs = [actor.discs(seconds) for actor in film._actors]
+        scene = film.takes[0].scene
+        discs = [actor.discs(scene.seconds) for actor in scene.actors]
         for k, (a, a_radius) in enumerate(discs):
             for b, b_radius in discs[:k]:
                 apart = np.linalg.norm(a[:, :, None] - b[:, None], axis=3)
                 assert apart.min() >= a_radius + b_radius
 
 
-def test_the_planned_boxes_hold_what_is_seen(tmp_path: Path) -> None:
-    for seed in range(4):
-        film = _film(tmp_path, seed, objects=4, size=(144, 256))
-        planned = [film._camera.boxes(actor, film._seconds) for actor in film._actors]
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_the_planned_boxes_hold_what_is_seen(camera: str, tmp_path: Path) -> None:
+    for seed in range(2):
+        film = _film(tmp_path, seed, objects=4, size=(144, 256), camera=camera)
+        (take,) = film.takes
+        planned = [
+            take.camera.boxes(actor.corners(take.seconds), take.seconds)
+            for actor in take.scene.actors
+        ]
         for t, shot in enumerate(film.shots()):
             for k, boxes in enumerate(planned):
                 rows, columns = np.nonzero(shot.owners == k)
@@ -173,6 +178,113 @@ def test_the_planned_boxes_hold_what_is_seen(tmp_path: Path) -> None:
                 assert columns.max() <= x1 + 2
                 assert y0 - 2 <= rows.min()
                 assert rows.max() <= y1 + 2
+
+
+def test_films_of_earlier_seeds_are_planned_as_ever(tmp_path: Path) -> None:
+    scene = _film(tmp_path, 0).takes[0].scene
+    told = [(a.model.split("/")[1], a.course.style, a.course.home) for a in scene.actors]  # type: ignore[union-attr]
+    assert [(model, style) for model, style, _ in told] == [
+        ("female01", "cross"),
+        ("female01", "roam"),
+        ("female01", "roam"),
+        ("dog", "stay"),
+        ("female01", "return"),
+    ]
+    homes = [(0.6884, 4.6784), (-1.4264, 6.8), (-0.1954, 6.0429), (-0.6998, 3.3319)]
+    np.testing.assert_allclose([home for *_, home in told[:4]], homes, atol=1e-4)
+    assert scene.lights[0] == pytest.approx(0.365010, abs=1e-6)
+    assert not {"fps", "camera", "returns", "lookalikes", "cuts"} & Recipe().settings().keys()
+
+
+def test_another_camera_films_the_same_scene(tmp_path: Path) -> None:
+    plans = [_film(tmp_path, 3, camera=camera).takes[0] for camera in CAMERAS]
+    assert all(plan.scene.actors == plans[0].scene.actors for plan in plans)
+    seconds = np.linspace(0, 5, 50)
+    ways = {
+        camera: np.ptp(np.column_stack((*plan.camera.at(seconds), plan.camera.zoom(seconds))), 0)
+        for camera, plan in zip(CAMERAS, plans, strict=True)
+    }
+    assert not ways["still"].any()
+    assert ways["move"][0] > 0.5
+    assert ways["pan"][0] == 0
+    assert ways["pan"][3] > 0.5
+    assert not ways["zoom"][:6].any()
+    assert ways["zoom"][6] > 0.2
+
+
+def test_zoom_makes_things_larger() -> None:
+    stage = Stage(SIZE)
+    stage.add_actor(_box((1, 1, 1)))
+    stage.place(0, (0, 20, 0))
+    wide = []
+    for zoom in (1.0, 2.0, 1.0):
+        stage.aim((0, 0, 1), (0, 20, 1), zoom)
+        wide.append(int(stage.owners().max(0).clip(-1, 0).sum() + SIZE[1]))
+    stage.close()
+    assert wide[1] == pytest.approx(2 * wide[0], abs=2)
+    assert wide[2] == wide[0]
+
+
+def test_motion_is_the_same_at_any_frame_rate(tmp_path: Path) -> None:
+    slow = list(_film(tmp_path, 2, frames=5, fps=6.0, drop=0.0).shots())
+    fast = list(_film(tmp_path, 2, frames=40, fps=48.0, drop=0.0).shots())
+    for k, shot in enumerate(slow):
+        assert fast[8 * k].second == shot.second == k / 6
+        np.testing.assert_array_equal(fast[8 * k].owners, shot.owners)
+
+
+def test_who_leaves_is_away_for_seconds_and_comes_back(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"frames": 90, "fps": 2.0, "drop": 0.0, "objects": 3, "returns": 1.0}
+    film = _film(tmp_path, 1, size=(36, 64), **changes)
+    dataset = SyntheticDataset(
+        tmp_path / "set", {}, ("person", "bus", "dog", "cup", "laptop"), (36, 64)
+    )
+    dataset.add("film", film)
+    content = dataset.finish(["film"])
+    absences = [a for track in content["annotations"] for a in track["absences"]]
+    assert len(absences) >= 3
+    for gone, back in absences:
+        assert 3 <= back - gone <= 30
+    (video,) = content["videos"]
+    for track in content["annotations"]:
+        for gone, back in track["absences"]:
+            seen = dict(zip(video["seconds"], track["segmentations"], strict=True))
+            assert seen[gone]
+            assert seen[back]
+            assert not any(mask for second, mask in seen.items() if gone < second < back)
+
+
+def test_lookalikes_are_of_one_model(tmp_path: Path) -> None:
+    for seed in range(3):
+        alike = _film(tmp_path, seed, objects=6, lookalikes=1.0).takes[0].scene.actors
+        assert len({actor.model for actor in alike}) == 1
+        assert len(alike) > 1
+
+
+def test_objects_keep_their_numbers_through_cuts(tmp_path: Path) -> None:
+    film = _film(tmp_path, 1, frames=10, cuts=4, drop=0.0)
+    first, other_camera, other_scene, its_camera, back = film.takes
+    assert first.scene is other_camera.scene is back.scene
+    assert other_scene.scene is its_camera.scene
+    assert other_scene.first == len(first.scene.actors)
+    shots = list(film.shots())
+    assert sum(shot.cut for shot in shots) == 4
+    assert not shots[0].cut
+    assert [shot.second for shot in shots] == sorted(shot.second for shot in shots)
+    parts = [owners[owners >= 0] for owners in (shots[0].owners, shots[5].owners, shots[-1].owners)]
+    assert all(part.size for part in parts)
+    assert parts[0].max() < other_scene.first <= parts[1].min()
+    assert parts[2].max() < other_scene.first
+    assert (
+        len(shots[0].hidden)
+        == len(film.class_names)
+        == film.takes[2].first + len(other_scene.scene.actors)
+    )
+
+
+def test_every_frame_of_a_short_film_may_be_a_cut(tmp_path: Path) -> None:
+    film = _film(tmp_path, 1, frames=3, cuts=2)
+    assert [len(take.seconds) for take in film.takes] == [1, 1, 1]
 
 
 def test_models_that_nobody_knows_are_an_error(tmp_path: Path) -> None:

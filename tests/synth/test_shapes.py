@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sipvideo.errors import ConfigError
 from sipvideo.synth import DIFFICULTIES, SHAPES, Recipe, ShapesFilm, Shot
-from sipvideo.synth.film import FPS, Course
+from sipvideo.synth.courses import Course
+from sipvideo.synth.film import FPS
 from sipvideo.synth.shapes import SPRITE, _draw, _sprite
 
 SIZE = (45, 80)
