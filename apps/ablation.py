@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="apps/ablation.py",
         description="Trains the variants of the recipe 'ablation' with several seeds, scores each on the same "
         "pictures, and prints mean and spread. With --videos also what embeddings are worth to the association.",

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo bench",
         description="Times the stages of a step, frame in, identities out, and the whole pipeline on this machine.",
     )

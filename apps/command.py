@@ -9,9 +9,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sipvideo.errors import SipVideoError
+from sipvideo.errors import DEBUG, SipVideoError, UnforeseenError, contained, show_traceback
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
@@ -27,13 +27,14 @@ def guarded(command: Callable[[], int]) -> int:
     """Runs a command; what a user can act on becomes one line on stderr instead of a traceback.
 
     Returns:
-        The command's own exit code; 2 after a :class:`SipVideoError`, 130 after Ctrl-C, 141 where the reader of
-        standard output went away, as shells expect.
+        The command's own exit code; 2 after a :class:`SipVideoError` or a defect, 130 after Ctrl-C, 141 where the
+        reader of standard output went away, as shells expect.
     """
     try:
-        return command()
+        with contained():
+            return command()
     except SipVideoError as error:
-        complain(str(error))
+        complain(error)
         return FAILED
     except KeyboardInterrupt:
         complain("interrupted")
@@ -44,9 +45,11 @@ def guarded(command: Callable[[], int]) -> int:
         return PIPE_CLOSED
 
 
-def complain(problem: str) -> None:
-    """Writes one line of the form ``sipvideo: error: ...`` to stderr."""
-    print(f"sipvideo: error: {' '.join(problem.split())}", file=sys.stderr, flush=True)
+def complain(problem: SipVideoError | str) -> None:
+    """Writes one line of the form ``sipvideo: error: ...`` to stderr, with --debug after its traceback."""
+    if isinstance(problem, SipVideoError) and not isinstance(problem, UnforeseenError):
+        show_traceback(problem)  # an unforeseen one was shown when it was caught
+    print(f"sipvideo: error: {' '.join(str(problem).split())}", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
@@ -107,6 +110,27 @@ class Stop:
         self._signal = number
         if self._waiting:
             raise KeyboardInterrupt
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of every command and action: all of them have --debug."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.add_argument(
+            "--debug",
+            action=_Debug,
+            nargs=0,
+            default=argparse.SUPPRESS,
+            help="show the traceback of every error, also by SIPVIDEO_DEBUG=1",
+        )
+
+
+class _Debug(argparse.Action):
+    """Holds for this process and those that it starts."""
+
+    def __call__(self, *_: object) -> None:
+        os.environ[DEBUG] = "1"
 
 
 def add_config_flags(parser: argparse._ActionsContainer) -> None:

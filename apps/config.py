@@ -14,7 +14,7 @@ from sipvideo.config import available, load_config
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo config",
         description="Lists the configurations that come with sipvideo, or shows one in full: "
         "its own values, the defaults of all others, and the changes of --set.",

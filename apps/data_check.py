@@ -29,7 +29,7 @@ COLUMNS, ROWS = 5, 5
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo data check",
         description="Reads a data set, COCO's layout or that of YouTube-VIS and OVIS, as training and evaluation will. "
         "Tells what it holds, and everything that would make a training fail or a score 0 or -1: what it causes, "

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo data synth",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,

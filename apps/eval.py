@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo eval",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -214,11 +214,17 @@ def _segment(
     if classes.missing:
         command.note(f"the dataset lacks these classes of the model: {_listed(classes.missing)}")
     saved = SavedParts(Path(args.output), _settings(args), restart=args.restart)
-    run_parts(parts, saved, segmenter, classes, stop, quiet=args.quiet)
+    failed = run_parts(parts, saved, segmenter, classes, stop, quiet=args.quiet)
     if stop.asked:
         done = sum(map(saved.has, parts))
         command.note(f"{done} of {len(parts)} parts are done; the same command goes on")
         return None
+    if failed:
+        # Figures without them would look like those of the whole dataset.
+        raise DatasetError(
+            f"{args.dataset}: {failed} of {len(parts)} parts failed, so nothing is scored; the others are kept in"
+            f" {args.output}, and the same command tries the failed ones again"
+        )
     figures = saved.merge(parts)
     if figures["left_out"]:
         several = [f"{name} {count}" for name, count in figures["left_out"].items()]

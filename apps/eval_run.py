@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sipvideo.apps import command
 from sipvideo.apps.eval_parts import Json, Part
 from sipvideo.apps.progress import Progress
-from sipvideo.errors import ConfigError, DatasetError, SinkError
+from sipvideo.errors import ConfigError, DatasetError, SinkError, SipVideoError, contained
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
@@ -146,8 +146,13 @@ def run_parts(
     stop: command.Stop,
     *,
     quiet: bool,
-) -> None:
-    """Segments the parts that are missing, until a signal comes: the part at work is then given up."""
+) -> int:
+    """Segments the parts that are missing, until a signal comes: the part at work is then given up.
+
+    Returns:
+        how many parts failed, each told in one line; the others are saved.
+    """
+    failed = 0
     missing = [part for part in parts if not saved.has(part)]
     if len(missing) < len(parts) and not quiet:
         command.note(f"{len(parts) - len(missing)} of {len(parts)} parts are done already")
@@ -155,11 +160,18 @@ def run_parts(
         for part in missing:
             progress.rename(part.title)
             started = time.perf_counter()
-            for _ in stop.until(part.steps(segmenter)):
-                progress.advance()
+            try:
+                with contained(part.title):
+                    for _ in stop.until(part.steps(segmenter)):
+                        progress.advance()
+            except SipVideoError as error:
+                command.complain(error)
+                failed += 1
+                continue
             if stop.asked:
-                return
+                break
             saved.save(part, classes, time.perf_counter() - started)
+    return failed
 
 
 def stamp(path: str | Path) -> str:

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo export",
         description="Writes a model for ONNX Runtime or OpenVINO. --weights DIR then runs it, without PyTorch.",
     )

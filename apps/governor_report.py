@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="apps/governor_report.py",
         description="Runs a model over sequences with one annotated object each (DAVIS, YouTube-VIS format) at every "
         "input size and detection interval that the governor may choose.",

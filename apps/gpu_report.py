@@ -51,7 +51,7 @@ AT_MOST = ("step_ms", "bytes_to_host", "first_result_s")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="apps/gpu_report.py", description=__doc__)
+    parser = command.Parser(prog="apps/gpu_report.py", description=__doc__)
     parser.add_argument("--clips", type=Path, default=gpu_parts.CLIPS, help="folder of videos")
     parser.add_argument("--part", choices=PARTS, help="run one part, in this process")
     parser.add_argument("--device", default=None, help="default: cuda where there is one")

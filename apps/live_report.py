@@ -45,7 +45,7 @@ MORE_HEADS = ("filmed to shown, ms", "dropped", "back in")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="apps/live_report.py",
         description="Measures live sessions: how old pictures are when they are shown and whether that grows, what is "
         "dropped, how long a stream needs to come back after its server was killed, and whether memory grows.",

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
+from sipvideo.apps import command
+
 COMMANDS = {
     "video": "segment and track videos and picture sequences, save the results",
     "serve": "a page for the browser: live views, your webcam, uploads; REST and WebSocket API",
@@ -29,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     width = max(map(len, COMMANDS))
     listing = "\n".join(f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo",
         description="Real-time video instance segmentation.",
         epilog=f"commands:\n{listing}\n\nsipvideo COMMAND --help tells more about one of them.",

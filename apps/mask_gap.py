@@ -27,7 +27,7 @@ SIZES = (32**2, 96**2)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="apps/mask_gap.py", description=__doc__)
+    parser = command.Parser(prog="apps/mask_gap.py", description=__doc__)
     parser.add_argument("data", metavar="JSON", type=Path, help="pictures with masks, COCO format")
     parser.add_argument("--split", metavar="NAME", help="pictures that count")
     parser.add_argument(

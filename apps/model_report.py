@@ -35,7 +35,7 @@ RANKED = ("postprocess.score_threshold=0.05", "postprocess.max_detections=100")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="apps/model_report.py",
         description="Scores a model on COCO pictures (coco/instances.json, split val2017), on sequences of DAVIS "
         "with one annotated object each (davis/instances.json, YouTube-VIS format), and tells how much it reports "

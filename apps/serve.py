@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import secrets
 import socket
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo serve",
         description="Serves a page with live views of sources of this machine, of the visitor's own webcam, "
         "and with uploads of videos; also a REST and WebSocket API (docs/api.md).",
@@ -199,7 +200,8 @@ def _session(args: argparse.Namespace, segmenter: Segmenter) -> LiveSession | No
     from sipvideo.live import LiveSession
 
     sources = {str(number): text for number, text in enumerate(args.source, 1)}
-    return LiveSession(segmenter, sources, loop=True)
+    # A server goes on trying: memory that is lacking now may be there again later.
+    return LiveSession(segmenter, sources, loop=True, patience=math.inf)
 
 
 def _about(segmenter: VideoSegmenter) -> str:

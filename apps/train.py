@@ -39,7 +39,7 @@ if "WORLD_SIZE" in os.environ:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo train",
         description="Trains on pictures or videos with instance masks (COCO or YouTube-VIS json). Without a recipe "
         "it fine-tunes the default model on the classes of the data. The folder gets model.safetensors for --weights "

@@ -23,7 +23,7 @@ from sipvideo import __version__
 from sipvideo.apps import command
 from sipvideo.apps.inputs import Input, find_inputs
 from sipvideo.apps.progress import Progress
-from sipvideo.errors import SinkError, SipVideoError, SourceError
+from sipvideo.errors import SinkError, SipVideoError, SourceError, failure
 from sipvideo.results import FILES, SUMMARY, Results
 from sipvideo.stages import Behind
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo video",
         description="Segments and tracks videos and picture sequences. Each input gets a folder of its name in DIR.",
     )
@@ -148,7 +148,7 @@ class Outcome:
 
     def fail(self, error: SipVideoError) -> None:
         """Shows the error and keeps the first one."""
-        command.complain(str(error))
+        command.complain(error)
         if self.state != "failed":
             self.state, self.problem = "failed", str(error)
 
@@ -267,11 +267,11 @@ def _process(
                 except SourceError as error:
                     # The sinks close as after a good end: the frames before the damage are results.
                     outcome.fail(error)
-    except SipVideoError as error:
-        outcome.fail(error)
     except BrokenPipeError:
         outcome.state = "interrupted"
         raise
+    except Exception as error:
+        outcome.fail(failure(error, outcome.input))
     finally:
         outcome.tell(_notes(segmenter, source, results), strict=args.strict)
         outcome.seconds = time.perf_counter() - started

@@ -41,7 +41,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
     from sipvideo.results import FILES
 
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="sipvideo webcam",
         description="Shows cameras, streams and files live in a window, with masks and identities. "
         "The key h lists the keys.",
@@ -236,11 +236,11 @@ def _summary(view: View, seconds: float) -> str:
 
 
 def _failures(session: LiveSession) -> bool:
-    """Complains of the sources that failed for good; whether there are some."""
+    """Complains of the sources that failed; whether there are some."""
     failed = False
     for key in session.keys:
         status = session.status(key)
-        if status.state == "failed":
+        if status.state in ("failing", "failed"):
             failed = True
             command.complain(str(SourceError(f"{status.name}: {status.problem}")))
     return failed

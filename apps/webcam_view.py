@@ -323,4 +323,4 @@ class View:
 
     def _complain(self, error: SipVideoError) -> None:
         self.say(str(error))
-        command.complain(str(error))
+        command.complain(error)

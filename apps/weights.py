@@ -11,7 +11,7 @@ from sipvideo.apps import command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="sipvideo weights", description="Looks at weights files.")
+    parser = command.Parser(prog="sipvideo weights", description="Looks at weights files.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     about = "show what a weights file is, and whether it fits a configuration"
     inspecting = actions.add_parser("inspect", help=about, description=f"{about.capitalize()}.")

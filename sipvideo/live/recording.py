@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from sipvideo.errors import SinkError, SipVideoError
+from sipvideo.errors import SinkError, SipVideoError, contained
 from sipvideo.results import SUMMARY, Results
 from sipvideo.structures import FrameResult
 
@@ -120,7 +120,7 @@ class Recording:
 
     def _save(self, results: Results) -> None:
         try:
-            with results:
+            with contained(self.name), results:
                 for result in iter(self._queue.get, None):
                     results.write(result)
                     self._frames += 1

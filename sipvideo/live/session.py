@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from sipvideo.engine import Engine
+from sipvideo.errors import SipVideoError, contained
 from sipvideo.live.result import Ages, AgeStatistics, LiveResult
 from sipvideo.sources import LatestFrame, Source, SourceStatus, TimedFrame, open_source
 from sipvideo.structures import Detections, Frame, FrameResult
@@ -50,10 +53,20 @@ class Segmenter(Protocol):
         """The same network with a memory of its own."""
 
 
-class _Feed:
-    """One source of a session."""
+PATIENCE = 10.0
+"""Seconds in which no frame of a source can be processed until it has failed for good."""
 
-    def __init__(self, key: str, latest: LatestFrame, segmenter: Segmenter) -> None:
+
+class _Feed:
+    """One source of a session.
+
+    Attributes:
+        problem: why its last frame has no result; None: it has.
+    """
+
+    def __init__(
+        self, key: str, latest: LatestFrame, segmenter: Segmenter, patience: float
+    ) -> None:
         self.key = key
         self.latest = latest
         self.segmenter = segmenter
@@ -61,6 +74,23 @@ class _Feed:
         self.part = 0
         self.served = 0
         self.reset_asked = False
+        self.problem: SipVideoError | None = None
+        self._patience = patience
+        self._failing_since = 0.0
+
+    @contextlib.contextmanager
+    def contained(self) -> Iterator[None]:
+        """What goes wrong with a frame inside is this source's problem alone; the frame has no result."""
+        try:
+            with contained(self.latest.status().name):
+                yield
+        except SipVideoError as error:
+            now = time.monotonic()
+            if self.problem is None:
+                self._failing_since = now
+            self.problem = error
+            if now - self._failing_since >= self._patience:
+                self.latest.fail(error)
 
     def is_over(self) -> bool:
         status = self.latest.status()
@@ -77,6 +107,8 @@ class LiveSession:
         segmenter: anything with the methods of :class:`Segmenter`; each source gets ``segmenter.another()``.
         sources: by key: what :func:`~sipvideo.sources.open_source` understands, or a function that opens a source.
         loop: recordings start over at their end, with new identities.
+        patience: seconds in which no frame of a source can be processed, a defect or a lack of memory, until it has
+            failed for good; the others go on.
         largest_batch: frames of different sources that may run through the network together; by default as many as
             the engine profits from.
 
@@ -90,11 +122,13 @@ class LiveSession:
         sources: Mapping[str, str | Callable[[], Source]] | None = None,
         *,
         loop: bool = False,
+        patience: float = PATIENCE,
         largest_batch: int | None = None,
     ) -> None:
         self.class_names = segmenter.class_names
         self._segmenter = segmenter
         self._loop = loop
+        self._patience = patience
         self._largest_batch = largest_batch or segmenter.engine.largest_batch
         self._changed = threading.Condition()
         self._turn = threading.Lock()
@@ -141,7 +175,13 @@ class LiveSession:
 
     def status(self, key: str) -> SourceStatus:
         """What a source does right now."""
-        return self._feeds[key].latest.status()
+        feed = self._feeds[key]
+        status = feed.latest.status()
+        if feed.problem is None or status.state != "live":
+            return status
+        return replace(
+            status, state="failing", problem=str(feed.problem).removeprefix(f"{status.name}: ")
+        )
 
     def ages(self, key: str) -> AgeStatistics:
         """How old a source's last frames were when they were handed over and shown."""
@@ -179,7 +219,7 @@ class LiveSession:
                 self._ready.extend(self._process(self._take()))
 
     def __iter__(self) -> Iterator[LiveResult]:
-        """Results as they come, until everything is over. Raises the SourceError of a source that failed for good."""
+        """Results as they come, until everything is over. Raises the error of a source that failed."""
         while True:
             live = self.next()
             if live is None:
@@ -226,7 +266,7 @@ class LiveSession:
             if key in self._feeds:
                 raise ValueError(f"{key}: there is a source of this name already")
             latest = LatestFrame(opener, loop=self._loop, changed=self._changed)
-            feed = self._feeds[key] = _Feed(key, latest, self._segmenter.another())
+            feed = self._feeds[key] = _Feed(key, latest, self._segmenter.another(), self._patience)
         return feed
 
     def _wait(self, deadline: float | None) -> bool:
@@ -253,33 +293,40 @@ class LiveSession:
         for feed in waiting:
             if len(taken) == self._largest_batch:
                 break
-            timed = feed.latest.take(max_age=STALE)
-            if timed is not None:
-                self._served += 1
-                feed.served = self._served
-                taken.append((feed, timed))
+            with feed.contained():
+                timed = feed.latest.take(max_age=STALE)
+                if timed is not None:
+                    self._served += 1
+                    feed.served = self._served
+                    taken.append((feed, timed))
         return taken
 
-    def _process(self, taken: list[tuple[_Feed, TimedFrame]]) -> Iterator[tuple[_Feed, LiveResult]]:
-        for feed, timed in taken:
-            if feed.reset_asked or timed.part != feed.part:
-                feed.reset_asked, feed.part = False, timed.part
-                feed.segmenter.reset()
-        frames = [timed.frame for _, timed in taken]
+    def _process(self, taken: list[tuple[_Feed, TimedFrame]]) -> list[tuple[_Feed, LiveResult]]:
+        ready = []
+        started = time.perf_counter()
+        together = self._together([timed.frame for _, timed in taken])
+        for (feed, timed), detections in zip(taken, together, strict=True):
+            with feed.contained():
+                if feed.reset_asked or timed.part != feed.part:
+                    feed.reset_asked, feed.part = False, timed.part
+                    feed.segmenter.reset()
+                frame, segmenter = timed.frame, feed.segmenter
+                if detections is None:
+                    result = segmenter.step(frame)
+                else:
+                    result = segmenter.associate(frame, detections, started)
+                about = (frame.timestamp, timed.source_timestamp, feed.latest.status(), feed.ages)
+                ready.append((feed, LiveResult(feed.key, result, *about)))
+                feed.problem = None
+        return ready
+
+    def _together(self, frames: list[Frame]) -> Sequence[Detections | None]:
+        """Detections of several sources' frames from one batch; None for frames that are to be taken alone."""
         if len(frames) > 1:
-            started = time.perf_counter()
-            detections = self._segmenter.engine.detect(frames)
-            results = [
-                feed.segmenter.associate(frame, found, started)
-                for (feed, _), frame, found in zip(taken, frames, detections, strict=True)
-            ]
-        else:
-            results = [feed.segmenter.step(timed.frame) for feed, timed in taken]
-        for (feed, timed), result in zip(taken, results, strict=True):
-            captured = timed.frame.timestamp
-            status = feed.latest.status()
-            live = LiveResult(feed.key, result, captured, timed.source_timestamp, status, feed.ages)
-            yield feed, live
+            # Whose frame it is that cannot be processed shows when each is taken alone.
+            with contextlib.suppress(Exception):
+                return self._segmenter.engine.detect(frames)
+        return [None] * len(frames)
 
     def _handed_over(self, feed: _Feed, live: LiveResult) -> LiveResult:
         feed.ages.note(live.age(), shown=False)
@@ -288,3 +335,5 @@ class LiveSession:
     def _raise_failures(self) -> None:
         for feed in list(self._feeds.values()):
             feed.latest.raise_failure()
+            if feed.problem is not None:
+                raise feed.problem

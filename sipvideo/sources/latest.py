@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sipvideo.errors import SipVideoError, SourceError
+from sipvideo.errors import SipVideoError, SourceError, failure
 from sipvideo.sources.pace import Backlog, Pace
 from sipvideo.sources.source import Capture, Source
 from sipvideo.sources.status import OVER, SILENCE, Rate, SourceStatus, State
@@ -159,6 +159,13 @@ class LatestFrame:
                 frame_size=self._frame_size,
             )
 
+    def fail(self, error: SipVideoError) -> None:
+        """Ends the reading because nothing can be made of the frames; from any thread."""
+        with self._changed:
+            self._end("failed", error)
+            self._closing.set()
+            self._drop_waiting("stale")
+
     def close(self, wait: float = 1.0) -> None:
         """Ends the reading, from any thread; may be called twice.
 
@@ -197,7 +204,7 @@ class LatestFrame:
                 problem = error if isinstance(error, SourceError) else SourceError(str(error))
             except Exception as error:
                 # A defect, not the outside world: trying again would hide it.
-                return self._end("failed", SourceError(f"{self._name}: {error!r}"), error)
+                return self._end("failed", failure(error, self._name))
             if self._last_captured is None or not self._is_live:
                 return self._end("failed", problem)  # a damaged file does not get better
             delay = FIRST_DELAY if self._next_index > before else min(delay * 2, LONGEST_DELAY)
@@ -271,18 +278,15 @@ class LatestFrame:
             self._changed.notify_all()
         self._closing.wait(delay)
 
-    def _end(
-        self, state: State, error: SourceError | None = None, cause: Exception | None = None
-    ) -> None:
+    def _end(self, state: State, error: SipVideoError | None = None) -> None:
         with self._changed:
             if error is not None:
-                error.__cause__ = cause or error.__cause__
                 self._error, self._problem = error, self._without_name(error)
             if not self._closing.is_set():
                 self._state = state
             self._changed.notify_all()
 
-    def _without_name(self, error: SourceError) -> str:
+    def _without_name(self, error: SipVideoError) -> str:
         return str(error).removeprefix(f"{self._name}: ")
 
     def _drop_waiting(self, cause: str) -> None:

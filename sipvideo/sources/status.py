@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["connecting", "live", "waiting", "ended", "failed", "closed"]
+State = Literal["connecting", "live", "failing", "waiting", "ended", "failed", "closed"]
 OVER: tuple[State, ...] = ("ended", "failed", "closed")
 
 SILENCE = 2.0
@@ -19,9 +19,9 @@ class SourceStatus:
 
     Attributes:
         name: of the source, for people.
-        state: connecting (for the first time, or again), live, waiting (to be reopened), ended (a recording),
-            failed, closed.
-        problem: why it waits, connects again or failed; empty while all is well.
+        state: connecting (for the first time, or again), live, failing (frames come, but cannot be processed), waiting
+            (to be reopened), ended (a recording), failed, closed.
+        problem: why it is failing, waits, connects again or failed; empty while all is well.
         retry_in: seconds until the next attempt; 0 except while waiting.
         silent: seconds since the last picture came (since the start before the first one).
         captured: pictures that came; always delivered + sum of dropped + pending.

@@ -36,7 +36,8 @@ class SourceInfo(BaseModel):
     id: str
     name: str
     state: str = Field(
-        description="connecting, live, waiting (to be reopened), ended, failed, closed"
+        description="connecting, live, failing (frames cannot be processed), waiting (to be reopened), ended, "
+        "failed, closed"
     )
     text: str = Field(description="the state in words")
     size: list[int] | None = Field(description="height and width of its pictures")

@@ -282,8 +282,8 @@ def _source_info(view: View) -> answers.SourceInfo:
     return answers.SourceInfo(
         id=view.key,
         name=status.name,
-        state="failed" if view.problem else status.state,
-        text=view.problem or status.text,
+        state=status.state,
+        text=status.text,
         size=list(status.frame_size) if status.frame_size else None,
         fps=round(status.fps, 2),
         source_fps=round(status.source_fps, 2),

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args
 
-from sipvideo.errors import SipVideoError, SourceError
+from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, show_traceback
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.results import FILES, Results
 from sipvideo.sources import Source, VideoFile
@@ -222,7 +222,8 @@ class Jobs:
         except SipVideoError as error:
             state, job.problem = "failed", str(error)
         except Exception as error:  # a worker must not die silently: the visitor is told
-            state, job.problem = "failed", f"{job.name}: {type(error).__name__} while processing"
+            show_traceback(error)
+            state, job.problem = "failed", UnforeseenError(job.name, error).brief
         if stop.is_set() and state == "done":
             state = "interrupted" if self._closing else "cancelled"
         self._end(job, state)

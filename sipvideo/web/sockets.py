@@ -153,7 +153,7 @@ class _Viewer:
     async def send(self) -> None:
         number, told, text = self.view.number, 0.0, ""
         while True:
-            state = self.view.problem or self.view.status.state
+            state = self.view.status.state
             if state != text or time.monotonic() - told >= STATUS_EVERY:
                 told, text = time.monotonic(), state
                 await self.websocket.send_json(status_message(self.view))

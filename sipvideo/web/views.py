@@ -71,7 +71,6 @@ class View:
     Attributes:
         key: its id in addresses.
         latest: the newest result, None before the first.
-        problem: why the last frame of any source has no result; empty while all is well.
     """
 
     def __init__(self, key: str, session: LiveSession) -> None:
@@ -79,7 +78,6 @@ class View:
         self.session = session
         self.class_names = session.class_names
         self.latest: Shot | None = None
-        self.problem = ""
         self._seen = FirstSeen()
         self._news = asyncio.Event()
         self._video = 0
@@ -98,7 +96,6 @@ class View:
         """The next result; on the event loop."""
         if live.begins_again(self.latest.live if self.latest is not None else None):
             self._begin_video()
-        self.problem = ""
         number = self.latest.number + 1 if self.latest is not None else 1
         self.latest = Shot(live, self._seen.update(live.result), number, self._video)
         self._news.set()
@@ -171,12 +168,7 @@ class Views:
         while not self._closed.is_set():
             if not self._wanted.wait(POLL):
                 continue
-            try:
-                live = session.next(POLL)
-            except Exception as error:  # a frame that cannot be processed must not end the view
-                live = None
-                for view in self.views.values():
-                    view.problem = f"{type(error).__name__} while processing: {error}"
+            live = session.next(POLL)
             if live is None:
                 self._closed.wait(0.05)  # a session that is over answers at once
                 continue
@@ -201,9 +193,9 @@ def status_message(view: View) -> dict[str, Any]:
     status = view.status
     return {
         "type": "status",
-        "state": "failed" if view.problem else status.state,
-        "text": view.problem or status.text,
-        "problem": view.problem or status.problem,
+        "state": status.state,
+        "text": status.text,
+        "problem": status.problem,
         "retry_in": round(status.retry_in, 1),
         "fps": round(status.fps, 2),
         "source_fps": round(status.source_fps, 2),

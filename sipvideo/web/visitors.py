@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sipvideo.errors import SipVideoError
+from sipvideo.errors import SipVideoError, UnforeseenError, show_traceback
 from sipvideo.live import Segmenter
 from sipvideo.structures import Frame, FrameResult
 from sipvideo.web.wire import decode_picture, encode_objects, pack
@@ -161,6 +161,7 @@ class Visitors:
             try:
                 message = visitor.process(picture, stamp, arrived)
             except Exception as error:  # one visitor's picture must not end everybody's service
-                problem = f"webcam: {type(error).__name__} while processing"
+                show_traceback(error)
+                problem = UnforeseenError("webcam", error).brief
                 message = pack({"type": "problem", "captured": stamp, "problem": problem})
             visitor.deliver(message)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from sipvideo.apps import command, main
-from sipvideo.errors import ConfigError, SipVideoError
+from sipvideo.errors import DEBUG, ConfigError, SipVideoError
 
 
 def raising(error: BaseException) -> int:
@@ -23,10 +23,41 @@ def test_an_error_becomes_one_line_and_exit_code_two(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "sipvideo: error: a.yaml: unknown key\n"
 
 
-def test_ctrl_c_gives_130_and_a_fault_of_the_program_stays_visible() -> None:
+def test_ctrl_c_gives_130() -> None:
     assert command.guarded(lambda: raising(KeyboardInterrupt())) == 130
-    with pytest.raises(ZeroDivisionError):
-        command.guarded(lambda: raising(ZeroDivisionError()))
+
+
+def test_a_defect_is_one_line_that_says_how_to_see_more_and_debug_shows_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(DEBUG, raising=False)
+    line = "sipvideo: error: ZeroDivisionError: half of nothing (--debug shows where)"
+    error = ZeroDivisionError("half of nothing\nis nothing")
+    assert command.guarded(lambda: raising(error)) == 2
+    assert capsys.readouterr().err.splitlines() == [line]
+    assert command.guarded(lambda: raising(MemoryError())) == 2
+    assert "there is not enough memory" in capsys.readouterr().err
+    monkeypatch.setenv(DEBUG, "1")
+    for shown in (ZeroDivisionError(), ConfigError("no such key")):
+        assert command.guarded(lambda shown=shown: raising(shown)) == 2  # type: ignore[misc]
+        told = capsys.readouterr().err
+        assert told.startswith("Traceback")
+        assert told.count("in raising") == 1
+        assert told.splitlines()[-1].startswith("sipvideo: error: ")
+
+
+@pytest.mark.parametrize("name", [*main.COMMANDS, "data check", "data synth", "weights inspect"])
+def test_every_command_has_the_flag_debug(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "data":
+        return  # has only actions
+    monkeypatch.setenv(DEBUG, "0")
+    with pytest.raises(SystemExit) as caught:
+        main.main([*name.split(), "--debug", "--help"])
+    assert caught.value.code == 0
+    assert "--debug" in capsys.readouterr().out
+    assert os.environ[DEBUG] == "1"
 
 
 def test_a_command_that_ends_well_keeps_its_exit_code() -> None:

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sipvideo.apps import eval
-from sipvideo.apps.eval_parts import TrackRecorder
+from sipvideo.apps.eval_parts import TrackRecorder, VideoPart
 from sipvideo.apps.main import main
 from sipvideo.masks import CompactMasks
 from sipvideo.pipeline import VideoSegmenter
@@ -48,6 +49,31 @@ def test_a_model_without_mistakes_scores_one(
     assert "AP (IoU 0.50:0.95)" in told
     assert "tracks with score >= 0.5" in told
     assert f"saved: {tmp_path / 'results.json'}" in told
+
+
+def test_one_video_that_fails_hurts_no_other_and_is_tried_again(
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = VideoPart.steps
+    second = f"video_{read(dataset)['videos'][1]['id']}"
+
+    def failing(self: VideoPart, segmenter: VideoSegmenter) -> Iterator[object]:
+        yield from steps(self, segmenter)
+        if self.key == second:
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoPart, "steps", failing)
+        assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 2
+    told = errors(capsys)
+    assert "not enough memory" in told[0]
+    assert "1 of 3 parts failed, so nothing is scored" in told[1]
+    assert len(told) == len(list((tmp_path / "parts").iterdir())) == 2
+    assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 0
+    assert read(tmp_path / "scores.json")["figures"]["ap"] == 1.0
 
 
 def test_results_are_those_of_the_sink(dataset: Path, tmp_path: Path) -> None:
@@ -172,7 +198,7 @@ def test_a_killed_run_goes_on_where_it_was(dataset: Path, tmp_path: Path) -> Non
     out = tmp_path / "o"
     command = [sys.executable, "-m", "tests.apps.oracle", "0.1", str(dataset), "-o", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(list(out.glob("parts/video_*.json"))) < 1 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()

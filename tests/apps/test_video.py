@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from sipvideo.apps import video
 from sipvideo.masks import from_rles
 from sipvideo.sources import Capture, VideoFile
+from sipvideo.structures import Detections, Frame
 from tests.apps.scripted import CLASSES, clip, run, segmenter, shots
 from tests.media import write_video
 
@@ -153,6 +154,31 @@ def test_one_bad_input_is_one_line_and_does_not_stop_the_others(
     assert all(str(path) in line for path, line in zip(bad, told, strict=True))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"good"}
     assert summary(tmp_path / "out" / "good")["state"] == "complete"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error\nlong story")])
+def test_an_error_that_nobody_foresaw_fails_its_input_alone_and_keeps_its_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    one, two = clip(tmp_path / "one.mp4", 0.4), clip(tmp_path / "two.mp4", 0.2)
+    made = segmenter()
+    detect = made.engine.detect
+
+    def failing(frames: Sequence[Frame]) -> list[Detections]:
+        if frames[0].index == 7:
+            raise error
+        return detect(frames)
+
+    made.engine.detect = failing  # type: ignore[method-assign]
+    args = video.parse([str(one), str(two), "-o", str(tmp_path / "out"), "-q"])
+    assert video.run(args, made) == 2
+    (told,) = errors(capsys)
+    assert told.startswith(f"sipvideo: error: {one}: ")
+    assert told.endswith(" (--debug shows where)")
+    assert summary(tmp_path / "out" / "one")["state"] == "failed"
+    assert summary(tmp_path / "out" / "two")["state"] == "complete"
+    frames = summary(tmp_path / "out" / "one")["frames"]
+    assert frames == frames_of(tmp_path / "out" / "one" / "video.mp4") > 0
 
 
 def test_a_truncated_video_keeps_the_frames_before_the_damage(

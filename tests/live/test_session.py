@@ -22,7 +22,7 @@ from pycocotools import mask as coco_mask
 from sipvideo.apps.live_cameras import Kind, painted_time
 from sipvideo.config import TrackerConfig
 from sipvideo.engine import Engine
-from sipvideo.errors import SourceError
+from sipvideo.errors import SipVideoError, SourceError
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.sources import SourceStatus
@@ -186,10 +186,60 @@ def test_a_source_that_fails_for_good_raises_after_the_others_have_ended(tmp_pat
     bad = Scripted([frame(0), ZeroDivisionError("oops")])
     with LiveSession(blank(), {"file": str(path), "bad": lambda: bad}) as session:
         keys: list[str] = []
-        with pytest.raises(SourceError, match="oops"):
+        with pytest.raises(SipVideoError, match="oops"):
             keys.extend(live.source for live in session)
         assert session.is_over
     assert set(keys) == {"file", "bad"}
+
+
+@pytest.mark.parametrize("largest_batch", [1, 2])
+def test_a_source_whose_frames_cannot_be_processed_fails_alone(largest_batch: int) -> None:
+    """Also where frames of several sources share a batch, which says nothing of whose frame it was."""
+
+    def segment(frame: Frame) -> Detections:
+        if frame.size == (8, 8):
+            raise MemoryError
+        return Detections.empty(frame.size)
+
+    model = VideoSegmenter(segment, build_tracker(TrackerConfig()), CLASSES)
+    sources = {
+        "bad": lambda: filming(50, lambda moment: np.zeros((8, 8, 3), np.uint8)),
+        "good": lambda: filming(50),
+    }
+    with LiveSession(model, sources, patience=0.5, largest_batch=largest_batch) as session:
+        states, good = set(), 0
+        end = time.monotonic() + 20
+        while session.status("bad").state != "failed" or good < 5:
+            assert time.monotonic() < end
+            states.add(session.status("bad").state)
+            live = session.next(1.0)
+            good += live is not None and live.source == "good"
+        assert "failing" in states
+        assert session.status("bad").text.startswith("failed: there is not enough memory")
+        assert session.status("good").state == "live"
+
+
+def test_one_frame_that_cannot_be_processed_costs_that_frame_only() -> None:
+    def segment(frame: Frame) -> Detections:
+        return Detections.empty(frame.size) if frame.index != 3 else 1 / 0  # type: ignore[return-value]
+
+    steps = Steps()
+    script = [item for k in range(6) for item in (frame(k), steps.wait)]
+    model = VideoSegmenter(segment, build_tracker(TrackerConfig()), CLASSES)
+    with LiveSession(model, {"a": lambda: Scripted(script)}) as session:
+        seen = []
+        for _ in range(6):
+            live = session.next(0.5)
+            if live is not None:
+                seen.append(live.result.frame.index)
+                assert live.status.problem == ""
+            else:
+                assert (
+                    session.status("a").text
+                    == "failing: ZeroDivisionError: division by zero (--debug shows where)"
+                )
+            steps.go_on()
+    assert seen == [0, 1, 2, 4, 5]
 
 
 @pytest.mark.parametrize("blocked", [False, True])

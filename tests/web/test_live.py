@@ -151,9 +151,10 @@ def test_a_frame_that_cannot_be_processed_is_said_and_not_the_end(
         segmenter = server.state.views.views["1"].session.segmenter("1")
         with monkeypatch.context() as patch:
             patch.setattr(segmenter, "step", lambda frame: 1 / 0)
-            while (header := receive(socket)[0]).get("state") != "failed":
+            while (header := receive(socket)[0]).get("state") != "failing":
                 send_shown(socket, header)
-            assert header["text"] == "ZeroDivisionError while processing: division by zero"
+            problem = "ZeroDivisionError: division by zero (--debug shows where)"
+            assert header["text"] == f"failing: {problem}"
         while (header := receive(socket)[0]).get("state") != "live":
             send_shown(socket, header)
 

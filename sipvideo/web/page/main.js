@@ -132,8 +132,8 @@ class Live {
     const quiet = state === "live" && status.silent > 2;
     element("status").dataset.state = quiet ? "waiting" : state;
     // Troubles are told in full, over the picture.
-    element("status-text").textContent = STATES[state] || { waiting: "Reconnecting", failed: "Failed", idle: "Not started" }[state] || state;
-    const troubled = ["waiting", "failed", "ended"].includes(state) || quiet;
+    element("status-text").textContent = STATES[state] || { waiting: "Reconnecting", failing: "Failing", failed: "Failed", idle: "Not started" }[state] || state;
+    const troubled = ["waiting", "failing", "failed", "ended"].includes(state) || quiet;
     const again = status.retry_in ? ` in ${Math.ceil(status.retry_in)} s` : "";
     const text = status.problem && state === "waiting" ? `Reconnecting${again}: ${status.problem}` : sentence(status.text);
     this.notice(troubled && this.feed ? text : "");
