@@ -10,8 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sipvideo.classes import labels_of
 from sipvideo.config import Config, load_config
-from sipvideo.engine import Engine, HostEngine
+from sipvideo.engine import Area, Engine, HostEngine, SelectingEngine
 from sipvideo.errors import ConfigError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess.objects import FILE as OBJECTS_FILE
@@ -40,6 +41,10 @@ def load(
     runtime: str = "auto",
     *,
     model: str | None = None,
+    classes: Sequence[str | int] = (),
+    area: Area | None = None,
+    min_score: float | None = None,
+    max_objects: int | None = None,
 ) -> VideoSegmenter:
     """A ready segmenter. Without arguments: the default model that comes with the package.
 
@@ -52,12 +57,52 @@ def load(
         overrides: ``section.key=value`` changes of the configuration.
         runtime: the engine that runs the network, one of :func:`sipvideo.runtime.available`; "auto": the fastest.
         model: one of ``MODELS`` where no weights are given; by default ``DEFAULT_MODEL``.
+        classes: names or numbers of the only classes that are wanted; the tracker sees no others.
+        area: part of the picture that is looked at, x0, y0, x1, y1 in 0..1.
+        min_score: score from which an object is reported and may begin an identity.
+        max_objects: most objects of a frame, the best ones.
 
     Raises:
-        ConfigError: wrong configuration, unknown model, a checkpoint that fits none, or a runtime that cannot run here.
+        ConfigError: wrong configuration, unknown model or class, a checkpoint that fits none, or a runtime that cannot
+            run here.
         CheckpointError: unreadable weights, or weights of another model.
     """
     check_name(runtime)
+    overrides = [*overrides, *_limits(min_score, max_objects)]
+    ready = _loaded(config, weights, device, overrides, runtime, model)
+    if not classes and area is None:
+        return ready
+    labels = labels_of(classes, ready.class_names, "classes: ") if classes else None
+    if area is not None and not (0 <= area[0] < area[2] <= 1 and 0 <= area[1] < area[3] <= 1):
+        raise ConfigError(
+            f"area: expected x0, y0, x1, y1 in 0..1 with x0 < x1, y0 < y1, got {area}"
+        )
+    engine = SelectingEngine(ready.engine, labels, area)
+    return VideoSegmenter(engine, ready.tracker, ready.class_names)
+
+
+def _limits(min_score: float | None, max_objects: int | None) -> list[str]:
+    """What the two mean in the configuration."""
+    limits = []
+    if min_score is not None:
+        if not 0 <= min_score <= 1:
+            raise ConfigError(f"min_score: expected 0 to 1, got {min_score}")
+        keys = ("postprocess.score_threshold", "tracker.birth_score", "tracker.keep_score")
+        limits += [f"{key}={min_score:g}" for key in keys]
+    if max_objects is not None:
+        limits.append(f"postprocess.max_detections={max_objects}")
+    return limits
+
+
+def _loaded(
+    config: str | Path | Config | None,
+    weights: str | Path | None,
+    device: str,
+    overrides: Sequence[str],
+    runtime: str,
+    model: str | None,
+) -> VideoSegmenter:
+    """The segmenter of a model, which reports everything."""
     if weights is not None and Path(weights).is_dir():
         if config is not None:
             raise ConfigError(

@@ -10,7 +10,16 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -395,7 +404,8 @@ def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
         return f"{where}: {message}{got}".removeprefix(": ")
     section: Any = kind
     for part in problem["loc"][:-1]:
-        section = _fields(section)[str(part)]
+        named = get_origin(section) is dict  # keys are the user's own names
+        section = get_args(section)[1] if named else _fields(section)[str(part)]
     return f"{where}: unknown key{_nearest(str(problem['loc'][-1]), _fields(section))}"
 
 

@@ -96,7 +96,7 @@ def draw(
             cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colours[k], line)
     if style.labels:
         texts = [_tag_text(result, k, class_names, style) for k in range(len(detections))]
-        _draw_tags(picture, texts, detections.boxes, colours, style.text_scale)
+        draw_tags(picture, texts, detections.boxes, colours, style.text_scale)
     return picture
 
 
@@ -252,7 +252,7 @@ def _tag_text(result: FrameResult, k: int, class_names: Sequence[str], style: St
     return " ".join(parts).encode("ascii", "replace").decode("ascii")
 
 
-def _draw_tags(
+def draw_tags(
     picture: Picture,
     texts: Sequence[str],
     boxes: NDArray[np.float32],

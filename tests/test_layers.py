@@ -27,6 +27,7 @@ LAYERS = (
         "clock",
     },
     {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess", "carry"},
+    {"events"},
     {"engine", "runtime", "training", "evaluation", "results"},
     {"pipeline"},
     {"build", "live", "export", "bench"},
@@ -35,7 +36,18 @@ LAYERS = (
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ONLY_IN = {
-    "cv2": {"carry", "live", "sources", "sinks", "draw", "transforms", "data", "synth", "apps"},
+    "cv2": {
+        "carry",
+        "events",
+        "live",
+        "sources",
+        "sinks",
+        "draw",
+        "transforms",
+        "data",
+        "synth",
+        "apps",
+    },
     "av": {"sources", "sinks", "apps"},
     "torch": {
         "model",

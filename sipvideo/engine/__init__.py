@@ -5,5 +5,6 @@
 
 from sipvideo.engine.contract import Engine, FunctionEngine, Size
 from sipvideo.engine.host import HostEngine
+from sipvideo.engine.selection import Area, SelectingEngine
 
-__all__ = ["Engine", "FunctionEngine", "HostEngine", "Size"]
+__all__ = ["Area", "Engine", "FunctionEngine", "HostEngine", "SelectingEngine", "Size"]

@@ -88,6 +88,13 @@ class Source(ABC):
         if text not in self.notes:
             self.notes.append(text)
 
+    @property
+    def expected_frames(self) -> int | None:
+        """About how many frames will come, as far as that is known or can be reckoned, for people."""
+        if self.frame_count is None and self.duration and self.fps:
+            return round(self.duration * self.fps)
+        return self.frame_count
+
     @abstractmethod
     def _frames(self) -> Generator[Frame, None, None]:
         """Decodes from the first frame on."""

@@ -18,7 +18,7 @@ from starlette.routing import compile_path
 
 from sipvideo import __version__
 from sipvideo.errors import SipVideoError
-from sipvideo.web import api, sockets
+from sipvideo.web import api, metrics, sockets
 from sipvideo.web.access import Access
 from sipvideo.web.state import ServerState
 
@@ -49,6 +49,7 @@ def create_app(state: ServerState) -> FastAPI:
     app.state.server = state
     app.add_middleware(Access, settings=state.settings)
     app.include_router(api.router)
+    app.include_router(metrics.router)
     app.include_router(sockets.router)
 
     @app.get("/", include_in_schema=False)

@@ -1,0 +1,85 @@
+"""Events as files: a log of JSON lines that grows as things happen, and the same as a table."""
+
+from __future__ import annotations
+
+import csv
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sipvideo.events.event import Event
+from sipvideo.events.outlets import Delivery, event_line, open_outlet
+from sipvideo.events.watch import EventWatch
+from sipvideo.sinks import Sink
+from sipvideo.structures import FrameResult
+
+LOG, TABLE = "events.jsonl", "events.csv"
+COLUMNS = (
+    *("id", "kind", "timestamp", "frame", "track_id", "class_name"),
+    *("place", "direction", "seconds", "count", "source"),
+)
+PATIENCE = 10.0
+"""Seconds after the end of a run in which receivers may still take what they have not got."""
+
+
+class EventFiles(Sink):
+    """A folder with ``events.jsonl`` and ``events.csv``, in the order of telling; and receivers of the same events.
+
+    A line is on disk before anybody is told. Keys of a line: those of :class:`Event` that belong to its kind, ``id``
+    (unique for good: the run's and the event's number) and ``source``.
+
+    Args:
+        path: the folder.
+        watch: turns results into events; its counts are of the last result written here.
+        source: name of the input, for receivers of several.
+        send: addresses for :func:`~sipvideo.events.outlets.open_outlet`.
+    """
+
+    def __init__(
+        self, path: str | Path, watch: EventWatch, source: str, send: Sequence[str] = ()
+    ) -> None:
+        outlets = [open_outlet(address) for address in send]
+        super().__init__(path, folder=True)
+        self.watch = watch
+        self._source = source
+        self._run = uuid.uuid4().hex[:12]
+        with self._guarded():
+            log = self._partial / LOG
+            self._log = self._handles.enter_context(log.open("w", encoding="utf-8"))
+            table = (self._partial / TABLE).open("w", encoding="utf-8", newline="")
+            self._table = csv.writer(self._handles.enter_context(table), lineterminator="\n")
+            self._table.writerow(COLUMNS)
+        self._deliveries = [Delivery(log, outlet, self.notes.append) for outlet in outlets]
+
+    def _write(self, result: FrameResult) -> None:
+        self._tell(self.watch.update(result))
+
+    def _finish(self) -> None:
+        self._tell(self.watch.finish())
+        patience = PATIENCE
+        for delivery in self._deliveries:
+            left = delivery.close(patience)
+            if left:
+                patience = 0.0  # the others were at work all the time
+                self.notes.append(f"{delivery.outlet.name}: {left} events were not sent")
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        for event in events:
+            record = {"id": f"{self._run}:{event.number}", **_rounded(event.record())}
+            del record["number"]
+            record["source"] = self._source
+            self._log.write(event_line(record))
+            self._table.writerow([record.get(column, "") for column in COLUMNS])
+        self._log.flush()
+        os.fsync(self._log.fileno())
+        for delivery in self._deliveries:
+            delivery.news()
+
+
+def _rounded(record: dict[str, Any]) -> dict[str, Any]:
+    """Seconds with six digits: what a clock of a video can tell."""
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in record.items()}
