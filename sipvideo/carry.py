@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sipvideo.cuts import scene_changed
 from sipvideo.masks import BoolArray, CompactMasks
 from sipvideo.structures import Detections, Frame, IntArray
 
@@ -24,8 +25,6 @@ SURVIVORS = 0.4
 """Least share of an object's points that must be found again."""
 RETURN_ERROR = 1.0
 """Pixels of the small picture by which a point followed forth and back may miss itself."""
-CUT = 32.0
-"""Mean change of grey (of 255) between two coarse pictures from which on they show different scenes."""
 INSIDE = 0.2
 """Least share of a mask that must still be in the picture."""
 STEP = {"winSize": (15, 15), "maxLevel": 3}
@@ -64,7 +63,7 @@ class Carrier:
             self._start(first, detections)
         grey = self._small(frame)
         assert self._grey is not None
-        if _changed(self._grey, grey):
+        if scene_changed(self._grey, grey):
             self._key = None
             return None
         self._follow(grey)
@@ -185,9 +184,3 @@ def _placed(
         )
         mask = resized.astype(bool)
     return mask, (left, top)
-
-
-def _changed(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> bool:
-    """Whether two pictures show different scenes: almost everything has another brightness."""
-    coarse = [cv2.resize(one, (16, 9), interpolation=cv2.INTER_AREA) for one in (before, after)]
-    return float(cv2.absdiff(coarse[0], coarse[1]).mean()) > CUT

@@ -226,6 +226,9 @@ class TrackerConfig(Section):
     margin_growth: float = Field(default=1.5, ge=0, le=100)
     """sipvideo: how fast that distance grows while the object is unseen, in sizes per second."""
 
+    camera: bool = True
+    """sipvideo: follow the camera's motion by the background, and move what is known of places with it."""
+
     score_weight: float = 1.0
     """paper: weight of the logarithm of the score."""
     iou_weight: float = 2.0

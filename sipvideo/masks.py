@@ -149,6 +149,19 @@ class CompactMasks:
         mine = self.bits[i][y0 - ay0 : y1 - ay0, begin - a : end - a]
         return _ones(mine & other.bits[j][y0 - by0 : y1 - by0, begin - b : end - b])
 
+    def cover(self, points: NDArray[np.int64]) -> BoolArray:
+        """Which points x, y int64 [P, 2], frame pixels, lie inside any mask: bool [P]."""
+        inside = (points[:, None] >= self.windows[:, :2]) & (points[:, None] < self.windows[:, 2:])
+        near: BoolArray = np.all(inside, axis=2)
+        covered = np.zeros(len(points), bool)
+        for k in np.flatnonzero(near.any(axis=0)).tolist():
+            rows = np.flatnonzero(near[:, k])
+            x0, y0 = self.windows[k, :2].tolist()
+            x, y = points[rows].T
+            byte = self.bits[k][y - y0, x // 8 - x0 // 8]
+            covered[rows] |= (byte >> (7 - x % 8) & 1).astype(bool)
+        return covered
+
     def moved(self, steps: NDArray[np.int32]) -> CompactMasks:
         """The masks moved by whole pixels x, y int32 [N, 2]; their windows may leave the frame."""
         windows = self.windows + np.concatenate((steps, steps), 1)

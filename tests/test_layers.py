@@ -25,6 +25,7 @@ LAYERS = (
         "machine",
         "charts",
         "clock",
+        "cuts",
     },
     {"model", "tracker", "data", "synth", "sources", "sinks", "draw", "postprocess", "carry"},
     {"events"},
@@ -38,6 +39,7 @@ LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 ONLY_IN = {
     "cv2": {
         "carry",
+        "cuts",
         "events",
         "live",
         "sources",
@@ -46,6 +48,7 @@ ONLY_IN = {
         "transforms",
         "data",
         "synth",
+        "tracker",
         "apps",
     },
     "av": {"sources", "sinks", "apps"},

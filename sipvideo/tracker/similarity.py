@@ -13,7 +13,7 @@ from sipvideo.config import TrackerConfig
 from sipvideo.masks import BoolArray, CompactMasks
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker import motion
-from sipvideo.tracker.track import Track
+from sipvideo.tracker.track import Track, centres
 
 Pairs = tuple[IntArray, IntArray, FloatArray]
 """Rows, columns and overlaps [P] of the pairs whose masks were compared."""
@@ -85,7 +85,8 @@ def compare(
     masks = None
     rows, columns = contested(fits > config.rival_affinity)
     if len(rows):
-        shared = mask_iou(rows, columns, detections, tracks, (predicted - last)[:, :2])
+        shifts = centres(predicted) - np.array([track.place for track in tracks])
+        shared = mask_iou(rows, columns, detections, tracks, shifts)
         masks = rows, columns, shared
         weight = share * np.float32(config.mask_weight)
         fits[rows, columns] += weight * (shared - overlap[rows, columns])

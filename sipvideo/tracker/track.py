@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker import motion
+from sipvideo.tracker.camera import CameraMotion, moved_boxes
 
 
 @dataclass(eq=False)
@@ -20,8 +21,9 @@ class Track:
 
     Attributes:
         track_id: identity, never given to another object of the same video.
-        box: float32 [4], where it was last detected.
+        box: float32 [4], where it was last detected, moved along with the camera since.
         window, bits: its mask as last detected, as in :class:`CompactMasks`: int32 [4], uint8 [h, bytes].
+        place: float32 [2], where the box's centre was then: the mask did not move along.
         velocity: (x, y) of the box's centre, pixels per second.
         size: usual side length (geometric mean of width and height); outlasts partial occlusion.
         embedding: float32 [E], running mean of the unit embeddings.
@@ -35,6 +37,7 @@ class Track:
     box: FloatArray
     window: NDArray[np.int32]
     bits: NDArray[np.uint8]
+    place: FloatArray
     size: float
     embedding: FloatArray
     label: int
@@ -53,6 +56,7 @@ class Track:
             box=box,
             window=detections.masks.windows[i],
             bits=detections.masks.bits[i],
+            place=centres(box[None])[0],
             size=_size(*box.tolist()),
             embedding=detections.embeddings[i].copy(),  # not the whole frame's
             label=int(detections.labels[i]),
@@ -79,6 +83,7 @@ def observe(
         config: how fast tracks learn.
     """
     boxes, windows = detections.boxes[rows], detections.masks.windows[rows]
+    places = centres(boxes)
     last = np.array([track.box for track in tracks])
     looks = np.array([track.embedding for track in tracks])
     momentum = np.float32(config.embedding_momentum)
@@ -103,8 +108,25 @@ def observe(
             track.label = max(track.votes, key=track.votes.__getitem__)
         track.box, track.embedding = boxes[k], looks[k]
         track.window, track.bits = windows[k], detections.masks.bits[row]
-        track.last_seen = now
+        track.place, track.last_seen = places[k], now
         track.hits += 1
+
+
+def move(tracks: Sequence[Track], motion: CameraMotion) -> None:
+    """Carries what is known of places, sizes and velocities over to the next frame of a moving camera."""
+    if motion.still or not tracks:
+        return
+    boxes = moved_boxes(np.array([track.box for track in tracks]), motion)
+    for box, track in zip(boxes, tracks, strict=True):
+        velocity = complex(*track.velocity) * motion.factor
+        track.box, track.velocity = box, (velocity.real, velocity.imag)
+        track.size *= motion.zoom
+
+
+def centres(boxes: FloatArray) -> FloatArray:
+    """Centres x, y [M, 2] of boxes [M, 4]."""
+    middle: FloatArray = (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5)
+    return middle
 
 
 def _size(x0: float, y0: float, x1: float, y1: float) -> float:

@@ -22,10 +22,11 @@ import numpy as np
 from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker.assignment import assign
+from sipvideo.tracker.camera import STANDS, Camera
 from sipvideo.tracker.explain import Explanation, explained, weights
 from sipvideo.tracker.match import Match
 from sipvideo.tracker.similarity import check_embedding_size, compare, repeated, unit
-from sipvideo.tracker.track import Track, observe
+from sipvideo.tracker.track import Track, move, observe
 
 FEW_OBJECTS = 3
 """Number of objects from which their mean embedding is believed to be common to all."""
@@ -43,11 +44,13 @@ class Tracker:
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
         self.recorder: Callable[[Explanation], None] | None = None
+        self.camera = Camera()
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything: the next frame is the first of a new video, and identities start at 0."""
         self.tracks: list[Track] = []
+        self.camera.reset()
         self.now = 0.0
         self._timestamp = math.nan
         self._next_id = 0
@@ -64,6 +67,11 @@ class Tracker:
             ValueError: the embeddings have another size than before.
         """
         self._advance(timestamp)
+        motion = self.camera.follow(detections) if self.config.camera else STANDS
+        if motion is None:
+            self.tracks = []
+        else:
+            move(self.tracks, motion)
         rows = self._usable(detections)
         if len(rows) and self._next_id:
             check_embedding_size(detections, self._common_embedding.size)

@@ -1,0 +1,39 @@
+"""Whether two pictures show different scenes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Grey = NDArray[np.uint8]
+
+BRIGHTNESS = 25.0
+"""Mean change of grey (of 255) between two coarse pictures below which they show one scene."""
+LIKENESS = 0.6
+"""Correlation of two small pictures from which on they show one scene, brighter or moved."""
+REACH = 0.2
+"""Share of the picture's sides by which it may have moved."""
+
+
+def scene_changed(before: Grey, after: Grey) -> bool:
+    """Whether almost everything has another brightness, and no shift and no other exposure explains it.
+
+    Args:
+        before, after: grey pictures of one size, uint8 [h, w].
+    """
+    coarse = [cv2.resize(one, (16, 9), interpolation=cv2.INTER_AREA) for one in (before, after)]
+    if cv2.absdiff(coarse[0], coarse[1]).mean() <= BRIGHTNESS:
+        return False
+    return likeness(before, after) < LIKENESS
+
+
+def likeness(before: Grey, after: Grey) -> float:
+    """Correlation of the brightness, -1..1: of whole pictures, or of one's middle where it fits the other best."""
+    small = [cv2.resize(one, (32, 18), interpolation=cv2.INTER_AREA) for one in (before, after)]
+    across, down = round(32 * REACH / 2), round(18 * REACH / 2)
+    middle = np.ascontiguousarray(small[1][down:-down, across:-across])
+    pairs = (small[1], middle)
+    return max(
+        float(cv2.matchTemplate(small[0], part, cv2.TM_CCOEFF_NORMED).max()) for part in pairs
+    )
