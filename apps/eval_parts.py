@@ -200,21 +200,13 @@ class Dataset:
         kind, key = ("videos", "video_id") if file.of_videos else ("images", "image_id")
         if not file.content.get(kind):
             raise DatasetError(f"{file.path}: not an annotation file: neither videos nor images")
-        for name in (kind, "categories", "annotations"):
-            several = file.content.get(name) or []
-            if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
-                raise DatasetError(f"{file.path}: {name}: expected a list of objects")
-        try:
-            entries = file.entries(args.split)
-            chosen = {entry["id"] for entry in entries}
-            annotations = [
-                a
-                for a in file.content.get("annotations") or []
-                if a.get("category_id", 0) is not None and (args.split is None or a[key] in chosen)
-            ]
-        except (KeyError, TypeError) as error:
-            what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-            raise DatasetError(f"{file.path}: not an annotation file: {what}") from error
+        entries = file.entries(args.split)
+        chosen = {entry.get("id") for entry in entries}
+        annotations = [
+            a
+            for a in file.content.get("annotations") or []
+            if a.get("category_id", 0) is not None and (args.split is None or a.get(key) in chosen)
+        ]
         return cls(file, {**file.content, kind: entries, "annotations": annotations}, args)
 
     @property
@@ -272,10 +264,8 @@ class Dataset:
         return [PicturePart(data, p, ids[p.start : p.stop], categories) for p in places]
 
 
-def _seconds(entry: Mapping[str, Any], video: Video, fps: float | None) -> list[float]:
+def _seconds(entry: Mapping[str, Any], video: Video, fps: float | None) -> Sequence[float]:
     """The time of each frame: as the file says it, else by its rate or the one given."""
-    seconds = entry.get("seconds")
-    if isinstance(seconds, list) and len(seconds) == video.length:
-        return [float(second) for second in seconds]
-    rate = video.fps if entry.get("fps") or fps is None else fps
-    return [frame / rate for frame in range(video.length)]
+    if "seconds" in entry or "fps" in entry or fps is None:
+        return video.seconds
+    return [frame / fps for frame in range(video.length)]

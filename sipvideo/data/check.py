@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sipvideo.annotations import Json, place_of
 from sipvideo.data.coco import CocoPictures
 from sipvideo.data.dataset import open_dataset
 from sipvideo.data.findings import Findings
 from sipvideo.data.instances import AnnotationFile
-from sipvideo.data.mask_check import Json, MaskCheck, files, short, whole
+from sipvideo.data.mask_check import MaskCheck, files, short
 from sipvideo.data.pictures import find_pictures
 from sipvideo.data.youtube_vis import YouTubeVis
 from sipvideo.errors import DatasetError
@@ -85,18 +86,19 @@ class DatasetCheck:
         decode: int | None = None,
         progress: Progress = lambda items, what: items,
     ) -> None:
-        self.file = AnnotationFile.load(path)
         self.findings = Findings()
+        self._told: set[str] = set()
+        self.file = AnnotationFile.load(path, self._problem, self._changed)
         self._progress = progress
         self.summary = Summary(self.file.of_videos)
         self.source: CocoPictures | YouTubeVis | None = None
-        kind = "videos" if self.file.of_videos else "images"
-        if not isinstance(self.file.content.get(kind), list):
+        self._list = "videos" if self.file.of_videos else "images"
+        if self.file.content.get(self._list) is None or self._list in self._told:
             raise DatasetError(
                 f"{self.file.path}: expected a list 'images' (COCO) or 'videos' (YouTube-VIS)"
             )
         self._masks = MaskCheck(self.findings, self.file.of_videos)
-        self._kind = "video" if self.file.of_videos else "image"
+        self._kind = "video" if self.file.of_videos else "picture"
         self._names = self._categories()
         self._entries = self._read_entries(split)
         self._annotations()
@@ -109,24 +111,26 @@ class DatasetCheck:
         """Whether training and evaluation can work with it."""
         return not self.findings.count("error")
 
-    def _list(self, key: str, what: str) -> list[Json]:
-        """The objects of one of the file's lists; what is no object is a finding."""
-        items = self.file.content.get(key) or []
-        if not isinstance(items, list):
-            self.findings.add(what, f"{key!r} is no list")
-            return []
-        for k, item in enumerate(items):
-            if not isinstance(item, dict):
-                self.findings.add(what, f"{key}[{k}] is no object")
-        return [item for item in items if isinstance(item, dict)]
+    def _problem(self, name: str, where: str, what: str) -> None:
+        """A field of the file that cannot be read."""
+        kind = {"categories": "category", "annotations": "annotation"}.get(name, "entry")
+        mask = kind == "annotation" and what.startswith("segmentation")
+        self.findings.add(f"{'mask' if mask else kind} malformed", f"{where}: {what}")
+        self._told.add(where)
+
+    def _changed(self, name: str, where: str, what: str) -> None:
+        """A field that is read otherwise than it is written."""
+        self.findings.add("other type", f"{where}: {what}")
 
     def _categories(self) -> dict[int, str]:
         names: dict[int, str] = {}
-        categories = self._list("categories", "category malformed")
-        for category in categories:
+        categories = self.file.content.get("categories") or []
+        for place, category in enumerate(categories):
             key, name = category.get("id"), category.get("name")
-            if not whole(key) or not isinstance(name, str):
-                self.findings.add("category malformed", f"{short(category)}")
+            where = place_of("categories", place, category)
+            if key is None or name is None:
+                if where not in self._told:
+                    self.findings.add("category malformed", f"{where}: {short(category)}")
             elif key in names or name in names.values():
                 self.findings.add("category twice", f"{key} {name}")
             else:
@@ -138,28 +142,25 @@ class DatasetCheck:
         return names
 
     def _read_entries(self, split: str | None) -> dict[int, Json]:
-        everything = self._list(f"{self._kind}s", "entry malformed")
-        whole_file = AnnotationFile(self.file.path, {f"{self._kind}s": everything})
-        chosen = whole_file.entries(split) if split is not None else everything
+        everything = self.file.content[self._list]
+        chosen = self.file.entries(split) if split is not None else everything
         self.summary.splits.update(str(e["split"]) for e in everything if "split" in e)
         entries: dict[int, Json] = {}
-        self._listed: set[Any] = {e.get("id") for e in everything if whole(e.get("id"))}
-        for entry in chosen:
+        self._listed: set[Any] = {e.get("id") for e in everything} - {None}
+        for place, entry in enumerate(chosen):
+            where = place_of(self._list, place, entry)
             key = entry.get("id")
-            where = f"{self._kind} {key}"
-            lacking = [n for n in ("height", "width") if not whole(entry.get(n)) or entry[n] < 1]
-            if not whole(key):
-                self.findings.add("entry malformed", f"{short(entry)}: id")
-                continue
-            if key in entries:
+            if key is not None and key in entries:
                 self.findings.add("entry twice", where)
                 continue
+            lacking = [name for name in ("id", "height", "width") if name not in entry]
             if self.summary.videos:
                 lacking += self._check_video(entry, where)
-            elif not isinstance(entry.get("file_name"), str):
+            elif "file_name" not in entry:
                 lacking.append("file_name")
-            if lacking:
-                self.findings.add("entry malformed", f"{where}: {', '.join(lacking)}")
+            if lacking or key is None:
+                if where not in self._told:
+                    self.findings.add("entry malformed", f"{where}: {', '.join(lacking)}")
                 continue
             entries[key] = entry
             self._check_labelled(entry, where)
@@ -169,80 +170,71 @@ class DatasetCheck:
         if self.summary.videos and list(entries) != list(range(1, len(entries) + 1)):
             self.findings.add("ids not in order", f"ids {short(list(entries))}")
         self.summary.entries = len(entries)
-        self.summary.frames = sum(
-            len(files(entry, self.summary.videos)) for entry in entries.values()
-        )
+        self.summary.frames = sum(_frames(entry) for entry in entries.values())
         return entries
 
     def _check_video(self, entry: Json, where: str) -> list[str]:
         """Fields that a video lacks."""
-        names = entry.get("file_names")
-        if names is None:
-            length = entry.get("length")
-            if not whole(length) or not 0 < length < 10**7:
-                return ["file_names"]
-            self.summary.lengths.append(length)
-            return []
-        if (
-            not isinstance(names, list)
-            or not names
-            or any(not isinstance(n, (str, int)) for n in names)
-        ):
+        names, length = entry.get("file_names"), entry.get("length")
+        if names is None and length is None:
             return ["file_names"]
-        if entry.get("length", len(names)) != len(names):
-            self.findings.add(
-                "wrong length", f"{where}: {entry['length']}, {len(names)} file names"
-            )
-        if len(names) == 1:
+        if names is not None and length is not None and length != len(names):
+            self.findings.add("wrong length", f"{where}: {length}, {len(names)} file names")
+        frames = _frames(entry)
+        if names is not None and frames == 1:
             self.findings.add("one frame", where)
-        self.summary.lengths.append(len(names))
+        seconds = entry.get("seconds")
+        if seconds is not None and len(seconds) != frames:
+            self.findings.add("length differs", f"{where}: seconds {len(seconds)}, frames {frames}")
+        self.summary.lengths.append(frames)
         return []
 
     def _check_labelled(self, entry: Json, where: str) -> None:
         labelled = entry.get("labelled_categories")
         known = set(self._names.values())
         self.summary.partly += labelled is not None
-        for name in labelled if isinstance(labelled, list) else ():
+        for name in labelled or ():
             if name not in known:
                 self.findings.add("unknown labelled category", f"{where}: {name}")
 
     def _annotations(self) -> None:
-        annotations = self._list("annotations", "annotation malformed")
+        annotations = self.file.content.get("annotations") or []
         if not annotations:
             self.findings.add("no annotations", "the list is missing or empty")
         seen: set[int] = set()
         self._annotated: set[int] = set()
         for place, annotation in enumerate(self._progress(annotations, "annotations")):
             key = annotation.get("id")
-            where = f"annotation {key}" if key is not None else f"annotations[{place}]"
-            owner = annotation.get(f"{self._kind}_id")
-            if not whole(key):
-                self.findings.add("annotation malformed", f"{where}: id")
+            where = place_of("annotations", place, annotation)
+            owner = annotation.get("video_id" if self.summary.videos else "image_id")
+            if key is None:
+                if where not in self._told:
+                    self.findings.add("annotation malformed", f"{where}: id")
             elif key in seen:
                 self.findings.add("annotation id twice", where)
             elif key == 0:
                 self.findings.add("annotation id 0", where)
-            seen.add(key if whole(key) else -1)
-            if not whole(owner) or owner not in self._listed:
+            if key is not None:
+                seen.add(key)
+            if owner not in self._listed:
                 self.findings.add("unknown entry", f"{where}: {self._kind} {owner}")
             elif owner in self._entries:
                 self._check_annotation(annotation, self._entries[owner], where)
 
     def _check_annotation(self, annotation: Json, entry: Json, where: str) -> None:
-        where = f"{where} ({self._kind} {entry['id']})"
+        named, where = where, f"{where} ({self._kind} {entry['id']})"
         category = annotation.get("category_id", "missing")
         if category is None:
             self.findings.add("unknown class", where)
-        elif not whole(category) or category not in self._names:
+        elif category not in self._names:
             self.findings.add("unknown category", f"{where}: category {category}")
         if "iscrowd" not in annotation:
             self.findings.add("no iscrowd", where)
-        crowd = bool(annotation.get("iscrowd", 0))
-        areas = self._masks.areas(annotation, entry, where)
+        areas = self._masks.areas(annotation, entry, where, told=named in self._told)
         if areas is None:
             return
-        name = self._names.get(category) if whole(category) else None
-        if crowd or name is None:
+        name = self._names.get(category)
+        if annotation.get("iscrowd", 0) or name is None:
             self.summary.crowds += 1
             return
         self._annotated.add(entry["id"])
@@ -318,3 +310,9 @@ class DatasetCheck:
         except DatasetError as error:
             if self.usable:
                 self.findings.add("refused", str(error))
+
+
+def _frames(entry: Json) -> int:
+    """How many a video, or a picture, has."""
+    names = entry.get("file_names")
+    return len(names) if names is not None else entry.get("length", 1)

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from sipvideo.annotations import Json
 from sipvideo.data.instances import (
     AnnotationFile,
     Instance,
     Labels,
     SampleCache,
+    checked_mask,
     make_sample,
-    whole_number,
+    needed,
+    unique,
 )
 from sipvideo.data.pictures import find_pictures
 from sipvideo.data.sample import Sample
@@ -79,30 +82,29 @@ class CocoPictures:
     def _read(self, file: AnnotationFile, split: str | None, classes: Sequence[str] | None) -> None:
         labels = Labels(file.content["categories"], classes)
         self.classes = labels.names
-        instances: dict[int, list[Instance]] = {int(e["id"]): [] for e in file.entries(None)}
-        for annotation in file.content["annotations"]:
-            where = f"{self.path}: annotation {annotation.get('id')}"
-            if annotation["image_id"] not in instances:
-                raise DatasetError(f"{where}: there is no picture {annotation['image_id']}")
-            label = labels.of(annotation, where)
-            if label is not None:
-                instances[annotation["image_id"]].append(
-                    Instance(
-                        whole_number(annotation["id"]),
-                        label,
-                        bool(annotation.get("iscrowd", 0)),
-                        annotation["segmentation"],
-                    )
-                )
-        self._pictures = [
-            _Picture(
-                str(entry["file_name"]),
-                (whole_number(entry["height"]), whole_number(entry["width"])),
-                labels.labelled(entry),
-                instances[whole_number(entry["id"])],
-            )
-            for entry in file.entries(split)
-        ]
+        unique(file.entries(None), "picture")
+        self._pictures = [self._picture(entry, labels) for entry in file.entries(split)]
+        chosen = {e["id"]: p for e, p in zip(file.entries(split), self._pictures, strict=True)}
+        known = {entry["id"] for entry in file.entries(None)}
+        annotations = file.content["annotations"]
+        unique(annotations, "annotation")
+        for annotation in annotations:
+            where = f"{self.path}: annotation {annotation['id']}"
+            owner = needed(annotation, "image_id", where)
+            if owner not in known:
+                raise DatasetError(f"{where}: there is no picture {owner}")
+            label, picture = labels.of(annotation, where), chosen.get(owner)
+            if label is None or picture is None:
+                continue
+            mask = needed(annotation, "segmentation", where)
+            mask = checked_mask(mask, picture.size, where)
+            crowd = bool(annotation.get("iscrowd", 0))
+            picture.instances.append(Instance(annotation["id"], label, crowd, mask))
+
+    def _picture(self, entry: Json, labels: Labels) -> _Picture:
+        where = f"{self.path}: picture {entry['id']}"
+        height, width, name = (needed(entry, k, where) for k in ("height", "width", "file_name"))
+        return _Picture(name, (height, width), labels.labelled(entry), [])
 
     def __len__(self) -> int:
         return len(self._pictures)

@@ -91,6 +91,12 @@ RULES: dict[str, Rule] = {
         _REFUSED,
         "fill in the field",
     ),
+    "other type": Rule(
+        "warning",
+        "fields with another type than the published one, such as numbers as texts",
+        "sipvideo reads them as they can only be meant; other tools stop, or take the text '0' for true",
+        "write numbers as numbers, polygons as lists of lists",
+    ),
     "annotation id twice": Rule(
         "error",
         "annotations with the same id",

@@ -7,17 +7,23 @@ of unknown class. Category ids become labels here and nowhere else.
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
+from sipvideo.annotations import (
+    Json,
+    Problem,
+    read_content,
+    read_json,
+    read_segmentation,
+    to_rle,
+)
 from sipvideo.data.sample import UNKNOWN, Sample
 from sipvideo.errors import DatasetError
 from sipvideo.masks import from_rles
@@ -27,44 +33,60 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class AnnotationFile:
-    """A parsed annotation file; may be given to a reader instead of its path."""
+    """A parsed annotation file, its fields read; may be given to a reader instead of its path."""
 
     path: Path
-    content: dict[str, Any]
+    content: Json
 
     @classmethod
-    def load(cls, where: str | Path | AnnotationFile) -> AnnotationFile:
+    def load(
+        cls,
+        where: str | Path | AnnotationFile,
+        problem: Problem | None = None,
+        changed: Problem | None = None,
+    ) -> AnnotationFile:
         """Parses a file, once.
 
+        Args:
+            where: path of the json file.
+            problem: told every field that cannot be read, which is then left out; by default the first one is an error.
+            changed: told every field that was read otherwise than it is written.
+
         Raises:
-            DatasetError: it cannot be read, or is not a JSON object.
+            DatasetError: it cannot be read, is not a JSON object, or a field of it is not what it should be.
         """
         if isinstance(where, AnnotationFile):
             return where
         path = Path(where)
-        try:
-            content = json.loads(path.read_bytes())
-        except OSError as error:
-            raise DatasetError(f"{path}: cannot read the annotations: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{path}: not valid JSON: {error}") from error
+        content = read_json(path, "annotations")
         if not isinstance(content, dict):
             raise DatasetError(f"{path}: expected a JSON object, got {type(content).__name__}")
-        return cls(path, content)
+
+        def refuse(name: str, where: str, what: str) -> None:
+            raise DatasetError(f"{path}: {where}: {what}")
+
+        def pass_over(name: str, where: str, what: str) -> None:
+            """What is read as it can only be meant is nobody's concern but the check's."""
+
+        return cls(path, read_content(content, problem or refuse, changed or pass_over))
 
     @property
     def of_videos(self) -> bool:
         """Whether it has YouTube-VIS' layout rather than COCO's."""
-        return "videos" in self.content
+        several = self.content
+        return bool(several.get("videos")) or ("videos" in several and not several.get("images"))
 
-    def entries(self, split: str | None) -> list[dict[str, Any]]:
+    def entries(self, split: str | None) -> list[Json]:
         """The pictures or videos, of one split only unless that is None.
 
         Raises:
             DatasetError: there is no such split.
         """
         kind = "video" if self.of_videos else "picture"
-        entries: list[dict[str, Any]] = self.content["videos" if self.of_videos else "images"]
+        name = "videos" if self.of_videos else "images"
+        entries: list[Json] | None = self.content.get(name)
+        if entries is None:
+            raise DatasetError(f"{self.path}: key {name!r} is missing")
         chosen = [e for e in entries if split is None or e.get("split") == split]
         if split is not None and not chosen:
             known = sorted({str(e["split"]) for e in entries if "split" in e})
@@ -87,21 +109,21 @@ class Labels:
         category_ids: the file's id of each label, None where the file has no such category.
     """
 
-    def __init__(self, categories: Sequence[Mapping[str, Any]], classes: Sequence[str] | None):
-        names = {whole_number(c["id"]): str(c["name"]) for c in categories}
+    def __init__(self, categories: Sequence[Json], classes: Sequence[str] | None):
+        id_of = {k: c["id"] for k, c in unique(categories, "category", "name").items()}
+        names = {k: c["name"] for k, c in unique(categories, "category").items()}
         self.names = tuple(classes) if classes is not None else tuple(names.values())
         self._label_of = {name: label for label, name in enumerate(self.names)}
         self._label_of_id = {key: self._label_of.get(name) for key, name in names.items()}
-        id_of = {name: key for key, name in names.items()}
         self.category_ids = tuple(id_of.get(name) for name in self.names)
 
-    def of(self, annotation: Mapping[str, Any], where: str) -> int | None:
+    def of(self, annotation: Json, where: str) -> int | None:
         """The label of an annotation; UNKNOWN for an unknown class, None for a category without label.
 
         Raises:
             DatasetError: the category is not in the file's list; says ``where``.
         """
-        key = annotation["category_id"]
+        key = needed(annotation, "category_id", where)
         if key is None:
             return UNKNOWN
         if key not in self._label_of_id:
@@ -116,16 +138,33 @@ class Labels:
         return frozenset(self._label_of[n] for n in names if n in self._label_of)
 
 
-def whole_number(value: Any, below: int = 2**62) -> int:
-    """An id or a size as int.
+def unique(entries: Iterable[Json], what: str, key: str = "id") -> dict[Any, Json]:
+    """Entries by their id, or by another field.
 
     Raises:
-        ValueError, TypeError, OverflowError: it is none, or ``below`` or more.
+        ValueError: one lacks it, or two have the same: what belongs to one would fall on the other.
     """
-    number = int(value)
-    if abs(number) >= below:
-        raise ValueError(f"expected a number below {below:.0e}, got {value}")
-    return number
+    found: dict[Any, Json] = {}
+    for place, entry in enumerate(entries):
+        if key not in entry:
+            raise ValueError(
+                f"{what} {entry.get('id', f'at place {place}')}: key {key!r} is missing"
+            )
+        if entry[key] in found:
+            raise ValueError(f"{what} {key} {entry[key]!r:.60} is there twice")
+        found[entry[key]] = entry
+    return found
+
+
+def needed(entry: Json, key: str, where: str) -> Any:
+    """A field that must be there.
+
+    Raises:
+        DatasetError: it is not; says ``where``.
+    """
+    if key not in entry:
+        raise DatasetError(f"{where}: key {key!r} is missing")
+    return entry[key]
 
 
 @dataclass(frozen=True)
@@ -150,62 +189,16 @@ class Instance:
         return not self.crowd and self.label != UNKNOWN
 
 
-def to_rle(segmentation: Any, size: Size) -> dict[str, Any]:
-    """A mask of (height, width) as compressed RLE, from polygons, an uncompressed or a compressed RLE, or JSON text.
+def checked_mask(segmentation: Any, size: Size, where: str) -> Any:
+    """A segmentation that can be drawn on a picture of (height, width).
 
     Raises:
-        ValueError, KeyError, TypeError: it is malformed; the message says how.
+        DatasetError: it is malformed; says ``where``.
     """
-    if isinstance(segmentation, str):
-        segmentation = json.loads(segmentation)
-    if isinstance(segmentation, list):
-        if any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
-            raise ValueError("a polygon needs three or more x, y pairs")
-        if not segmentation:
-            raise ValueError("expected a polygon or an RLE, got an empty list")
-        parts = coco_mask.frPyObjects(segmentation, *size)
-        rle: dict[str, Any] = coco_mask.merge(parts)
-        return rle
-    if tuple(segmentation["size"]) != tuple(size):
-        raise ValueError(f"expected a mask of {list(size)}, got {segmentation['size']}")
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        if sum(counts) != size[0] * size[1] or min(counts) < 0:
-            raise ValueError("the RLE's counts do not add up to the picture")
-        rle = coco_mask.frPyObjects(segmentation, *size)
-        return rle
-    if not isinstance(counts, str):
-        raise ValueError("counts must be a list or a text")
-    if _run_lengths(counts) != size[0] * size[1]:
-        raise ValueError("the RLE's counts do not add up to the picture")
-    return {"size": list(size), "counts": counts}
-
-
-def _run_lengths(counts: str) -> int:
-    """Sum of the runs of a compressed RLE; pycocotools fills a mask whose runs are too few with what lies in memory.
-
-    A run is written in characters of five bits each, low ones first, the sixth saying that more follow; from the
-    third run on it is the difference to the run before the last.
-
-    Raises:
-        ValueError: the text is no RLE.
-    """
-    letters = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
-    if not len(letters) or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
-        raise ValueError("the text is no compressed RLE")
-    last = np.flatnonzero(~letters & 32)
-    first = np.concatenate(([0], last[:-1] + 1))
-    if (last - first).max() > 6:
-        raise ValueError("the text is no compressed RLE")
-    shift = 5 * (np.arange(len(letters)) - np.repeat(first, last - first + 1))
-    runs = np.add.reduceat((letters & 31) << shift, first)
-    runs -= np.where(letters[last] & 16, np.int64(1) << (shift[last] + 5), 0)
-    # Runs 1, 3, 5... and 2, 4, 6... are sums of their own; the first run stands apart.
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    if runs.min() < 0:
-        raise ValueError("the text is no compressed RLE")
-    return int(runs.sum())
+    try:
+        return read_segmentation(segmentation, size)
+    except ValueError as error:
+        raise DatasetError(f"{where}: malformed segmentation: {error}") from error
 
 
 def make_sample(
@@ -231,13 +224,12 @@ def make_sample(
     )
 
 
-def _rle(instance: Instance, size: Size, where: str) -> dict[str, Any]:
+def _rle(instance: Instance, size: Size, where: str) -> Json:
     try:
         return to_rle(instance.segmentation, size)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        what = f"key {error} is missing" if isinstance(error, KeyError) else error
+    except ValueError as error:
         raise DatasetError(
-            f"{where}: annotation {instance.id}: malformed segmentation: {what}"
+            f"{where}: annotation {instance.id}: malformed segmentation: {error}"
         ) from error
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, TypeGuard
+from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from sipvideo.annotations import Json, read_segmentation, to_rle
 from sipvideo.data.findings import Findings
-from sipvideo.data.instances import to_rle
-
-Json = dict[str, Any]
 
 
 class MaskCheck:
@@ -25,37 +22,37 @@ class MaskCheck:
         self._findings = findings
         self._videos = videos
 
-    def areas(self, annotation: Json, entry: Json, where: str) -> list[float] | None:
-        """The areas of an annotation's masks, None if it has no list of masks."""
-        if not self._videos:
-            if annotation.get("segmentation") is None:
-                self._findings.add("annotation malformed", f"{where}: segmentation")
-                return None
-            if "area" not in annotation:
-                self._findings.add("no area", where)
-            return self._check_mask(annotation, entry, where)
-        masks, count = annotation.get("segmentations"), len(files(entry, self._videos))
-        if not isinstance(masks, list):
-            self._findings.add("annotation malformed", f"{where}: segmentations")
+    def areas(
+        self, annotation: Json, entry: Json, where: str, *, told: bool = False
+    ) -> list[float] | None:
+        """The areas of an annotation's masks, None if it has no list of masks; ``told``: a finding says why."""
+        name, area = ("segmentations", "areas") if self._videos else ("segmentation", "area")
+        if name not in annotation:
+            if not told:
+                self._findings.add("annotation malformed", f"{where}: {name}")
             return None
-        if annotation.get("areas") is None:
+        if area not in annotation:
             self._findings.add("no area", where)
+        if not self._videos:
+            return self._check_mask(annotation, entry, where)
+        masks, count = annotation["segmentations"], len(files(entry, self._videos))
         lists = {n: annotation.get(n) for n in ("segmentations", "areas", "bboxes", "occlusion")}
         for name, values in lists.items():
-            if values is not None and (not isinstance(values, list) or len(values) != count):
-                got = len(values) if isinstance(values, list) else "no list"
-                self._findings.add("length differs", f"{where}: {name} {got}, file_names {count}")
+            if values is not None and len(values) != count:
+                self._findings.add(
+                    "length differs", f"{where}: {name} {len(values)}, file_names {count}"
+                )
                 lists[name] = None
-        if not any(mask is not None for mask in masks):
+        if not any(map(_visible, masks)):
             self._findings.add("never visible", where)
         areas: list[float] = []
         for k, mask in enumerate(masks):
             there = {
                 n: v[k] for n in ("areas", "bboxes") if (v := lists[n]) is not None and k < len(v)
             }
-            if any((value is None) != (mask is None) for value in there.values()):
+            if any((value is None) == _visible(mask) for value in there.values()):
                 self._findings.add("null disagrees", f"{where}, frame {k}")
-            if mask is not None:
+            if _visible(mask):
                 one = {
                     "segmentation": mask,
                     "area": there.get("areas"),
@@ -68,11 +65,13 @@ class MaskCheck:
         """The area of one mask, nothing if it is malformed."""
         size = entry["height"], entry["width"]
         try:
-            rle = to_rle(one["segmentation"], size)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            what = f"key {error} is missing" if isinstance(error, KeyError) else error
-            self._findings.add("mask malformed", f"{where}: {what}")
+            mask = read_segmentation(one["segmentation"], size)
+        except ValueError as error:
+            self._findings.add("mask malformed", f"{where}: {error}")
             return []
+        if mask is not one["segmentation"]:
+            self._findings.add("other type", f"{where}: segmentation")
+        rle = to_rle(mask, size)
         area = float(coco_mask.area(rle))
         if not area:
             self._findings.add("mask empty", where)
@@ -81,21 +80,17 @@ class MaskCheck:
             self._check_box(one["bbox"], coco_mask.toBbox(rle).tolist(), size, where)
         return [area]
 
-    def _check_area(self, stated: Any, area: float, where: str) -> None:
+    def _check_area(self, stated: float | None, area: float, where: str) -> None:
         if stated is None or not area:
             return
-        if not isinstance(stated, (int, float)) or not math.isfinite(stated):
-            self._findings.add("annotation malformed", f"{where}: area")
-        elif stated <= 0:
+        if stated == 0:
             self._findings.add("zero area", where)
         elif abs(stated - area) > max(0.25 * area, 16):
             self._findings.add("area differs", f"{where}: {stated:g}, mask {area:g}")
 
-    def _check_box(self, box: Any, tight: list[float], size: tuple[int, int], where: str) -> None:
-        numbers = isinstance(box, list) and len(box) == 4
-        if not numbers or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in box):
-            self._findings.add("annotation malformed", f"{where}: bbox")
-            return
+    def _check_box(
+        self, box: list[float], tight: list[float], size: tuple[int, int], where: str
+    ) -> None:
         x, y, w, h = box
         inside = x > -1.5 and y > -1.5 and x + w < size[1] + 1.5 and y + h < size[0] + 1.5
         if not inside or w <= 0 or h <= 0:
@@ -104,17 +99,16 @@ class MaskCheck:
             self._findings.add("box differs", f"{where}: {short(box)}, mask {short(tight)}")
 
 
+def _visible(mask: Any) -> bool:
+    return mask is not None and mask != {}
+
+
 def files(entry: Json, videos: bool) -> list[str]:
     """The names of a picture or of a video's frames."""
     names = entry.get("file_names")
     if not videos:
         return [str(entry["file_name"])]
     return [str(n) for n in (range(entry["length"]) if names is None else names)]
-
-
-def whole(value: Any) -> TypeGuard[int]:
-    """Whether it is a whole number."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**62
 
 
 def short(value: Any) -> str:

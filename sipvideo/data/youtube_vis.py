@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sipvideo.annotations import Json, to_rle
 from sipvideo.data.coco import CACHE_BYTES
 from sipvideo.data.instances import (
     AnnotationFile,
     Instance,
     Labels,
     SampleCache,
+    checked_mask,
     make_sample,
-    to_rle,
-    whole_number,
+    needed,
+    unique,
 )
 from sipvideo.data.pictures import VIDEO_SUFFIXES, Picture, PictureFiles, VideoFiles, find_pictures
 from sipvideo.data.sample import Sample
@@ -140,57 +143,62 @@ class YouTubeVis:
         ]
         self._check_files()
 
-    def _video(self, entry: dict[str, Any], labels: Labels) -> Video:
-        size = whole_number(entry["height"]), whole_number(entry["width"])
+    def _video(self, entry: Json, labels: Labels) -> Video:
+        where = f"{self.path}: video {entry['id']}"
+        size = needed(entry, "height", where), needed(entry, "width", where)
         names = entry.get("file_names")
-        names = (
-            [str(k) for k in range(whole_number(entry["length"], 10**7))]
-            if names is None
-            else names
-        )
-        names = [str(name) for name in names]
         movie = None
-        if names and names[0] not in self._files:
-            movie = _movie(self._files.where, entry, names[0])
-        fps = float(entry.get("fps") or FPS)
-        if not 0 < fps < float("inf"):
-            raise ValueError(f"video {entry['id']}: expected fps above 0, got {entry['fps']}")
-        seconds = tuple(float(second) for second in entry.get("seconds") or ())
-        if len(seconds) != len(names):
-            seconds = tuple(index / fps for index in range(len(names)))
+        if names is None or str(names[0]) not in self._files:
+            movie = _movie(self._files.where, entry, str(names[0]) if names else "0")
+        if names is None:
+            if movie is None:
+                raise DatasetError(f"{where}: neither file_names nor a video file of that name")
+            names = range(needed(entry, "length", where))
+        if movie is not None and not all(_is_number(str(name)) for name in names):
+            raise DatasetError(f"{where}: file_names: expected frame numbers of {movie.name}")
+        fps = entry.get("fps", FPS)
+        seconds = entry.get("seconds")
+        if seconds is None:
+            seconds = [index / fps for index in range(len(names))]
+        elif len(seconds) != len(names):
+            raise DatasetError(
+                f"{where}: seconds: expected {len(names)}, one per frame, got {len(seconds)}"
+            )
         return Video(
-            id=whole_number(entry["id"]),
+            id=entry["id"],
             size=size,
-            file_names=tuple(names),
+            file_names=tuple(str(name) for name in names),
             fps=fps,
-            seconds=seconds,
+            seconds=tuple(seconds),
             labelled=labels.labelled(entry),
             tracks=[],
             movie=movie,
         )
 
-    def _add_tracks(
-        self, annotations: list[dict[str, Any]], labels: Labels, entries: list[dict[str, Any]]
-    ) -> None:
-        known = {whole_number(entry["id"]) for entry in entries}
+    def _add_tracks(self, annotations: list[Json], labels: Labels, entries: list[Json]) -> None:
+        known = unique(entries, "video")
         video_of = {video.id: video for video in self.videos}
+        unique(annotations, "annotation")
         for annotation in annotations:
-            where = f"{self.path}: annotation {annotation.get('id')}"
-            if annotation["video_id"] not in known:
-                raise DatasetError(f"{where}: there is no video {annotation['video_id']}")
+            where = f"{self.path}: annotation {annotation['id']}"
+            owner = needed(annotation, "video_id", where)
+            if owner not in known:
+                raise DatasetError(f"{where}: there is no video {owner}")
             label = labels.of(annotation, where)
-            video = video_of.get(annotation["video_id"])
+            video = video_of.get(owner)
             if video is None or label is None:
                 continue
-            masks = annotation["segmentations"]
+            where += f" (video {owner})"
+            masks = needed(annotation, "segmentations", where)
             if len(masks) != video.length:
                 raise DatasetError(
                     f"{where}: expected {video.length} segmentations, one per frame, got {len(masks)}"
                 )
             crowd = bool(annotation.get("iscrowd", 0))
-            kept = [_slim(mask, video.size) for mask in masks]
-            number, occlusion = whole_number(annotation["id"]), annotation.get("occlusion")
-            video.tracks.append(Track(number, label, crowd, kept, occlusion))
+            kept = [_slim(mask, video.size, f"{where}, frame {k}") for k, mask in enumerate(masks)]
+            video.tracks.append(
+                Track(annotation["id"], label, crowd, kept, annotation.get("occlusion"))
+            )
 
     def _check_files(self) -> None:
         missing = [
@@ -264,32 +272,37 @@ class YouTubeVis:
 
 
 def _find(
-    path: Path, images: str | Path | None, split: str | None, entries: list[dict[str, Any]]
+    path: Path, images: str | Path | None, split: str | None, entries: list[Json]
 ) -> PictureFiles:
     names = (str((entry.get("file_names") or [entry.get("file_name", "")])[0]) for entry in entries)
     return find_pictures(path, images, next(names, ""), split)
 
 
-def _movie(folder: Path, entry: dict[str, Any], first: str) -> Path | None:
+def _is_number(name: str) -> bool:
+    """Whether a frame's name is its number in a video file."""
+    stem = Path(name).stem
+    return stem.isascii() and stem.isdecimal() and len(stem) < 10
+
+
+def _movie(folder: Path, entry: Json, first: str) -> Path | None:
     """The video file that holds a video's frames, if there is one."""
-    if not Path(first).stem.isdecimal():
+    if not _is_number(first):
         return None
     named = [str(entry[key]) for key in ("file_name", "name") if entry.get(key)]
     named += [str(Path(first).parent)] if str(Path(first).parent) != "." else []
     for name in [*named, str(entry["id"])]:
         for suffix in ("", *VIDEO_SUFFIXES):
             path = folder / (name + suffix)
-            if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            if path.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(path):
                 return path
     return None
 
 
-def _slim(segmentation: Any, size: tuple[int, int]) -> Any:
-    """The same mask in less memory: the published files' run lists as compressed text; malformed ones stay."""
-    if not isinstance(segmentation, dict) or not isinstance(segmentation.get("counts"), list):
-        return segmentation
-    try:
-        rle = to_rle(segmentation, size)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return segmentation
-    return {"size": list(size), "counts": rle["counts"].decode("ascii")}
+def _slim(segmentation: Any, size: tuple[int, int], where: str) -> Any:
+    """A mask, checked, in little memory: run lists become compressed text; None where there is none."""
+    if segmentation is None or segmentation == {}:
+        return None
+    found = checked_mask(segmentation, size, where)
+    if not isinstance(found, dict) or not isinstance(found["counts"], list):
+        return found
+    return {"size": list(size), "counts": to_rle(found, size)["counts"].decode("ascii")}

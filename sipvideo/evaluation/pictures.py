@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from sipvideo.annotations import in_reach, to_rle
 from sipvideo.errors import DatasetError
 from sipvideo.evaluation.files import Json, read_annotations, read_results
 
@@ -160,13 +161,15 @@ def _evaluated(
 ) -> tuple[COCOeval, dict[int, str]]:
     """Everything matched, and the names of the categories; ``chosen``: pictures and categories that count."""
     image_ids, category_ids = chosen
-    content, where = read_annotations(annotations)
+    content, where = read_annotations(annotations, names[0] if names else "annotations")
     detections, origin = read_results(results)
     where, origin = names or (where, origin)
     try:
-        images = {int(i["id"]): (int(i["height"]), int(i["width"])) for i in content["images"]}
-        classes = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+        images = {i["id"]: (i["height"], i["width"]) for i in content["images"]}
+        classes = {c["id"]: str(c["name"]) for c in content["categories"]}
         objects = list(content["annotations"])
+        if any(not isinstance(key, int) for key in (*images, *classes)):
+            raise ValueError("expected whole numbers as ids of pictures and categories")
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{where}: not a COCO instance file: {_told(error)}") from error
     chosen_images = _chosen(image_ids, images, "picture", where)
@@ -202,12 +205,12 @@ def _object(entry: Json, number: int, kind: Kind, known: dict[str, Any], where: 
         if entry.get("segmentation") and (kind == "segm" or not {"area", "bbox"} <= entry.keys()):
             mask = _mask(entry["segmentation"], known["image_id"][image_id])
         if kind == "bbox":
-            box = _box(entry["bbox"]) if "bbox" in entry or mask is None else _tight(mask)
+            box = entry["bbox"] if "bbox" in entry or mask is None else _tight(mask)
         elif mask is None:
             raise ValueError("it has no segmentation")
         shape = {"bbox": box} if box else {"segmentation": mask}
-        area = _number(entry["area"], "area") if "area" in entry else _area(mask, box)
-        return {**ids, **shape, "area": area, "iscrowd": int(entry.get("iscrowd", 0))}
+        area = entry["area"] if "area" in entry else _area(mask, box)
+        return {**ids, **shape, "area": area, "iscrowd": entry.get("iscrowd", 0)}
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DatasetError(f"{where}: {_told(error)}") from error
 
@@ -223,7 +226,8 @@ def _detection(result: Json, number: int, kind: Kind, known: dict[str, Any], whe
         ids = {"id": number, "image_id": image_id, "category_id": category_id}
         entry = {**ids, "score": _number(result[rank], rank), "iscrowd": 0}
         if kind == "bbox":
-            box = _box(result["bbox"])
+            box = result["bbox"]
+            in_reach({"bbox": box}, known["image_id"][image_id], _refuse)
             return {**entry, "bbox": box, "area": _area(None, box)}
         rle = result["segmentation"]
         if not isinstance(rle, dict) or isinstance(rle.get("counts"), list):
@@ -248,19 +252,15 @@ def _number(value: Any, what: str) -> float:
     raise ValueError(f"expected a finite number as {what}, got {value!r:.40}")
 
 
-def _box(values: Any) -> list[float]:
-    if not isinstance(values, list | tuple | np.ndarray) or len(values) != 4:
-        raise ValueError(f"expected bbox = x, y, width, height, got {values!r:.80}")
-    return [_number(value, "bbox") for value in values]
+def _refuse(field: str, what: str) -> None:
+    raise ValueError(f"{field}: {what}")
 
 
 def _mask(segmentation: Any, size: tuple[int, int]) -> Json:
-    """A mask as compressed RLE, checked."""
-    from sipvideo.data.instances import to_rle  # its package loads PyTorch
-
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), bytes):
-        segmentation = {**segmentation, "counts": segmentation["counts"].decode("ascii")}
-    return to_rle(segmentation, size)
+    try:
+        return to_rle(segmentation, size)
+    except ValueError as error:
+        raise ValueError(f"segmentation: {error}") from error
 
 
 def _tight(mask: Json) -> list[float]:

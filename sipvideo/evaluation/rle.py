@@ -94,8 +94,11 @@ def _texts(rles: list[Json]) -> list[bytes]:
     if not all(texts) or not {*map(type, texts)} <= {bytes}:
         raise ValueError("expected a compressed RLE")
     sizes = [rle["size"] for rle in rles]
-    if not {*map(len, sizes)} <= {2}:
-        raise ValueError(f"expected size = height, width, got {sizes[0]}")
+    if not all(
+        isinstance(size, list | tuple) and len(size) == 2 and {*map(type, size)} <= {int}
+        for size in sizes
+    ):
+        raise ValueError(f"expected size = height, width, got {sizes[0]!r:.60}")
     return texts
 
 
@@ -114,7 +117,7 @@ def _totals(texts: list[bytes], where: Callable[[int], str]) -> Ints:
     low = np.flatnonzero(~last)
     # The run that each lower digit belongs to, and its place in it: most runs have one digit, their last.
     run = low - np.arange(len(low))
-    highest = np.append(run[1:] != run[:-1], [True][: len(run)])
+    highest = np.append(run[1:] != run[:-1], np.ones(min(1, len(run)), bool))
     count = np.diff(np.flatnonzero(highest), prepend=-1)
     place = np.arange(len(low)) - np.repeat(np.cumsum(count) - count, count)
     if digits.max() >= 64 or place.max(initial=0) > 4 or not last[stops - 1].all():
@@ -125,11 +128,34 @@ def _totals(texts: list[bytes], where: Callable[[int], str]) -> Ints:
     np.add.at(values, run, (digits[low].astype(np.int32) & 31) << (5 * place).astype(np.int32))
     begins = stops - lengths
     offsets = begins - np.searchsorted(low, begins)
-    number = np.diff(offsets, append=len(values))
-    first = values[offsets]
-    # A difference counts in its own run and in every second one after it; the first run stands alone.
-    times = (np.arange(number.max(), 0, -1, dtype=np.int32) + 1) >> 1
-    values *= np.concatenate([times[len(times) - n :] for n in number.tolist()])
-    values[offsets] = first
-    totals: Ints = np.add.reduceat(values, offsets)
+    totals, good = _summed(values, offsets)
+    if not good.all():
+        k = int(np.argmin(good))
+        raise DatasetError(f"{where(k)}: malformed mask: its counts are no compressed RLE")
     return totals
+
+
+def _summed(values: NDArray[np.int32], offsets: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """The sum of each mask's runs, and whether each of them is a number of pixels; masks begin at ``offsets``."""
+    number = np.diff(offsets, append=len(values)) - 1
+    first = values[offsets].astype(np.int64)
+    # Behind the first run two chains of differences alternate: as two columns each is a cumulative sum.
+    rows, odd = (number + 1) // 2, number & 1
+    pairs = np.zeros((int(rows.sum()), 2), np.int64)
+    target = np.arange(len(values) - len(offsets)) + np.repeat(np.cumsum(odd) - odd, number)
+    pairs.ravel()[target] = np.delete(values, offsets)
+    ends = np.cumsum(rows)
+    runs = _since(pairs, ends - rows, rows)
+    runs[ends[odd > 0] - 1, 1] = 0
+    damaged = ((runs < 0) | (runs > LARGEST)).any(1)
+    sums = np.stack((runs.sum(1), damaged))
+    sums = np.concatenate((np.zeros((2, 1), np.int64), np.cumsum(sums, axis=1)), axis=1)
+    total, bad = sums[:, ends] - sums[:, ends - rows]
+    return first + total, (bad == 0) & (first >= 0)
+
+
+def _since(pairs: Ints, begins: Ints, rows: Ints) -> Ints:
+    """Cumulative sums of rows that begin anew at each mask."""
+    sums = np.concatenate((np.zeros((1, 2), np.int64), np.cumsum(pairs, axis=0)))
+    found: Ints = sums[1:] - np.repeat(sums[begins], rows, axis=0)
+    return found

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from sipvideo.annotations import in_reach, to_rle, whole
 from sipvideo.errors import DatasetError
 from sipvideo.evaluation.files import Json, read_annotations, read_results
 from sipvideo.evaluation.rle import check_masks, mask_areas, mask_boxes
@@ -46,9 +47,10 @@ class YTVOS:
     def __init__(self, annotation_file: str | Path | Json | None = None) -> None:
         self.dataset: Json = {}
         self.name = "annotations"
-        self._checked = False
+        self._checked = self._read = False
         if annotation_file is not None:
             self.dataset, self.name = read_annotations(annotation_file)
+            self._read = True
         self.createIndex()
 
     def createIndex(self) -> None:
@@ -57,6 +59,8 @@ class YTVOS:
         Raises:
             DatasetError: something that the format demands is missing, or a compressed mask is damaged.
         """
+        if not self._read:
+            self.dataset, _ = read_annotations(self.dataset, self.name)
         self.anns: dict[Any, Json] = {}
         self.vidToAnns: dict[Any, list[Json]] = defaultdict(list)
         self.catToVids: dict[Any, list[Any]] = defaultdict(list)
@@ -72,20 +76,15 @@ class YTVOS:
             _check(self._entries("annotations"), f"{self.name}: annotation", raw=True)
 
     def _entries(self, key: str) -> list[Json]:
-        entries = self.dataset.get(key)
-        if entries is None:
-            entries = []
-        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise DatasetError(f"{self.name}: {key}: expected a list of objects")
-        return entries
+        return self.dataset.get(key) or []
 
     def _key(self, entry: Json, key: str, what: str) -> Any:
-        value = entry.get(key)
-        if not isinstance(value, int | str):
+        if entry.get(key) is None:
             raise DatasetError(
-                f"{self.name}: {what} {entry.get('id')!r}: expected a number as {key}, got {value!r}"
+                f"{self.name}: {what} {entry.get('id')!r}: expected a number as {key}, got"
+                f" {entry.get(key)!r}"
             )
-        return value
+        return entry[key]
 
     def getAnnIds(
         self,
@@ -184,19 +183,9 @@ class YTVOS:
         for key in ("video_id", "category_id", "score"):
             if key not in result:
                 raise DatasetError(f"{where}: key {key!r} is missing")
-        for key in ("video_id", "category_id"):
-            if not isinstance(result[key], str | int | float | np.number):
-                raise DatasetError(f"{where}: expected a number as {key}, got {result[key]!r}")
         if result["video_id"] not in self.vids:
             raise DatasetError(f"{where}: there is no video {result['video_id']!r}")
         where += f" (video {result['video_id']})"
-        score = result["score"]
-        if isinstance(score, str) or not isinstance(score, int | float | np.number):
-            raise DatasetError(f"{where}: expected a number as score, got {score!r}")
-        try:
-            float(score)
-        except OverflowError as error:
-            raise DatasetError(f"{where}: the score is too large a number") from error
         track: Json = {**result, "id": number, "iscrowd": 0}
         key = "segmentations" if "segmentations" in result else "bboxes"
         if not isinstance(result.get(key), list):
@@ -204,35 +193,35 @@ class YTVOS:
                 f"{where}: expected a list of masks (segmentations) or boxes (bboxes)"
             )
         if key == "bboxes":
-            try:
-                track["areas"] = [b[2] * b[3] if b else None for b in result[key]]
-            except (IndexError, KeyError, TypeError) as error:
-                raise DatasetError(f"{where}: expected boxes or nulls: {error}") from error
+            track["areas"] = [b[2] * b[3] if b else None for b in result[key]]
+        video = self.vids[result["video_id"]]
+        if "height" in video and "width" in video:
+
+            def refuse(field: str, what: str) -> None:
+                raise DatasetError(f"{where}: {field}: {what}")
+
+            shapes: Json = {n: result[n] for n in ("bbox", "bboxes") if n in result}
+            in_reach(shapes, (video["height"], video["width"]), refuse)
         return track
 
     def annToRLE(self, ann: Json, frameId: int) -> Json:
         """A track's mask in one frame as compressed RLE; polygons are drawn at the video's size."""
         segmentation = ann["segmentations"][frameId]
+        if not _is_raw(segmentation):
+            return segmentation  # type: ignore[no-any-return]
+        video = self.vids[ann["video_id"]]
         try:
             if isinstance(segmentation, list):
-                video = self.vids[ann["video_id"]]
-                parts = coco_mask.frPyObjects(segmentation, video["height"], video["width"])
-                merged: Json = coco_mask.merge(parts)
-                return merged
-            if isinstance(segmentation["counts"], list):
-                runs, (height, width) = segmentation["counts"], segmentation["size"]
-                if sum(runs) != height * width or min(runs, default=0) < 0:
-                    raise ValueError(
-                        f"its runs cover {sum(runs)} pixels, its frame has {height * width}"
-                    )
-                encoded: Json = coco_mask.frPyObjects(segmentation, *segmentation["size"])
-                return encoded
-        except Exception as error:  # pycocotools raises that very class
+                size = video.get("height"), video.get("width")
+            else:
+                # Of another size than its video: the modes differ in what they make of it.
+                size = tuple(segmentation["size"])
+            return to_rle(segmentation, (whole(size[0], 1), whole(size[1], 1)))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"{self.name}: annotation {ann.get('id')} (video {ann.get('video_id')}): frame {frameId}:"
-                f" malformed segmentation: {type(error).__name__}: {error}"
+                f" malformed segmentation: {error}"
             ) from error
-        return segmentation  # type: ignore[no-any-return]
 
     def annToRLEs(self, ann: Json) -> list[Json | None]:
         """A track's masks in all frames as compressed RLE, None or {} where there is none."""
@@ -243,7 +232,9 @@ class YTVOS:
 
     def annToMask(self, ann: Json, frameId: int) -> NDArray[np.uint8]:
         """A track's mask in one frame, uint8 [H, W], 0 or 1."""
-        mask: NDArray[np.uint8] = coco_mask.decode(self.annToRLE(ann, frameId))
+        rle = self.annToRLE(ann, frameId)
+        check_masks([rle], lambda k: f"{self.name}: annotation {ann.get('id')}: frame {frameId}")
+        mask: NDArray[np.uint8] = coco_mask.decode(rle)
         return mask
 
 

@@ -69,7 +69,7 @@ SPOILS: list[tuple[str, str, Spoil]] = [
     ("annotation id twice", "annotation 11", lambda v: annotation(v).update(id=11)),
     ("annotation malformed", "annotations[0]: id", lambda v: annotation(v).pop("id")),
     ("annotation malformed", "segmentations", lambda v: annotation(v).pop("segmentations")),
-    ("annotation malformed", "no object", lambda v: v["annotations"].append(5)),
+    ("annotation malformed", "an object, got 5", lambda v: v["annotations"].append(5)),
     ("annotation malformed", "bbox", lambda v: annotation(v)["bboxes"].__setitem__(0, [1, 2])),
     ("unknown entry", "video 99", lambda v: annotation(v).update(video_id=99)),
     ("unknown category", "category 99", lambda v: annotation(v).update(category_id=99)),
@@ -206,7 +206,7 @@ def test_entries_that_are_no_objects_are_a_finding_with_a_split_too(folder: Path
     values["videos"][0]["split"] = "train"
     values["videos"].append(5)
     check = DatasetCheck(write_json(folder, values), split="train")
-    assert "videos[2] is no object" in examples(check, "entry malformed")
+    assert "videos[2]: expected an object, got 5" in examples(check, "entry malformed")
 
 
 @pytest.mark.parametrize("values", ["{}", '{"images": 5}', "[]", "{"])

@@ -141,7 +141,7 @@ def test_masks_may_be_json_text_inside_the_json(folder: Path) -> None:
         ("{}", "key 'categories' is missing"),
         ('{"categories": [], "annotations": []}', "key 'images' is missing"),
         ('{"categories": [{"id": 1}], "images": [], "annotations": []}', "key 'name' is missing"),
-        ('{"categories": 5, "images": [], "annotations": []}', "not a COCO instance file"),
+        ('{"categories": 5, "images": [], "annotations": []}', "categories: expected a list"),
     ],
 )
 def test_a_malformed_file_is_a_dataset_error(folder: Path, text: str, message: str) -> None:
@@ -175,6 +175,9 @@ def test_annotations_of_unknown_things_are_dataset_errors(
         [[1.0, 2.0, 3.0, 4.0]],
         [[1.0] * 7],
         [["a"] * 6],
+        [[True] * 6],
+        [[None] * 6],
+        [{"x": 1, "y": 2}],
         [5],
         5,
         None,
@@ -189,9 +192,8 @@ def test_annotations_of_unknown_things_are_dataset_errors(
 def test_a_malformed_mask_is_a_dataset_error(folder: Path, segmentation: Any) -> None:
     values = copy.deepcopy(content())
     values["annotations"][0]["segmentation"] = segmentation
-    pictures = CocoPictures(write(folder, values))
-    with pytest.raises(DatasetError, match="annotation 10: malformed segmentation"):
-        pictures[0]
+    with pytest.raises(DatasetError, match=r"annotation 10: .*segmentation"):
+        CocoPictures(write(folder, values))
 
 
 def test_damaged_and_wrongly_sized_pictures_are_dataset_errors(folder: Path) -> None:

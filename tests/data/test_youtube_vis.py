@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
+from sipvideo.annotations import to_rle
 from sipvideo.data import CocoPictures, YouTubeVis, open_dataset
-from sipvideo.data.instances import SampleCache, to_rle
+from sipvideo.data.instances import SampleCache
 from sipvideo.errors import DatasetError
 from tests.data.sets import SIZE, content, frame_picture, truth, write_frames, write_json
 from tests.media import number_in, picture, write_coco, write_video
@@ -110,16 +111,27 @@ def test_frames_are_read_from_a_video_file(
         np.testing.assert_array_equal(videos[k].image, frames[k].image)
 
 
-@pytest.mark.parametrize(("seconds", "times"), [([0.0, 0.1, 0.7], [0.0, 0.1, 0.7]), ([0.0], None)])
+@pytest.mark.parametrize(
+    ("seconds", "times"),
+    [
+        ([0.0, 0.1, 0.7], [0.0, 0.1, 0.7]),
+        (None, [0.0, 0.25, 0.5]),
+        ([0.0], "seconds: expected 3, one per frame, got 1"),
+        ([0.0, 0.2, 0.1], "seconds: expected rising times"),
+    ],
+)
 def test_frames_have_the_times_that_the_file_tells(
-    tmp_path: Path, seconds: list[float], times: list[float] | None
+    tmp_path: Path, seconds: list[float] | None, times: list[float] | str
 ) -> None:
-    """A list that does not fit the frames is not used."""
     write_video(tmp_path / "film.mp4", [picture(k) for k in range(12)])
     fields = {"file_name": "film.mp4", "file_names": [0, 5, 10], "seconds": seconds, "fps": 4}
-    videos = YouTubeVis(write_json(tmp_path, movie_content(**fields)), tmp_path)
-    found = [frame.timestamp for frame in videos.frames(videos.videos[0])]
-    assert found == (times or [0.0, 0.25, 0.5])
+    path = write_json(tmp_path, movie_content(**fields))
+    if isinstance(times, str):
+        with pytest.raises(DatasetError, match=times):
+            YouTubeVis(path, tmp_path)
+        return
+    videos = YouTubeVis(path, tmp_path)
+    assert [frame.timestamp for frame in videos.frames(videos.videos[0])] == times
 
 
 def test_a_video_file_that_ends_early_is_a_dataset_error(tmp_path: Path) -> None:
@@ -208,11 +220,11 @@ def spoil(values: dict[str, Any], where: str) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("short", "annotation 11: expected 4 segmentations, one per frame, got 3"),
+        ("short", r"annotation 11 \(video 5\): expected 4 segmentations, one per frame, got 3"),
         ("video", "annotation 11: there is no video 99"),
         ("category", "annotation 11: there is no category 99"),
-        ("key", "not a YouTube-VIS file: key 'segmentations' is missing"),
-        ("kind", "not a YouTube-VIS file"),
+        ("key", r"annotation 11 \(video 5\): key 'segmentations' is missing"),
+        ("kind", "videos: expected a list of objects, got 5"),
         ("file", r"1 of 7 frames are missing in .*JPEGImages, the first is clip1/gone\.png"),
     ],
 )
@@ -226,9 +238,8 @@ def test_an_inconsistent_file_is_a_dataset_error(folder: Path, where: str, messa
 def test_a_malformed_mask_names_video_frame_and_annotation(folder: Path) -> None:
     values = content()
     values["annotations"][0]["segmentations"][2]["counts"][0] += 1
-    videos = YouTubeVis(write_json(folder, values))
-    with pytest.raises(DatasetError, match="video 5, frame 2: annotation 10: malformed"):
-        videos[2]
+    with pytest.raises(DatasetError, match=r"annotation 10 \(video 5\), frame 2: malformed"):
+        YouTubeVis(write_json(folder, values))
 
 
 def test_the_kind_of_data_set_is_recognised_by_its_content(folder: Path, tmp_path: Path) -> None:

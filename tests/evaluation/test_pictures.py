@@ -138,10 +138,10 @@ def test_scoring_is_silent_and_changes_nothing(capsys: pytest.CaptureFixture[str
         ({"segmentation": None}, "result 2"),
         ({"segmentation": [[0, 0, 9, 0, 9, 9]]}, "expected a compressed RLE"),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "zz"}}, "no compressed RLE"),
-        ({"image_id": [1]}, r"result 2: there is no picture \[1\]"),
-        ({"image_id": "1"}, "result 2: there is no picture '1'"),
-        ({"score": 10**400}, "expected a finite number as score, got 1000"),
-        ({"mask_score": None}, "expected a finite number as mask_score, got None"),
+        ({"image_id": [1]}, "result 2: image_id: expected a whole number, got a list of 1"),
+        ({"image_id": "x1"}, "result 2: there is no picture 'x1'"),
+        ({"score": 10**400}, "score: expected a finite number, got a number of 401 digits"),
+        ({"mask_score": None}, "mask_score: expected a number, got null"),
     ],
 )
 def test_a_wrong_result_is_named(change: dict[str, Any], message: str) -> None:
