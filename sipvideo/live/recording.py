@@ -36,6 +36,7 @@ class LiveClip:
     start: float | None = None
     time_base: Fraction | None = None
     pixel_aspect: Fraction = Fraction(1)
+    is_live: bool = True
 
 
 class Recording:

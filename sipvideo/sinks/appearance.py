@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sipvideo.sinks.sink import Sink
+from sipvideo.sinks.sink import Kept, Sink, replacing, whole_lines
 from sipvideo.structures import FrameResult
 
 SECONDS = 1.0
@@ -17,10 +18,11 @@ SECONDS = 1.0
 
 @dataclass
 class _View:
-    """Embeddings of one identity added up, each by its score, from ``begin`` (seconds) on."""
+    """Embeddings of one identity added up, each by its score, from ``begin`` (seconds) on; views are numbered."""
 
     begin: float
     total: NDArray[np.float32]
+    number: int
     weight: float = 0.0
 
 
@@ -38,11 +40,13 @@ class AppearanceTable(Sink):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         self._current: dict[int, _View] = {}
-        self._views: list[tuple[int, _View]] = []
+        self._count = 0
+        self._file = self._open_text()
 
     def _write(self, result: FrameResult) -> None:
         result = result.tracked()
         found, now = result.detections, result.frame.timestamp
+        self._put_down(now)
         if result.carried or not found.embeddings.shape[1]:
             return
         lengths = np.linalg.norm(found.embeddings, axis=1)
@@ -50,22 +54,43 @@ class AppearanceTable(Sink):
             if (result.filled is not None and result.filled[k]) or not lengths[k] > 0:
                 continue
             view = self._current.get(track_id)
-            if view is None or not view.begin <= now < view.begin + SECONDS:
-                view = self._current[track_id] = _View(now, np.zeros_like(found.embeddings[k]))
-                self._views.append((track_id, view))
+            if view is None:
+                view = _View(now, np.zeros_like(found.embeddings[k]), self._count)
+                self._current[track_id] = view
+                self._count += 1
             score = max(float(found.scores[k]), 1e-3)
             view.total += score * found.embeddings[k] / lengths[k]
             view.weight += score
 
+    def _put_down(self, now: float | None) -> None:
+        """Writes the views that are complete at this second; None: all."""
+        for track_id, view in list(self._current.items()):
+            if now is None or not view.begin <= now < view.begin + SECONDS:
+                del self._current[track_id]
+                mean = view.total / max(float(np.linalg.norm(view.total)), 1e-12)
+                text = base64.b64encode(mean.astype("<f2").tobytes()).decode()
+                self._file.write(
+                    f"{view.number} {track_id} {view.begin} {np.float32(view.weight)} {text}\n"
+                )
+
     def _finish(self) -> None:
-        totals = [view.total for _, view in self._views]
-        embeddings = np.array(totals, np.float32) if totals else np.zeros((0, 0), np.float32)
-        embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-        with self._partial.open("wb") as file:
+        self._put_down(None)
+
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """See :meth:`Sink.assemble`."""
+        rows = [line.split() for _, line in whole_lines(partial)]
+        rows.sort(key=lambda row: int(row[0]))
+        embeddings = [np.frombuffer(base64.b64decode(row[4]), "<f2") for row in rows]
+        with replacing(path) as new, new.open("wb") as file:
             np.savez(
                 file,
-                track_id=np.array([track_id for track_id, _ in self._views], np.int64),
-                timestamp=np.array([view.begin for _, view in self._views], np.float64),
-                weight=np.array([view.weight for _, view in self._views], np.float32),
-                embedding=embeddings.astype(np.float16),
+                track_id=np.array([int(row[1]) for row in rows], np.int64),
+                timestamp=np.array([float(row[2]) for row in rows], np.float64),
+                weight=np.array([float(row[3]) for row in rows], np.float32),
+                embedding=np.array(embeddings, np.float16)
+                if rows
+                else np.zeros((0, 0), np.float16),
             )
+        partial.unlink()
+        return Kept()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.stream import Discard
 
 from sipvideo.clock import RisingClock, restarts
@@ -53,6 +55,11 @@ class AudioTrack:
         self._last_dts: int | None = None
         self._packets = self._kept_apart(self._sound(path, beside))
         self._next = next(self._packets, None)
+
+    @property
+    def begin(self) -> float:
+        """Second of the target with the next piece of sound; infinite after the last."""
+        return math.inf if self._next is None else _begin(self._next)
 
     def close(self) -> None:
         """Closes the source's file."""
@@ -105,9 +112,12 @@ class AudioTrack:
             yield from self._copied(stream)
 
     def _copied(self, stream: av.AudioStream) -> Iterator[av.Packet[Any]]:
-        copy = self._target.add_stream_from_template(stream)
+        copy: av.AudioStream | None = None
         rehearsal = self._handles.enter_context(_Rehearsal(stream))
         times, form = _Times(stream, self._start), _Form(stream)
+        # Broadcast AAC has a header on every piece; an mp4 that grows in pieces does not take it off by itself.
+        headed = form.codec == "aac" and not form.setup
+        bare = BitStreamFilterContext("aac_adtstoasc", stream) if headed else None
         refused = 0
         for packet in _demux(stream):
             if not packet.size:
@@ -119,8 +129,11 @@ class AudioTrack:
             if form.is_foreign(packet) or not rehearsal.takes(packet):
                 refused += 1
                 continue
-            packet.stream = copy
-            yield packet
+            if copy is None:  # not before: an mp4 with an empty track cannot grow in pieces
+                copy = self._target.add_stream_from_template(stream)
+            for piece in bare.filter(packet) if bare is not None else (packet,):
+                piece.stream = copy
+                yield piece
         self._note_damage(refused)
 
     def _encoded(self, stream: av.AudioStream) -> Iterator[av.Packet[Any]]:
@@ -206,25 +219,25 @@ class _Form:
     """Notices where copied sound changes its rate or its channels, which an mp4 cannot follow."""
 
     def __init__(self, stream: av.AudioStream) -> None:
-        self._codec = stream.codec_context.codec.canonical_name
-        self._setup = bytes(stream.codec_context.extradata or b"")
+        self.codec = stream.codec_context.codec.canonical_name
+        self.setup = bytes(stream.codec_context.extradata or b"")
         self._header = b""
 
     def changes_with(self, packet: av.Packet[Any]) -> bool:
         """Whether the packet is made otherwise than those before."""
         if packet.has_sidedata("new_extradata"):
             setup = bytes(packet.get_sidedata("new_extradata"))
-            if setup and self._setup and setup != self._setup:
+            if setup and self.setup and setup != self.setup:
                 return True
-        header = _header(self._codec, bytes(memoryview(packet)[:7])) if not self._setup else b""
+        header = _header(self.codec, bytes(memoryview(packet)[:7])) if not self.setup else b""
         changes = bool(self._header and header and header != self._header)
         self._header = header or self._header
         return changes
 
     def is_foreign(self, packet: av.Packet[Any]) -> bool:
         """Whether the packet lacks the header that every piece of such sound begins with."""
-        headed = self._codec in ("aac", "ac3", "eac3") and not self._setup
-        return headed and not _header(self._codec, bytes(memoryview(packet)[:7]))
+        headed = self.codec in ("aac", "ac3", "eac3") and not self.setup
+        return headed and not _header(self.codec, bytes(memoryview(packet)[:7]))
 
 
 def _header(codec: str, data: bytes) -> bytes:

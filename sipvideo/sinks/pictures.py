@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from sipvideo.errors import SinkError
 from sipvideo.sinks.layers import owners
-from sipvideo.sinks.sink import Sink
+from sipvideo.sinks.sink import Kept, Sink, hidden, replacing
 from sipvideo.structures import FrameResult
 
 Draw = Callable[[FrameResult], NDArray[np.uint8]]
@@ -36,14 +37,48 @@ class AnnotatedPicture(Sink):
     def _write(self, result: FrameResult) -> None:
         if self.frames_written:
             raise SinkError(f"{self.path}: holds a single picture, the source has more")
-        self._partial.write_bytes(_encoded(self._draw(result)[:, :, ::-1], self.path))
+        content = _encoded(self._draw(result)[:, :, ::-1], self.path)
+        with replacing(self._partial) as new:
+            new.write_bytes(content)
 
     def _finish(self) -> None:
         if not self.frames_written:
             raise SinkError(f"{self.path}: there was no frame to write")
 
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """See :meth:`Sink.assemble`."""
+        if not partial.stat().st_size:
+            partial.unlink()
+            return Kept(0)
+        super().assemble(partial, path)
+        return Kept(1)
 
-class AnnotatedPictures(Sink):
+
+class _Folder(Sink):
+    """A folder with one file per frame, each of them whole."""
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(folder, folder=True)
+
+    def _add(self, target: Path, content: bytes) -> None:
+        growing = hidden(target)
+        growing.write_bytes(content)
+        os.replace(growing, target)
+
+    def _finish(self) -> None:
+        pass
+
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """See :meth:`Sink.assemble`."""
+        for unfinished in partial.glob(".*.partial"):
+            unfinished.unlink()
+        super().assemble(partial, path)
+        return Kept(sum(1 for _ in path.iterdir()))
+
+
+class AnnotatedPictures(_Folder):
     """A folder with one annotated picture per frame, named like the source's picture or by frame number.
 
     Args:
@@ -52,19 +87,16 @@ class AnnotatedPictures(Sink):
     """
 
     def __init__(self, folder: str | Path, draw: Draw) -> None:
-        super().__init__(folder, folder=True)
+        super().__init__(folder)
         self._draw = draw
 
     def _write(self, result: FrameResult) -> None:
         suffix = Path(result.frame.name).suffix.lower()
         target = _target(self._partial, result, suffix if suffix in SUFFIXES else ".png")
-        target.write_bytes(_encoded(self._draw(result)[:, :, ::-1], target))
-
-    def _finish(self) -> None:
-        pass
+        self._add(target, _encoded(self._draw(result)[:, :, ::-1], target))
 
 
-class LabelMapPngs(Sink):
+class LabelMapPngs(_Folder):
     """A folder with one lossless 16-bit PNG per frame: pixel = track id + 1, 0 where there is nobody.
 
     Where masks overlap the higher score is on top. Untracked objects are left out. Files are named like the
@@ -73,9 +105,6 @@ class LabelMapPngs(Sink):
     Args:
         folder: new or empty.
     """
-
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__(folder, folder=True)
 
     def _write(self, result: FrameResult) -> None:
         result = result.tracked()
@@ -86,10 +115,7 @@ class LabelMapPngs(Sink):
             )
         picture = values.astype(np.uint16)[owners(result.detections)]
         target = _target(self._partial, result, ".png")
-        target.write_bytes(_encoded(picture, target))
-
-    def _finish(self) -> None:
-        pass
+        self._add(target, _encoded(picture, target))
 
 
 def _target(folder: Path, result: FrameResult, suffix: str) -> Path:

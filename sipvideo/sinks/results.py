@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import array
 import json
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from sipvideo.masks import CompactMasks
+from sipvideo.sinks.journal import Journal, JournalFrame, JournalReader
 from sipvideo.sinks.layers import owners
-from sipvideo.sinks.sink import Sink
+from sipvideo.sinks.sink import Kept, Sink, cut_to_whole_lines, replacing, whole_lines
 from sipvideo.structures import Detections, FrameResult
 
 
@@ -28,8 +28,8 @@ class YouTubeVISResults(Sink):
 
     A list with one entry per track: ``video_id``, ``score`` (mean over the frames in which the track was seen),
     ``category_id`` (of its most frequent label; ties: the smallest label) and ``segmentations`` (per frame of the
-    video an RLE or null, by frame index). Untracked objects are left out. While running, masks wait in an
-    unnamed temporary file: memory grows by 20 bytes per object and frame.
+    video an RLE or null, by frame index). Untracked objects are left out. While running, masks wait in the hidden
+    file; at the end memory grows by 20 bytes per object and frame of a video.
 
     Args:
         path: a ``.json`` file.
@@ -47,22 +47,15 @@ class YouTubeVISResults(Sink):
     ) -> None:
         super().__init__(path)
         self._category_ids = category_ids
-        self._separator = "["
-        self._file = self._open_text()
-        with self._guarded():
-            self._begin(video_id, length)
+        self._journal = Journal(self._open_text())
+        self.start_video(video_id, length)
 
     def start_video(self, video_id: int, length: int | None = None) -> None:
         """Ends the current video and begins the next; its frames count from index 0 again."""
-        with self._guarded():
-            self._end()
-            self._begin(video_id, length)
-
-    def _begin(self, video_id: int, length: int | None) -> None:
-        self._video_id, self._length = video_id, length
-        self._tracks: dict[int, _Track] = {}
+        categories = None if self._category_ids is None else list(self._category_ids)
         self._next_index = 0
-        self._spool = self._handles.enter_context(_spool(self.path.parent))
+        with self._guarded():
+            self._journal.begin(video_id, length, categories)
 
     def _write(self, result: FrameResult) -> None:
         index = result.frame.index
@@ -73,41 +66,33 @@ class YouTubeVISResults(Sink):
             )
         self._next_index = index + 1
         result = result.tracked()
+        found = result.detections
         for k, track_id in enumerate(result.track_ids.tolist()):
-            track = self._tracks.setdefault(track_id, _Track())
-            track.labels[int(result.detections.labels[k])] += 1
-            track.scores.append(float(result.detections.scores[k]))
-            track.frames.append(index)
-            track.places.append(self._spool.tell())
-            self._spool.write(json.dumps(result.detections.masks.rle(k)).encode() + b"\n")
-
-    def _end(self) -> None:
-        length = max(self._next_index, self._length or 0)
-        for track in self._tracks.values():
-            label = majority(track.labels)
-            entry = {
-                "video_id": self._video_id,
-                "score": float(np.mean(track.scores, dtype=np.float32)),
-                "category_id": self._category_ids[label] if self._category_ids else label + 1,
-            }
-            places = dict(zip(track.frames, track.places, strict=True))
-            self._file.write(f'{self._separator}{json.dumps(entry)[:-1]}, "segmentations": [')
-            for index in range(length):
-                comma = ", " if index else ""
-                self._file.write(comma + self._segmentation(places.get(index)))
-            self._file.write("]}")
-            self._separator = ",\n"
-        self._spool.close()
-
-    def _segmentation(self, place: int | None) -> str:
-        if place is None:
-            return "null"
-        self._spool.seek(place)
-        return self._spool.readline().decode().rstrip()
+            mask = json.dumps(found.masks.rle(k))
+            self._journal.add(track_id, int(found.labels[k]), float(found.scores[k]), mask)
+        self._journal.end_frame(result.frame)
 
     def _finish(self) -> None:
-        self._end()
-        self._file.write("[]\n" if self._separator == "[" else "]\n")
+        pass
+
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """See :meth:`Sink.assemble`."""
+        reader = JournalReader(partial)
+        with (
+            replacing(path) as new,
+            new.open("w", encoding="utf-8") as file,
+            partial.open("rb") as masks,
+        ):
+            separator = "["
+            for video in _videos(reader):
+                for entry in video.entries(masks):
+                    file.write(separator)
+                    file.writelines(entry)
+                    separator = ",\n"
+            file.write("[]\n" if separator == "[" else "]\n")
+        partial.unlink()
+        return reader.kept
 
 
 class _Track:
@@ -118,6 +103,68 @@ class _Track:
         self.scores = array.array("f")
         self.frames = array.array("q")
         self.places = array.array("q")
+
+
+class _Video:
+    """The tracks of one video, and where their masks lie in a journal.
+
+    Args:
+        settings: as ``YouTubeVISResults`` wrote them.
+    """
+
+    def __init__(self, settings: list[Any]) -> None:
+        self._video_id, self._length, self._category_ids = settings
+        self._length = self._length or 0
+        self._tracks: dict[int, _Track] = {}
+
+    def add(self, frame: JournalFrame) -> None:
+        """One more frame."""
+        self._length = max(self._length, frame.index + 1)
+        for place, line in frame.objects:
+            track_id, label, score, _ = line.split(maxsplit=3)
+            track = self._tracks.setdefault(int(track_id), _Track())
+            track.labels[int(label)] += 1
+            track.scores.append(float(score))
+            track.frames.append(frame.index)
+            track.places.append(place)
+
+    def entries(self, masks: IO[bytes]) -> Iterator[Iterator[str]]:
+        """The text of each track, in pieces; ``masks`` is the journal."""
+        for track in self._tracks.values():
+            yield self._entry(track, masks)
+
+    def _entry(self, track: _Track, masks: IO[bytes]) -> Iterator[str]:
+        label = majority(track.labels)
+        entry = {
+            "video_id": self._video_id,
+            "score": float(np.mean(track.scores, dtype=np.float32)),
+            "category_id": self._category_ids[label] if self._category_ids else label + 1,
+        }
+        yield f'{json.dumps(entry)[:-1]}, "segmentations": ['
+        places = dict(zip(track.frames, track.places, strict=True))
+        for index in range(self._length):
+            yield ", " if index else ""
+            place = places.get(index)
+            if place is None:
+                yield "null"
+            else:
+                masks.seek(place)
+                yield masks.readline().split(maxsplit=3)[3].decode().rstrip()
+        yield "]}"
+
+
+def _videos(frames: Iterable[JournalFrame]) -> Iterator[_Video]:
+    """Each video when all its frames have come."""
+    video = None
+    for frame in frames:
+        if frame.index < 0:
+            if video is not None:
+                yield video
+            video = _Video(frame.settings)
+        elif video is not None:
+            video.add(frame)
+    if video is not None:
+        yield video
 
 
 class CocoRleLines(Sink):
@@ -137,10 +184,30 @@ class CocoRleLines(Sink):
 
     def _write(self, result: FrameResult) -> None:
         self._file.write(json.dumps(result_record(result, self._class_names)) + "\n")
-        self._file.flush()
+        if self._to_stdout:
+            self._file.flush()
 
     def _finish(self) -> None:
-        self._file.flush()
+        if self._to_stdout:
+            self._file.flush()
+
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """See :meth:`Sink.assemble`."""
+        cut_to_whole_lines(partial)
+        kept = _count(partial)
+        super().assemble(partial, path)
+        return kept
+
+
+def _count(path: Path) -> Kept:
+    """Frames of a file of lines, and the time from the first to the last."""
+    frames, first, last = 0, b"", b""
+    for _, line in whole_lines(path):
+        frames, first, last = frames + 1, first or line, line
+    if not frames:
+        return Kept(0)
+    return Kept(frames, json.loads(last)["timestamp"] - json.loads(first)["timestamp"])
 
 
 def result_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, Any]:
@@ -182,9 +249,9 @@ class MotsText(Sink):
     """The text format of the MOTS challenge: ``frame id class_id height width rle``, one object per line.
 
     MOTS forbids overlaps: where masks meet the higher score wins, and masks without a pixel left are not written.
-    A track has one class, its most frequent label, known at the end; until then lines wait in an unnamed
-    temporary file. ``id`` is class_id * 1000 + instance, instances of a class being numbered 1, 2, ... in order
-    of appearance; if a class has more than 999 tracks the factor grows to 10000 and so on, for all.
+    A track has one class, its most frequent label, known at the end; until then lines wait in the hidden file.
+    ``id`` is class_id * 1000 + instance, instances of a class being numbered 1, 2, ... in order of appearance; if a
+    class has more than 999 tracks the factor grows to 10000 and so on, for all.
 
     Args:
         path: a ``.txt`` file.
@@ -200,47 +267,67 @@ class MotsText(Sink):
         first_frame: int = 1,
     ) -> None:
         super().__init__(path)
-        self._class_ids = class_ids
-        self._first_frame = first_frame
-        self._labels: dict[int, Counter[int]] = {}
-        self._file = self._open_text()
+        self._journal = Journal(self._open_text())
         with self._guarded():
-            self._spool = self._handles.enter_context(_spool(self.path.parent))
+            self._journal.begin(first_frame, None if class_ids is None else list(class_ids.items()))
 
     def _write(self, result: FrameResult) -> None:
         result = result.tracked()
         masks = _exclusive(result.detections)
         areas = masks.areas()
         for k, track_id in enumerate(result.track_ids.tolist()):
-            if not areas[k]:
-                continue
-            self._labels.setdefault(track_id, Counter())[int(result.detections.labels[k])] += 1
-            rle = masks.rle(k)
-            row = [track_id, result.frame.index + self._first_frame, *rle["size"], rle["counts"]]
-            self._spool.write(" ".join(map(str, row)).encode() + b"\n")
+            if areas[k]:
+                rle = masks.rle(k)
+                label = int(result.detections.labels[k])
+                self._journal.add(track_id, label, *rle["size"], rle["counts"])
+        self._journal.end_frame(result.frame)
 
     def _finish(self) -> None:
-        classes = {track_id: self._class_of(label) for track_id, label in self._winners()}
-        instances: Counter[int] = Counter()
-        numbers = {}
-        for track_id, class_id in classes.items():
-            if class_id is not None:
-                instances[class_id] += 1
-                numbers[track_id] = instances[class_id]
-        factor = max(1000, 10 ** len(str(max(numbers.values(), default=0))))
-        self._spool.seek(0)
-        for line in self._spool:
-            track, frame, height, width, counts = line.decode().split()
-            class_id = classes[int(track)]
-            if class_id is not None:
-                object_id = class_id * factor + numbers[int(track)]
-                self._file.write(f"{frame} {object_id} {class_id} {height} {width} {counts}\n")
+        pass
 
-    def _winners(self) -> Iterator[tuple[int, int]]:
-        return ((track_id, majority(counts)) for track_id, counts in self._labels.items())
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """See :meth:`Sink.assemble`."""
+        reader = JournalReader(partial)
+        labels: dict[int, Counter[int]] = {}
+        first_frame, class_ids = 1, None
+        for frame in reader:
+            first_frame, class_ids = frame.settings
+            for _, line in frame.objects:
+                track_id, label, _ = line.split(maxsplit=2)
+                labels.setdefault(int(track_id), Counter())[int(label)] += 1
+        ids = _object_ids(labels, None if class_ids is None else dict(class_ids))
+        with replacing(path) as new, new.open("w", encoding="utf-8") as file:
+            for frame in reader:
+                for _, line in frame.objects:
+                    key, _, height, width, counts = line.decode().split()
+                    if int(key) in ids:
+                        object_id, class_id = ids[int(key)]
+                        file.write(
+                            f"{frame.index + first_frame} {object_id} {class_id} {height} {width} {counts}\n"
+                        )
+        partial.unlink()
+        return reader.kept
 
-    def _class_of(self, label: int) -> int | None:
-        return label + 1 if self._class_ids is None else self._class_ids.get(label)
+
+def _object_ids(
+    labels: Mapping[int, Counter[int]], class_ids: Mapping[int, int] | None
+) -> dict[int, tuple[int, int]]:
+    """The object id and class id of each track, by track id; tracks of classes that are left out are not in it."""
+    instances: Counter[int] = Counter()
+    numbers = {}
+    for track_id, counts in labels.items():
+        label = majority(counts)
+        class_id = label + 1 if class_ids is None else class_ids.get(label)
+        if class_id is not None:
+            instances[class_id] += 1
+            numbers[track_id] = (class_id, instances[class_id])
+    most = max(instances.values(), default=0)
+    factor = max(1000, 10 ** len(str(most)))
+    return {
+        track_id: (class_id * factor + number, class_id)
+        for track_id, (class_id, number) in numbers.items()
+    }
 
 
 def majority(labels: Counter[int]) -> int:
@@ -261,8 +348,3 @@ def _exclusive(detections: Detections) -> CompactMasks:
 def _short(value: np.float32) -> float:
     """The number with the fewest digits that reads back to the same 32 bits."""
     return float(str(value))
-
-
-def _spool(folder: Path) -> IO[bytes]:
-    """A file without a name next to the output, gone when closed."""
-    return tempfile.TemporaryFile(dir=folder)

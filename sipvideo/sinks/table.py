@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sipvideo.errors import SinkError
 from sipvideo.sinks.results import class_name
-from sipvideo.sinks.sink import Sink
+from sipvideo.sinks.sink import Kept, Sink, cut_to_whole_lines, replacing
 from sipvideo.structures import FrameResult
 
 COLUMNS = {
@@ -45,15 +45,13 @@ class TrackTable(Sink):
         suffix = Path(path).suffix.lower()
         if suffix not in (".csv", ".parquet"):
             raise SinkError(f"{path}: expected a name ending in .csv or .parquet")
-        arrow = _pyarrow(path) if suffix == ".parquet" else None
+        if suffix == ".parquet":
+            _pyarrow(path)
         super().__init__(path)
         self._class_names = class_names
-        if arrow is None:
-            self._table: _Csv | _Parquet = _Csv(self._open_text())
-        else:
-            with self._guarded():
-                self._table = _Parquet(self._partial, arrow)
-            self._handles.callback(self._table.close)
+        self._rows = csv.writer(self._open_text(), lineterminator="\n")
+        with self._guarded():
+            self._rows.writerow(COLUMNS)
 
     def _write(self, result: FrameResult) -> None:
         result = result.tracked()
@@ -65,50 +63,50 @@ class TrackTable(Sink):
             row = [frame.index, frame.timestamp, track_id, label, name]
             filled = result.filled is not None and bool(result.filled[k])
             row += [detections.scores[k], *detections.boxes[k], int(areas[k]), int(filled)]
-            self._table.add(row)
+            # The shortest digits that read back alike.
+            self._rows.writerow([str(value) for value in row])
 
     def _finish(self) -> None:
-        self._table.flush()
+        pass
+
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """See :meth:`Sink.assemble`."""
+        cut_to_whole_lines(partial)
+        if path.suffix.lower() == ".parquet":
+            with replacing(path) as new:
+                _to_parquet(partial, new)
+            partial.unlink()
+        else:
+            super().assemble(partial, path)
+        return Kept()
 
 
-class _Csv:
-    def __init__(self, file: IO[str]) -> None:
-        self._rows = csv.writer(file, lineterminator="\n")
-        self._rows.writerow(COLUMNS)
+def _to_parquet(table: Path, path: Path) -> None:
+    """A table of ours in the other format, piece by piece."""
+    arrow = _pyarrow(path)
+    import pyarrow.csv
+    import pyarrow.parquet
 
-    def add(self, row: list[Any]) -> None:
-        self._rows.writerow(
-            [str(value) for value in row]
-        )  # the shortest digits that read back alike
-
-    def flush(self) -> None:
-        """Nothing waits here."""
-
-
-class _Parquet:
-    def __init__(self, path: Path, arrow: Any) -> None:
-        import pyarrow.parquet
-
-        self._arrow = arrow
-        self._schema = arrow.schema(
-            [(name, arrow.type_for_alias(kind)) for name, kind in COLUMNS.items()]
-        )
-        self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
-        self._rows: list[list[Any]] = []
-
-    def add(self, row: list[Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= ROW_GROUP:
-            self.flush()
-
-    def flush(self) -> None:
-        columns = list(zip(*self._rows, strict=True)) or [()] * len(COLUMNS)
-        arrays = [self._arrow.array(c, f.type) for c, f in zip(columns, self._schema, strict=True)]
-        self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
-        self._rows.clear()
-
-    def close(self) -> None:
-        self._writer.close()
+    kinds = {name: arrow.type_for_alias(kind) for name, kind in COLUMNS.items()}
+    # No text stands for a missing value: a class may have any name.
+    convert = pyarrow.csv.ConvertOptions(
+        column_types=kinds, null_values=[], strings_can_be_null=False
+    )
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    schema = arrow.schema(list(kinds.items()))
+    with (
+        pyarrow.parquet.ParquetWriter(path, schema) as writer,
+        pyarrow.csv.open_csv(table, convert_options=convert, parse_options=parse) as batches,
+    ):
+        waiting: list[Any] = []
+        for batch in batches:
+            waiting.append(batch)
+            if sum(one.num_rows for one in waiting) >= ROW_GROUP:
+                writer.write_table(arrow.Table.from_batches(waiting, schema), ROW_GROUP)
+                waiting = []
+        if waiting:
+            writer.write_table(arrow.Table.from_batches(waiting, schema), ROW_GROUP)
 
 
 def _pyarrow(path: str | Path) -> Any:

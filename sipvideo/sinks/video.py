@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
+import os
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +19,27 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from sipvideo.errors import SinkError
+from sipvideo.machine import usable_cores
 from sipvideo.sinks.audio import AudioTrack
-from sipvideo.sinks.sink import Sink
+from sipvideo.sinks.sink import Kept, Sink, replacing
 from sipvideo.structures import FrameResult
+
+PIECES = {
+    "movflags": "+delay_moov+default_base_moof",
+    "frag_duration": "500000",
+    "flush_packets": "1",
+    "max_interleave_delta": "500000",
+}
+"""Options of an mp4 whose beginnings all play: pieces of half a second, handed to the operating system at once; no
+picture waits longer than that for sound."""
+
+LATE = 10.0
+"""Seconds until the first sound above which a video is not written in pieces: the first piece waits for all tracks."""
+
+THREADS, B_FRAMES = 16, 3
+"""Threads of the encoder, at most: each holds back a frame, and so do the frames between which it looks to and fro."""
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 FINEST_TICK = Fraction(1, 90_000)
 BT709 = 1
@@ -54,10 +76,16 @@ class Clip(Protocol):
     def pixel_aspect(self) -> Fraction:
         """Width of a pixel divided by its height."""
 
+    @property
+    def is_live(self) -> bool:
+        """Frames come when they happen."""
+
 
 class AnnotatedVideo(Sink):
     """An mp4 that plays everywhere (H.264, yuv420p, index at the front).
 
+    While running, the hidden file is an mp4 in pieces of half a second, so that a run that is killed loses no more
+    than that and what the encoder holds back: at most another second of a file, nothing of a live source.
     Every frame keeps its presentation time, also at a variable frame rate. The first audio track of the source's
     file is copied in step, without re-encoding where mp4 allows it, up to the last frame if the run ends early;
     memory does not grow with the length.
@@ -88,7 +116,7 @@ class AnnotatedVideo(Sink):
         super().__init__(path)
         self._draw = draw
         self._clip = source
-        self._options = {"crf": str(crf), "preset": preset}
+        self._quality = {"crf": str(crf), "preset": preset}
         self._tick = (source and source.time_base) or FINEST_TICK
         self._start = source.start if source is not None else 0.0
         fps = min(
@@ -120,10 +148,10 @@ class AnnotatedVideo(Sink):
         if self._start is None:
             self._start = timestamp
         # The unit of the first frame's delay; by default it is a coarse millisecond.
-        options = {"movflags": "+faststart", "movie_timescale": str(self._tick.denominator)}
+        options = {**PIECES, "movie_timescale": str(self._tick.denominator)}
         self._target = av.open(str(self._partial), "w", format="mp4", options=options)
         self._handles.callback(self._target.close)
-        self._video = video = self._target.add_stream("libx264", self._fps, self._options)
+        self._video = video = self._target.add_stream("libx264", self._fps, self._encoder())
         video.height, video.width = (side + side % 2 for side in picture.shape[:2])
         video.pix_fmt = "yuv420p"
         context = video.codec_context
@@ -135,6 +163,17 @@ class AnnotatedVideo(Sink):
             if self._clip.path is not None:
                 self._audio = AudioTrack(self._clip.path, self._target, self._start)
                 self._handles.callback(self._audio.close)
+                if LATE < self._audio.begin < math.inf:
+                    self._target.options.pop("frag_duration")
+                    self._target.options["movflags"] = "+faststart"
+
+    def _encoder(self) -> dict[str, str]:
+        """Options of x264: it may hold back a second, and nothing of what cannot be filmed again."""
+        threads = min(THREADS, math.ceil(1.5 * usable_cores()))
+        options = {**self._quality, "threads": str(threads)}
+        if (self._clip is not None and self._clip.is_live) or threads + B_FRAMES > self._fps:
+            options["tune"] = "zerolatency"
+        return options
 
     def _mux(self, packets: list[av.Packet[Any]]) -> None:
         for packet in packets:
@@ -150,6 +189,24 @@ class AnnotatedVideo(Sink):
             end = float(self._last_tick * self._tick + 1 / self._fps)
             self._audio.copy_until(math.inf if self._is_whole(end) else end)
             self.notes += self._audio.notes
+
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """See :meth:`Sink.assemble`. Where there is no room for a copy, the pieces themselves become the video."""
+        _cut_to_whole_pieces(partial)
+        if not partial.stat().st_size:
+            partial.unlink()
+            return Kept(0)
+        try:
+            with replacing(path) as new:
+                kept = _joined(partial, new)
+            partial.unlink()
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            kept = _joined(partial, Path(os.devnull))
+            os.replace(partial, path)
+        return kept
 
     def _is_whole(self, end: float) -> bool:
         """Whether the source was shown to its last frame, which sound may outlast; ``end`` in seconds."""
@@ -193,6 +250,47 @@ class _ToYuv:
         cv2.extractChannel(self._full, 0, y)
         cv2.mixChannels([self._half], [u, v], [1, 0, 2, 1])
         return frame
+
+
+def _cut_to_whole_pieces(path: Path) -> None:
+    """Cuts off what was being written when a video in pieces ended; needs no room. Without any piece it is empty."""
+    size = path.stat().st_size
+    whole = position = pieces = 0
+    with path.open("r+b") as file:
+        while position + 16 <= size:
+            file.seek(position)
+            length, kind, long = struct.unpack(">I4sQ", file.read(16))
+            length = long if length == 1 else length
+            if length < 8 or position + length > size:
+                break
+            position += length
+            if kind != b"moof":  # the index of a piece, of no use without the piece
+                whole = position
+            pieces += kind == b"mdat"
+        if whole < size or not pieces:
+            file.truncate(whole if pieces else 0)
+
+
+def _joined(pieces: Path, path: Path) -> Kept:
+    """Writes a video in pieces as one with the index at the front; packets and times stay as they are."""
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(av.open(f"file:{pieces}"))
+        video = source.streams.video[0]
+        assert video.time_base is not None
+        options = {"movflags": "+faststart", "movie_timescale": str(video.time_base.denominator)}
+        if path == Path(os.devnull):
+            del options["movflags"]
+        target = stack.enter_context(av.open(str(path), "w", format="mp4", options=options))
+        copies = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        first, last, frames = math.inf, -math.inf, 0
+        for packet in source.demux():
+            if packet.dts is None or packet.pts is None:
+                continue
+            if packet.stream is video:
+                first, last, frames = min(first, packet.pts), max(last, packet.pts), frames + 1
+            packet.stream = copies[packet.stream.index]
+            target.mux(packet)
+    return Kept(frames, float((last - first) * video.time_base) if frames else 0.0)
 
 
 def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

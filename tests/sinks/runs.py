@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
+import pyarrow.parquet
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from sipvideo.masks import CompactMasks
 from sipvideo.sinks import (
+    AnnotatedPicture,
+    AnnotatedPictures,
+    AnnotatedVideo,
+    AppearanceTable,
+    CocoRleLines,
+    LabelMapPngs,
+    MotsText,
     Sink,
+    TrackTable,
+    YouTubeVISResults,
 )
 from sipvideo.structures import Detections, Frame, FrameResult
 
@@ -129,3 +141,41 @@ def read_map(path: Path) -> NDArray[Any]:
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert values is not None
     return values
+
+
+def every_sink(folder: Path) -> list[Sink]:
+    return [
+        AnnotatedVideo(folder / "a.mp4", plain),
+        AnnotatedPicture(folder / "a.png", plain),
+        AnnotatedPictures(folder / "pictures", plain),
+        YouTubeVISResults(folder / "a.json"),
+        CocoRleLines(folder / "a.ndjson"),
+        MotsText(folder / "a.txt"),
+        LabelMapPngs(folder / "maps"),
+        TrackTable(folder / "a.csv"),
+        TrackTable(folder / "a.parquet"),
+        AppearanceTable(folder / "a.npz"),
+    ]
+
+
+def assert_whole(path: Path) -> None:
+    """The output can be read from beginning to end."""
+    if path.is_dir():
+        for file in path.iterdir():
+            assert cv2.imread(str(file), cv2.IMREAD_UNCHANGED) is not None
+    elif path.suffix == ".mp4":
+        with av.open(str(path)) as container:
+            assert list(container.decode(video=0))
+    elif path.suffix == ".png":
+        assert cv2.imread(str(path)) is not None
+    elif path.suffix == ".json":
+        assert json.loads(path.read_text())
+    elif path.suffix == ".parquet":
+        assert pyarrow.parquet.read_table(path).num_rows
+    elif path.suffix == ".npz":
+        assert len(np.load(path)["track_id"])
+    else:
+        text = path.read_text()
+        assert text.endswith("\n")
+        if path.suffix == ".ndjson":
+            assert all(map(json.loads, text.splitlines()))
