@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest format model-report gpu-report bench soak clean
+.PHONY: help venv demo test check lint types pytest format model-report identity-report gpu-report bench soak clean
 
 help:
 	@sed -n '1,4s/^# //p' Makefile
@@ -49,6 +49,10 @@ format: $(VENV)/.dev
 model-report: $(VENV)/.runtime
 	$(BIN)/python apps/model_report.py $(DATA) --model nano --output docs/model_report.json
 	$(BIN)/python apps/model_report.py $(DATA) --model small --output docs/model_report.json
+
+# Renders films (panda3d, and Debian's package sweethome3d-furniture); goes on where it was stopped.
+identity-report: $(VENV)/.dev
+	$(BIN)/python apps/identity_report.py --output docs/identities.md
 
 # Needs no installation, as machines with a GPU often have PyTorch and no network: links show Python the same tree.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))

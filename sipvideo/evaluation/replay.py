@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,6 +49,8 @@ class Replay:
         reports: T detections without identities.
         pictures: files of the frames.
         truth: the video's annotations in YouTube-VIS form.
+        cuts: numbers of the frames that are the first after a hard cut.
+        key: a digest of all this and of what made the reports.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Replay:
     reports: tuple[Detections, ...]
     pictures: tuple[Path, ...]
     truth: tuple[Json, ...]
+    cuts: tuple[int, ...] = ()
+    key: str = ""
 
     def __len__(self) -> int:
         return len(self.reports)
@@ -69,7 +73,8 @@ class Replay:
         ]
         seen = tuple(t for t in tracks if any(t["segmentations"]))
         parts = self.seconds[::step], self.reports[::step], self.pictures[::step]
-        return Replay(self.name, self.frame_size, *parts, seen)
+        cuts = tuple(-(-cut // step) for cut in self.cuts)
+        return Replay(self.name, self.frame_size, *parts, seen, cuts, f"{self.key}/{step}")
 
     def identities(self, tracker: Association) -> list[IntArray]:
         """What a fresh tracker says of each frame: T arrays int64 [N]."""
@@ -96,10 +101,14 @@ class Replay:
             shown.append((from_rles(rles, self.frame_size), np.array(rows, np.int64)))
         return shown
 
-    def owners(self) -> list[IntArray]:
-        """Which of ``truth`` each report is of, int64 [N] for each frame: -1 for none, one report per object."""
+    def owners(self, reports: Sequence[Detections] | None = None) -> list[IntArray]:
+        """Which of ``truth`` each report is of, int64 [N] for each frame: -1 for none, one report per object.
+
+        Args:
+            reports: T frames of other reports than the own.
+        """
         found = []
-        for report, (masks, rows) in zip(self.reports, self.objects(), strict=True):
+        for report, (masks, rows) in zip(reports or self.reports, self.objects(), strict=True):
             overlap = report.masks.iou(masks)
             mine, theirs = linear_sum_assignment(overlap * (overlap >= SAME_OBJECT), maximize=True)
             real = overlap[mine, theirs] >= SAME_OBJECT
@@ -136,7 +145,8 @@ def replays(
         truth = tuple(by_video[video["id"]])
         size = video["height"], video["width"]
         name = Path(video["file_names"][0]).parts[0]
-        empty = Replay(name, size, tuple(video["seconds"]), (), pictures, truth)
+        cuts = tuple(video.get("cuts", ()))
+        empty = Replay(name, size, tuple(video["seconds"]), (), pictures, truth, cuts)
         yield _reported(empty, cache, reporter, shown)
 
 
@@ -252,7 +262,8 @@ def compared(
         shape: (height, width, frames) of the video.
     """
     height, width, frames = shape
-    video = {"id": 1, "height": height, "width": width, "length": frames, "file_names": []}
+    names = [f"{t:05d}.jpg" for t in range(frames)]
+    video = {"id": 1, "height": height, "width": width, "length": frames, "file_names": names}
     shared = {"video_id": 1, "category_id": 1, "height": height, "width": width}
     content = {
         "videos": [video],
@@ -276,7 +287,8 @@ def tracking_scores(counts: Iterable[TrackingCounts]) -> TrackingScores:
 def _reported(
     replay: Replay, cache: Path, reporter: Reporter, shown: Callable[[str], None]
 ) -> Replay:
-    path = cache / f"{_key(replay, reporter)}.npz"
+    key = _key(replay, reporter)
+    path = cache / f"{key}.npz"
     if not path.is_file():
         shown(replay.name)
         frames = (
@@ -284,10 +296,7 @@ def _reported(
             for t, (file, second) in enumerate(zip(replay.pictures, replay.seconds, strict=True))
         )
         _save(path, list(reporter(replay, frames)))
-    reports = _load(path, replay.frame_size)
-    return Replay(
-        replay.name, replay.frame_size, replay.seconds, reports, replay.pictures, replay.truth
-    )
+    return replace(replay, reports=_load(path, replay.frame_size), key=key)
 
 
 def _key(replay: Replay, reporter: Reporter) -> str:

@@ -1,0 +1,122 @@
+"""``make identity-report`` on small films: tables, figures beside them, nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from sipvideo.apps import identity_cost, identity_report, identity_sets, identity_trackers
+from sipvideo.apps.identity_sets import FilmSet
+from tests.synth import catalogue
+
+pytest.importorskip("panda3d.core", reason="panda3d, which renders scenes, is not installed")
+
+PEER = """
+import sys
+from pathlib import Path
+import numpy as np
+
+folder, name = Path(sys.argv[2]), sys.argv[4]
+for path in folder.glob("*.npz"):
+    with np.load(path) as content:
+        counts = content["counts"]
+        assert len(content["boxes"]) == len(content["scores"]) == counts.sum()
+        assert len(content["seconds"]) == len(content["pictures"]) == len(counts)
+        assert all(Path(str(picture)).is_file() for picture in content["pictures"])
+    # Every report is somebody new.
+    np.save(path.with_name(f"{path.stem}.{name}.npy"), np.arange(counts.sum()))
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The sets are small and of boxes; peers know nobody again."""
+    models = f"--models {catalogue.boxes(tmp_path)} --size 96x54 --videos 1"
+    sets = {
+        "still": FilmSet("nobody moves the camera", f"{models} --seed 1 --frames 6 --camera still"),
+        "pan": FilmSet("it turns", f"{models} --seed 1 --frames 6 --camera pan"),
+        "returns": FilmSet(
+            "all leave", f"{models} --seed 1 --frames 60 --fps 2 --drop 0 --returns 1 --objects 3"
+        ),
+    }
+    monkeypatch.setattr(identity_sets, "SETS", sets)
+    monkeypatch.setattr("sipvideo.apps.identity_tables.SETS", sets)
+    script = tmp_path / "peer.py"
+    script.write_text(PEER)
+    monkeypatch.setattr(identity_trackers, "SCRIPT", script)
+    monkeypatch.setattr(identity_trackers, "PEERS", {"strangers": "all strangers"})
+    return tmp_path
+
+
+def _report(work: Path, *more: str) -> int:
+    common = ["--reports", "truth", "--work", str(work), "--no-cost", "-q"]
+    return identity_report.main([*common, *more])
+
+
+def test_everybody_is_scored_on_the_same_reports(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = small / "page.md"
+    assert _report(small / "work", "-o", str(page), "--peers", sys.executable) == 0
+    assert page.read_text() in capsys.readouterr().out
+    content = json.loads(page.with_suffix(".json").read_text())
+    assert set(content["titles"]) == {"ours", "paper", "strangers", "perfect"}
+    for name in ("still", "pan", "returns"):
+        figures = content["sets"][name]["truth"]
+        assert figures["perfect"]["switches"] == 0
+        for one in figures.values():
+            assert one["ass_a"] <= figures["perfect"]["ass_a"] + 1e-9
+            assert sum(one["objects"]) > 0
+        assert figures["strangers"]["ass_a"] < 0.5 * figures["ours"]["ass_a"]
+    returns = content["sets"]["returns"]["truth"]
+    assert returns["perfect"]["right"] > 0
+    assert returns["perfect"]["false"] == returns["perfect"]["new"] == 0
+    assert returns["strangers"]["new"] == returns["perfect"]["right"]
+    text = page.read_text()
+    assert "| all strangers |" in text
+    assert "## A camera that moves against one that stands" in text
+
+
+def test_what_is_known_is_not_done_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _report(small / "work", "--sets", "still", "--no-peers") == 0
+    monkeypatch.setattr("sipvideo.apps.data_synth.main", lambda arguments: 1 / 0)
+    monkeypatch.setattr("sipvideo.evaluation.replay.TruthReporter.__call__", lambda *_: 1 / 0)
+    monkeypatch.setattr("sipvideo.evaluation.replay.tracking_counts", lambda *_: 1 / 0)
+    assert _report(small / "work", "--sets", "still", "--no-peers") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--sets", "still,soft"], "--sets: unknown soft; known: still, pan, returns"),
+        (["--reports", "luck"], "--reports: unknown luck"),
+        (["-o", "/nowhere/page.md"], "there is no folder /nowhere"),
+    ],
+)
+def test_a_wrong_value_is_one_line(
+    small: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _report(small / "work", "--no-peers", *arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_a_peer_that_fails_is_one_line(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (small / "peer.py").write_text("raise SystemExit('no such library')")
+    assert _report(small / "work", "--sets", "still", "--peers", sys.executable) == 2
+    assert "no such library" in capsys.readouterr().err
+
+
+def test_costs_are_of_all_trackers_and_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("COUNTS", (4,)), ("HEIGHTS", (90,)), ("FRAMES", 6), ("ROUNDS", 1)):
+        monkeypatch.setattr(identity_cost, name, value)
+    (row,) = identity_cost.costs(tmp_path, None)
+    assert (row["objects"], row["height"]) == (4, 90)
+    assert "ours" in row["milliseconds"]
+    assert all(0 < cost < 1000 for cost in row["milliseconds"].values())
