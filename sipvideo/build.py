@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from sipvideo.runtime import EXPORT_NAMES, TORCH_NAMES, check_name, make_runtime
 from sipvideo.structures import Frame
 from sipvideo.tracker import build_tracker
 from sipvideo.transforms import FrameTransform
+from sipvideo.veil import Veil
 
 if TYPE_CHECKING:
     from sipvideo.model.checkpoint import Checkpoint
@@ -45,6 +47,8 @@ def load(
     area: Area | None = None,
     min_score: float | None = None,
     max_objects: int | None = None,
+    privacy: Sequence[str | int] | None = None,
+    blur_all: bool = False,
 ) -> VideoSegmenter:
     """A ready segmenter. Without arguments: the default model that comes with the package.
 
@@ -61,6 +65,9 @@ def load(
         area: part of the picture that is looked at, x0, y0, x1, y1 in 0..1.
         min_score: score from which an object is reported and may begin an identity.
         max_objects: most objects of a frame, the best ones.
+        privacy: names or numbers of classes whose objects are made unrecognisable before anything else sees the
+            picture, doubtful ones too; see :mod:`sipvideo.veil`. None: nobody is.
+        blur_all: every frame is made unrecognisable as a whole.
 
     Raises:
         ConfigError: wrong configuration, unknown model or class, a checkpoint that fits none, or a runtime that cannot
@@ -68,7 +75,7 @@ def load(
         CheckpointError: unreadable weights, or weights of another model.
     """
     check_name(runtime)
-    overrides = [*overrides, *_limits(min_score, max_objects)]
+    overrides = [*overrides, *_limits(min_score, max_objects), *_veiling(privacy, blur_all)]
     ready = _loaded(config, weights, device, overrides, runtime, model)
     if not classes and area is None:
         return ready
@@ -77,8 +84,13 @@ def load(
         raise ConfigError(
             f"area: expected x0, y0, x1, y1 in 0..1 with x0 < x1, y0 < y1, got {area}"
         )
-    engine = SelectingEngine(ready.engine, labels, area)
-    return VideoSegmenter(engine, ready.tracker, ready.class_names)
+    if ready.veil is None:
+        engine = SelectingEngine(ready.engine, labels, area)
+        return VideoSegmenter(engine, ready.tracker, ready.class_names)
+    if area is not None:
+        raise ConfigError("area: with privacy the whole picture has to be looked at")
+    ready.veil.shown = labels  # what is to be covered must be found too
+    return ready
 
 
 def _limits(min_score: float | None, max_objects: int | None) -> list[str]:
@@ -92,6 +104,12 @@ def _limits(min_score: float | None, max_objects: int | None) -> list[str]:
     if max_objects is not None:
         limits.append(f"postprocess.max_detections={max_objects}")
     return limits
+
+
+def _veiling(privacy: Sequence[str | int] | None, blur_all: bool) -> list[str]:
+    """What the two mean in the configuration."""
+    classes = [] if privacy is None else [f"veil.classes={json.dumps(list(privacy))}"]
+    return [*classes, *(["veil.everything=true"] if blur_all else [])]
 
 
 def _loaded(
@@ -247,8 +265,24 @@ def build_segmenter(
     Raises:
         ConfigError: a device or runtime that is unknown or absent.
     """
-    engine = _engine(config, model, device, runtime)
-    return VideoSegmenter(engine, build_tracker(config.tracker), config.class_names)
+    return _assembled(_engine(_seeing(config), model, device, runtime), config)
+
+
+def _seeing(config: Config) -> Config:
+    """The configuration of an engine that finds what is to be covered too, however doubtful."""
+    veil, reported = config.veil, config.postprocess.score_threshold
+    if not veil.classes or veil.doubtful >= reported:
+        return config
+    return config.with_overrides([f"postprocess.score_threshold={veil.doubtful}"])
+
+
+def _assembled(engine: Engine, config: Config) -> VideoSegmenter:
+    """An engine with tracker and veil."""
+    veil = None
+    if config.veil.classes or config.veil.everything:
+        labels = labels_of(config.veil.classes, config.class_names, "veil.classes: ")
+        veil = Veil(config.veil, labels, config.postprocess.score_threshold)
+    return VideoSegmenter(engine, build_tracker(config.tracker), config.class_names, veil)
 
 
 def _engine(config: Config, model: SipMask, device: str, runtime: str) -> Engine:
@@ -279,6 +313,4 @@ def load_export(
                 )
         config = changed
     ready = make_runtime(runtime, folder, config, device)
-    return VideoSegmenter(
-        HostEngine(ready, objects, config), build_tracker(config.tracker), config.class_names
-    )
+    return _assembled(HostEngine(ready, objects, _seeing(config)), config)

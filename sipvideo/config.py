@@ -239,6 +239,23 @@ class TrackerConfig(Section):
     """paper: the published behaviour that a video without objects in its first frame inherits old identities."""
 
 
+class VeilConfig(Section):
+    """What is made unrecognisable before anything else sees the picture, see :mod:`sipvideo.veil`."""
+
+    classes: tuple[str | int, ...] = ()
+    """Names or numbers of classes whose objects are covered; empty: none."""
+    everything: bool = False
+    """Every frame is covered as a whole."""
+    how: Literal["blur", "fill"] = "blur"
+    """fill: grey, which leaves nothing at all."""
+    margin: float = Field(default=0.12, ge=0, le=2)
+    """Around each mask, in parts of the root of its area."""
+    seconds: float = Field(default=0.6, ge=0, le=60)
+    """For which a place stays covered after its object was there."""
+    doubtful: float = Field(default=0.1, ge=0, le=1)
+    """Score from which objects are covered, also where they are too doubtful to be reported."""
+
+
 class Config(Section):
     """Everything that determines a result."""
 
@@ -251,6 +268,7 @@ class Config(Section):
     head: HeadConfig = HeadConfig()
     postprocess: PostprocessConfig = PostprocessConfig()
     tracker: TrackerConfig = TrackerConfig()
+    veil: VeilConfig = VeilConfig()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Config:

@@ -17,6 +17,7 @@ from typing import Protocol
 from sipvideo import stages
 from sipvideo.engine import Engine, FunctionEngine
 from sipvideo.structures import Detections, Frame, FrameResult, IntArray
+from sipvideo.veil import Veil
 
 
 class Associator(Protocol):
@@ -39,6 +40,7 @@ class VideoSegmenter:
         engine: finds the objects of frames; a function from frame to detections will do.
         tracker: gives identities; its memory belongs to this object alone.
         class_names: names in label order.
+        veil: covers pictures before anybody sees them; None: nothing is covered.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class VideoSegmenter:
         engine: Engine | Callable[[Frame], Detections],
         tracker: Associator,
         class_names: Sequence[str],
+        veil: Veil | None = None,
     ) -> None:
         self.engine = engine if isinstance(engine, Engine) else FunctionEngine(engine)
         self.tracker = tracker
         self.class_names = tuple(class_names)
+        self.veil = veil
 
     @property
     def choice(self) -> str:
@@ -73,10 +77,15 @@ class VideoSegmenter:
             detections: its objects, as ``segment`` finds them.
             started: ``time.perf_counter()`` when work on this frame began, for the latency.
         """
+        frame, detections = self.covered(frame, detections)
         track_ids = self.tracker.update(detections, frame.timestamp)
         labels = self.tracker.labels(detections, track_ids)
         detections = dataclasses.replace(detections, labels=labels)
         return FrameResult(frame, detections, track_ids, (time.perf_counter() - started) * 1000)
+
+    def covered(self, frame: Frame, detections: Detections) -> tuple[Frame, Detections]:
+        """The frame as others may see it, and the objects that they may see; once for every frame, in order."""
+        return (frame, detections) if self.veil is None else self.veil(frame, detections)
 
     def run(
         self,
@@ -115,14 +124,18 @@ class VideoSegmenter:
 
     def for_files(self) -> VideoSegmenter:
         """The same, its engine set up for overlapping runs: throughput instead of latency, where it can choose."""
-        return VideoSegmenter(self.engine.for_files(), self.tracker, self.class_names)
+        engine = self.engine.for_files()
+        return VideoSegmenter(engine, self.tracker, self.class_names, self.veil)
 
     def reset(self) -> None:
         """Ends the current video: identities start anew."""
         self.tracker.reset()
+        if self.veil is not None:
+            self.veil.reset()
 
     def another(self) -> VideoSegmenter:
         """A segmenter for a second video at the same time: shares the network, has a memory of its own."""
         tracker = copy.deepcopy(self.tracker)
         tracker.reset()
-        return VideoSegmenter(self.engine, tracker, self.class_names)
+        veil = None if self.veil is None else self.veil.another()
+        return VideoSegmenter(self.engine, tracker, self.class_names, veil)

@@ -262,6 +262,7 @@ class GovernedSegmenter:
             assert self._last is not None
             detections, rows = carried
             self._age += 1
+            frame, detections = self._segmenter.covered(frame, detections)
             took = (time.perf_counter() - started) * 1000
             self.governor.carried(took)
             return FrameResult(frame, detections, self._last.track_ids[rows], took, carried=True)
