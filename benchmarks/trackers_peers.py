@@ -24,13 +24,35 @@ import numpy as np
 import supervision as sv
 from trackers import BoTSORTTracker, ByteTrackTracker, OCSORTTracker
 
-FITTED: dict[str, dict[str, Any]] = {
-    "bytetrack": {},
-    "botsort": {},
-    "botsort-camera": {},
-    "ocsort": {},
+BOTSORT = {
+    "high_conf_det_threshold": 0.3,
+    "track_activation_threshold": 0.5,
+    "minimum_consecutive_frames": 2,
+    "lost_track_buffer": 60,
+    "minimum_iou_threshold_first_assoc": 0.05,
+    "minimum_iou_threshold_second_assoc": 0.1,
+    "minimum_iou_threshold_unconfirmed_assoc": 0.3,
 }
-"""What was best for the scores of sipvideo's default model on rendered films of other seeds."""
+FITTED: dict[str, dict[str, Any]] = {
+    "bytetrack": {
+        "high_conf_det_threshold": 0.4,
+        "track_activation_threshold": 0.4,
+        "minimum_consecutive_frames": 2,
+        "lost_track_buffer": 30,
+        "minimum_iou_threshold": 0.1,
+    },
+    "botsort": BOTSORT,
+    "botsort-camera": BOTSORT,
+    "ocsort": {
+        "high_conf_det_threshold": 0.4,
+        "minimum_consecutive_frames": 1,
+        "lost_track_buffer": 60,
+        "minimum_iou_threshold": 0.2,
+        "direction_consistency_weight": 0.2,
+    },
+}
+"""Best HOTA for the default model's reports of rendered films of other seeds (401 medium, 402 hard, six each): one
+setting after the other, twice over all of them. ``lost_track_buffer`` counts thirtieths of a second."""
 TRACKERS = {
     "bytetrack": (ByteTrackTracker, {}),
     "botsort": (BoTSORTTracker, {"enable_cmc": False}),
