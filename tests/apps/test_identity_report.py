@@ -26,8 +26,9 @@ for path in folder.glob("*.npz"):
         assert len(content["boxes"]) == len(content["scores"]) == counts.sum()
         assert len(content["seconds"]) == len(content["pictures"]) == len(counts)
         assert all(Path(str(picture)).is_file() for picture in content["pictures"])
-    # Every report is somebody new.
-    np.save(path.with_name(f"{path.stem}.{name}.npy"), np.arange(counts.sum()))
+    # Every report is somebody new, or nobody.
+    ids = np.arange(counts.sum()) if name == "strangers" else np.full(counts.sum(), -1)
+    np.save(path.with_name(f"{path.stem}.{name}.npy"), ids)
 """
 
 
@@ -47,7 +48,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = tmp_path / "peer.py"
     script.write_text(PEER)
     monkeypatch.setattr(identity_trackers, "SCRIPT", script)
-    monkeypatch.setattr(identity_trackers, "PEERS", {"strangers": "all strangers"})
+    monkeypatch.setattr(
+        identity_trackers, "PEERS", {"strangers": "all strangers", "nobody": "nobody"}
+    )
     return tmp_path
 
 
@@ -63,13 +66,14 @@ def test_everybody_is_scored_on_the_same_reports(
     assert _report(small / "work", "-o", str(page), "--peers", sys.executable) == 0
     assert page.read_text() in capsys.readouterr().out
     content = json.loads(page.with_suffix(".json").read_text())
-    assert set(content["titles"]) == {"ours", "paper", "strangers", "perfect"}
+    assert set(content["titles"]) == {"ours", "paper", "strangers", "nobody", "perfect"}
     for name in ("still", "pan", "returns"):
         figures = content["sets"][name]["truth"]
         assert figures["perfect"]["switches"] == 0
         for one in figures.values():
             assert one["ass_a"] <= figures["perfect"]["ass_a"] + 1e-9
             assert sum(one["objects"]) > 0
+        assert figures["nobody"]["ass_a"] == figures["nobody"]["half"] == 0
         assert figures["strangers"]["ass_a"] < 0.5 * figures["ours"]["ass_a"]
     returns = content["sets"]["returns"]["truth"]
     assert returns["perfect"]["right"] > 0
