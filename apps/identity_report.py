@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sipvideo.apps.identity_trackers import Contender
 
 Json = dict[str, Any]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sipvideo.evaluation.replay import Replay
     from sipvideo.structures import FrameResult, IntArray
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPT, NEEDS = BENCHMARKS / "trackers_peers.py", BENCHMARKS / "trackers.txt"
 PEERS = {
     "bytetrack": "ByteTrack",
