@@ -105,6 +105,10 @@ def rendered(name: str, work: Path, *, quiet: bool) -> Path:
     return folder
 
 
+SECTIONS = {"classes", "input", "backbone", "neck", "head", "postprocess"}
+"""Of the configuration: what reports depend on."""
+
+
 class LazyNetwork:
     """The default model's reports; the model is loaded when the first one is missing."""
 
@@ -115,7 +119,7 @@ class LazyNetwork:
         digest = hashlib.sha256()
         for path in sorted(packaged_export().iterdir()):
             digest.update(path.read_bytes())
-        config = load_config("sipmask_nano").model_dump_json(exclude={"tracker"})
+        config = load_config("sipmask_nano").model_dump_json(include=SECTIONS)
         self.key = f"network {digest.hexdigest()} {config}"
         self._engine: Engine | None = None
 
