@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import mean
 from typing import Any
 
+from sipvideo.apps.identity_aims import aims
 from sipvideo.apps.identity_sets import MOVING, REPORTS, SETS
 
 Json = dict[str, Any]
@@ -13,6 +14,9 @@ HEAD = """# Identities: who stays who
 How well identities hold, for `sipvideo`'s tracker and others, on the same reports of the same films. `make
 identity-report` renders the films, finds their objects once, runs everybody and writes this page and
 `identities.json` beside it.
+
+"""
+AIMED = """## Aims
 
 """
 WORDS = """## How to read it
@@ -61,7 +65,10 @@ def page(content: Json) -> str:
         content: ``titles`` by contender, ``sets``: figures by set, reports and contender; ``cost`` if measured.
     """
     sets, titles = content["sets"], content["titles"]
-    parts = [HEAD, WORDS.format(**REPORTS)]
+    parts = [HEAD]
+    if reached := aims(sets):
+        parts += [AIMED, _markdown(["", "aim", "reached", "missed by"], reached)]
+    parts.append(WORDS.format(**REPORTS))
     for name, kinds in sets.items():
         parts.append(f"## {name}: {SETS[name].about}\n\n`{SETS[name].options}`\n\n")
         for kind, figures in kinds.items():

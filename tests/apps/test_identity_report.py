@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sipvideo.apps import identity_cost, identity_report, identity_sets, identity_trackers
+from sipvideo.apps.identity_aims import aims
 from sipvideo.apps.identity_sets import FilmSet
 from tests.synth import catalogue
 
@@ -124,3 +125,15 @@ def test_costs_are_of_all_trackers_and_sizes(
     assert (row["objects"], row["height"]) == (4, 90)
     assert "ours" in row["milliseconds"]
     assert all(0 < cost < 1000 for cost in row["milliseconds"].values())
+
+
+def test_aims_say_by_how_much_they_were_missed() -> None:
+    one = {"hota": 0.7, "ass_a": 0.8, "switches": 12, "half": 0.97}
+    figures = {"ours": one, "perfect": {**one, "ass_a": 0.9}}
+    rows = {row[0]: row[1:] for row in aims({"medium": {"network": figures}})}
+    assert rows["medium, network: AssA"] == ["at least 0.785", "0.800", ""]
+    assert rows["medium, network: switches"] == ["at most 10", "12", "2"]
+    share = rows["medium, network: share of the perfect identities' AssA"]
+    assert share == ["at least 96.0%", "88.9%", "7.1%"]
+    assert rows["half, least of all sets and reports"][-1] == "0.010"
+    assert not any(name.startswith("hard") for name in rows)
