@@ -228,6 +228,24 @@ class TrackerConfig(Section):
 
     camera: bool = True
     """sipvideo: follow the camera's motion by the background, and move what is known of places with it."""
+    returns: bool = True
+    """sipvideo: objects that come back elsewhere, or after ``max_age``, are known again by their embeddings."""
+    return_memory: float = Field(default=60.0, ge=0, le=86400)
+    """sipvideo: seconds that the looks of an identity are remembered."""
+    return_tracks: int = Field(default=256, ge=0)
+    """sipvideo: bound of that memory; the longest unseen identities go first."""
+    return_views: int = Field(default=6, ge=1, le=100)
+    """sipvideo: views that are remembered of each identity."""
+    return_hits: int = Field(default=3, ge=1)
+    """sipvideo: detections that an identity needs to be remembered."""
+    return_likeness: float = Field(default=0.7, ge=0, le=1)
+    """sipvideo: least likeness of embeddings by which an identity is known again; higher gives fewer and surer ones."""
+    return_lead: float = Field(default=0.1, ge=0, le=2)
+    """sipvideo: by how much that must exceed the likeness of the next best pair on either side."""
+    return_wait: float = Field(default=0.3, ge=0, le=60)
+    """sipvideo: seconds that an object which could be one that left is without an identity, for a better look."""
+    return_mark: float = Field(default=2.0, ge=0, le=3600)
+    """sipvideo: seconds for which an identity that came back is marked in results."""
 
     score_weight: float = 1.0
     """paper: weight of the logarithm of the score."""

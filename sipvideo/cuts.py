@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]
 
-BRIGHTNESS = 25.0
+BRIGHTNESS = 28.0
 """Mean change of grey (of 255) between two coarse pictures below which they show one scene."""
-LIKENESS = 0.6
+LIKENESS = 0.55
 """Correlation of two small pictures from which on they show one scene, brighter or moved."""
 REACH = 0.2
 """Share of the picture's sides by which it may have moved."""

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from sipvideo import stages
 from sipvideo.engine import Engine, FunctionEngine
-from sipvideo.structures import Detections, Frame, FrameResult, IntArray
+from sipvideo.structures import Detections, FloatArray, Frame, FrameResult, IntArray
 from sipvideo.veil import Veil
 
 
@@ -28,6 +28,12 @@ class Associator(Protocol):
 
     def labels(self, detections: Detections, track_ids: IntArray) -> IntArray:
         """Classes int64 [N] of the frame just updated, by what is known of each identity."""
+
+    def returned(self, track_ids: IntArray) -> FloatArray | None:
+        """Seconds that identities of the frame just updated were away, float32 [N]; 0 unless they just came back.
+
+        None from trackers that do not look for those who come back.
+        """
 
     def reset(self) -> None:
         """Forgets everything: the next frame is the first of a new video."""
@@ -81,7 +87,9 @@ class VideoSegmenter:
         track_ids = self.tracker.update(detections, frame.timestamp)
         labels = self.tracker.labels(detections, track_ids)
         detections = dataclasses.replace(detections, labels=labels)
-        return FrameResult(frame, detections, track_ids, (time.perf_counter() - started) * 1000)
+        returned = self.tracker.returned(track_ids)
+        took = (time.perf_counter() - started) * 1000
+        return FrameResult(frame, detections, track_ids, took, returned=returned)
 
     def covered(self, frame: Frame, detections: Detections) -> tuple[Frame, Detections]:
         """The frame as others may see it, and the objects that they may see; once for every frame, in order."""

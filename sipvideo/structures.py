@@ -133,6 +133,8 @@ class FrameResult:
         carried: the objects were not detected in this frame but moved here from an earlier one.
         filled: bool [N], objects that were put into this frame afterwards, where the detector had missed them; None:
             none was.
+        returned: float32 [N], for how many seconds an identity was away that came back just now (the tracker marks it
+            for a while), 0 for others; None: nobody looked.
     """
 
     frame: Frame
@@ -141,11 +143,14 @@ class FrameResult:
     latency_ms: float
     carried: bool = False
     filled: NDArray[np.bool_] | None = None
+    returned: FloatArray | None = None
 
     def __post_init__(self) -> None:
         _expect("FrameResult.track_ids", self.track_ids, (len(self.detections),), np.int64)
         if self.filled is not None:
             _expect("FrameResult.filled", self.filled, (len(self.detections),), np.bool_)
+        if self.returned is not None:
+            _expect("FrameResult.returned", self.returned, (len(self.detections),), np.float32)
         ids = [track_id for track_id in self.track_ids.tolist() if track_id >= 0]
         if len(set(ids)) != len(ids):
             raise ValueError(
@@ -162,6 +167,15 @@ class FrameResult:
     def selected(self, rows: IntArray) -> FrameResult:
         """The same result with only the objects ``rows`` [M], in that order."""
         filled = None if self.filled is None else self.filled[rows]
+        returned = None if self.returned is None else self.returned[rows]
         return replace(
-            self, detections=self.detections[rows], track_ids=self.track_ids[rows], filled=filled
+            self,
+            detections=self.detections[rows],
+            track_ids=self.track_ids[rows],
+            filled=filled,
+            returned=returned,
         )
+
+    def seconds_away(self, k: int) -> float:
+        """For how long the identity of object k was away, if it came back just now, else 0."""
+        return 0.0 if self.returned is None else float(self.returned[k])

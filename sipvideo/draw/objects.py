@@ -246,6 +246,8 @@ def _tag_text(result: FrameResult, k: int, class_names: Sequence[str], style: St
     ]
     if track_id >= 0:
         parts.append(str(track_id))
+    if result.seconds_away(k) > 0:
+        parts.append(f"back after {result.seconds_away(k):.0f} s")
     if style.scores:
         parts.append(f"{result.detections.scores[k]:.2f}")
     # OpenCV's built-in fonts know ASCII only (before version 5).

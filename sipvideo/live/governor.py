@@ -265,7 +265,10 @@ class GovernedSegmenter:
             frame, detections = self._segmenter.covered(frame, detections)
             took = (time.perf_counter() - started) * 1000
             self.governor.carried(took)
-            return FrameResult(frame, detections, self._last.track_ids[rows], took, carried=True)
+            last = self._last.selected(rows)
+            return dataclasses.replace(
+                last, frame=frame, detections=detections, latency_ms=took, carried=True
+            )
         result = self.associate(frame, self._at(choice.size).detect([frame])[0], started)
         self.governor.detected(choice.size, result.latency_ms)
         return result

@@ -217,7 +217,7 @@ def result_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, 
     ``track_id`` (None for untracked), ``label``, ``class_name``, ``score``, ``bbox`` ([x, y, width, height]) and
     ``segmentation`` (COCO compressed RLE); models that re-score their masks add ``mask_score``. Frames whose objects
     were not detected but carried from an earlier one add ``carried`` (true); objects that were put in afterwards add
-    ``filled`` (true).
+    ``filled`` (true), identities that came back just now ``returned`` (seconds that they were away).
     """
     frame, detections = result.frame, result.detections
     objects = []
@@ -229,6 +229,8 @@ def result_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, 
             extra["mask_score"] = _short(detections.mask_scores[k])
         if result.filled is not None and result.filled[k]:
             extra["filled"] = True
+        if result.seconds_away(k) > 0:
+            extra["returned"] = round(result.seconds_away(k), 3)
         objects.append(
             {
                 "track_id": track_id if track_id >= 0 else None,

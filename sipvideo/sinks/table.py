@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sipvideo.errors import SinkError
 from sipvideo.sinks.results import class_name
 from sipvideo.sinks.sink import Kept, Sink, cut_to_whole_lines, replacing
@@ -25,6 +27,7 @@ COLUMNS = {
     "y1": "float32",
     "mask_area": "int64",
     "filled": "int8",
+    "returned": "float32",
 }
 ROW_GROUP = 50_000
 
@@ -33,8 +36,8 @@ class TrackTable(Sink):
     """A table of tracks; the ending of the name chooses the format.
 
     Columns: frame, timestamp (seconds), track_id, label, class_name, score, x0, y0, x1, y1 (frame pixels, x1 and y1
-    exclusive), mask_area (pixels), filled (1: put in afterwards, else 0). Untracked objects are left out. Floats read
-    back to the same 32 bits.
+    exclusive), mask_area (pixels), filled (1: put in afterwards, else 0), returned (seconds that an identity was
+    away which came back just now, else 0). Untracked objects are left out. Floats read back to the same 32 bits.
 
     Args:
         path: ``.csv``, or ``.parquet`` (needs pyarrow).
@@ -63,6 +66,7 @@ class TrackTable(Sink):
             row = [frame.index, frame.timestamp, track_id, label, name]
             filled = result.filled is not None and bool(result.filled[k])
             row += [detections.scores[k], *detections.boxes[k], int(areas[k]), int(filled)]
+            row.append(np.float32(result.seconds_away(k)))
             # The shortest digits that read back alike.
             self._rows.writerow([str(value) for value in row])
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from sipvideo.config import TrackerConfig
-from sipvideo.tracker.explain import Explanation, Pair
+from sipvideo.tracker.explain import Explanation, Pair, Reunion
 from sipvideo.tracker.paper import PaperTracker
 from sipvideo.tracker.track import Track
 from sipvideo.tracker.tracker import Tracker
 
-__all__ = ["Explanation", "Pair", "PaperTracker", "Track", "Tracker", "build_tracker"]
+__all__ = ["Explanation", "Pair", "PaperTracker", "Reunion", "Track", "Tracker", "build_tracker"]
 
 
 def build_tracker(config: TrackerConfig) -> Tracker | PaperTracker:

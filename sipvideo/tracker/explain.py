@@ -13,8 +13,10 @@ import numpy as np
 
 from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections, IntArray
+from sipvideo.tracker.camera import CameraMotion
 from sipvideo.tracker.match import Match
-from sipvideo.tracker.track import Track
+from sipvideo.tracker.memory import Meeting
+from sipvideo.tracker.track import NOBODY, Track
 
 PairVerdict = Literal[
     "chosen",
@@ -25,14 +27,20 @@ PairVerdict = Literal[
     "track went to another detection",
     "other pairs fit better together",
 ]
+ReunionVerdict = Literal["chosen", "not alike enough", "another pair is as alike"]
 Verdict = Literal[
     "goes on",
     "begins an identity",
+    "comes back",
+    "waits for a better look",
     "too doubtful to begin an identity",
     "score below keep_score",
     "impossible box",
     "repeats a better detection",
 ]
+
+WEIGHTS = ("embedding_weight", "mask_weight", "label_penalty")
+"""Settings that weigh cues."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,31 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Reunion:
+    """A newcomer and an identity that is out of sight, and what became of them.
+
+    Attributes:
+        detection: row of the newcomer in the frame's detections.
+        track_id: the identity.
+        away: seconds since it was last seen.
+        likeness: -1..1, less ``label_penalty`` where the labels differ.
+        rival: the greatest likeness among the other pairs of the two.
+        needed: least likeness.
+        lead: by how much it must exceed ``rival``.
+        verdict: whether it was chosen, else why not.
+    """
+
+    detection: int
+    track_id: int
+    away: float
+    likeness: float
+    rival: float
+    needed: float
+    lead: float
+    verdict: ReunionVerdict
+
+
+@dataclass(frozen=True)
 class Explanation:
     """One frame's decisions.
 
@@ -74,38 +107,68 @@ class Explanation:
         timestamp: seconds on the source's clock.
         track_ids: identity of each of the frame's N detections, -1: none.
         verdicts: what became of each of the N detections.
-        pairs: those within reach, and for detections that begin an identity also those with tracks that nobody took.
+        pairs: those within reach, and for detections that begin a track also those with tracks that nobody took.
+        reunions: of detections that have no identity yet with identities that are out of sight.
         weights: of the cues, by the names of the settings.
+        cut: a scene cut was before this frame.
+        camera: how the picture moved since the frame before at its centre, in pixels x and y, and its zoom.
     """
 
     timestamp: float
     track_ids: tuple[int, ...]
     verdicts: tuple[Verdict, ...]
     pairs: tuple[Pair, ...]
+    reunions: tuple[Reunion, ...]
     weights: dict[str, float]
+    cut: bool
+    camera: tuple[float, float, float]
 
 
-def explained(
-    detections: Detections,
-    rows: IntArray,
-    match: Match,
-    tracks: Sequence[Track],
-    config: TrackerConfig,
-) -> tuple[tuple[Verdict, ...], tuple[Pair, ...]]:
-    """What became of each of N detections, and of the candidate pairs.
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What happened in one update of the tracker.
 
-    Args:
+    Attributes:
         detections: N, as they came.
         rows: int64 [R], those that were worth a look.
         match: what was decided about those.
-        tracks: at the time of the decision.
-        config: the tracker's.
+        before: the tracks at the time of that decision.
+        tracks: of the R detections, after it.
+        meeting: of newcomers and absent identities.
+        motion: of the camera; None: a cut.
     """
+
+    detections: Detections
+    rows: IntArray
+    match: Match
+    before: Sequence[Track]
+    tracks: Sequence[Track | None]
+    meeting: Meeting
+    motion: CameraMotion | None
+
+
+def explained(step: Step, timestamp: float, config: TrackerConfig) -> Explanation:
+    """The step in plain values."""
+    detections = step.detections
     verdicts = [_left_out(detections, i, config) for i in range(len(detections))]
-    for k, i in enumerate(rows.tolist()):
-        verdicts[i] = _verdict(match, k)
-    pairs = _pairs(rows, match, tracks, config, detections.embeddings.shape[1] > 0)
-    return tuple(verdicts), tuple(pairs)
+    track_ids = [-1] * len(detections)
+    for k, (i, track) in enumerate(zip(step.rows.tolist(), step.tracks, strict=True)):
+        verdicts[i] = _verdict(step, k)
+        track_ids[i] = -1 if track is None else track.track_id
+    height, width = detections.masks.frame_size
+    centre = np.array([width / 2 + 0.5j * height], np.complex64)
+    motion = step.motion or CameraMotion()
+    moved = complex((motion(centre) - centre)[0])
+    return Explanation(
+        timestamp=timestamp,
+        track_ids=tuple(track_ids),
+        verdicts=tuple(verdicts),
+        pairs=tuple(_pairs(step, config)),
+        reunions=tuple(_reunions(step, config)),
+        weights={name: getattr(config, name) for name in WEIGHTS},
+        cut=step.motion is None,
+        camera=(moved.real, moved.imag, motion.zoom),
+    )
 
 
 def _left_out(detections: Detections, i: int, config: TrackerConfig) -> Verdict:
@@ -117,19 +180,42 @@ def _left_out(detections: Detections, i: int, config: TrackerConfig) -> Verdict:
     return "repeats a better detection"
 
 
-def _verdict(match: Match, k: int) -> Verdict:
-    if match.columns[k] >= 0:
-        return "goes on"
-    return "begins an identity" if match.confident[k] else "too doubtful to begin an identity"
+def _verdict(step: Step, k: int) -> Verdict:
+    track, meeting = step.tracks[k], step.meeting
+    if track is None:
+        return "too doubtful to begin an identity"
+    if track.track_id == NOBODY:
+        return "waits for a better look"
+    for i, newcomer in enumerate(meeting.newcomers):
+        if newcomer is track:
+            return "comes back" if i in meeting.chosen else "begins an identity"
+    return "goes on"
 
 
-def _pairs(
-    rows: IntArray,
-    match: Match,
-    tracks: Sequence[Track],
-    config: TrackerConfig,
-    embedded: bool,
-) -> Iterator[Pair]:
+def _reunions(step: Step, config: TrackerConfig) -> Iterator[Reunion]:
+    meeting = step.meeting
+    rows = {id(track): int(i) for track, i in zip(step.tracks, step.rows, strict=True)}
+    needed, lead = config.return_likeness, config.return_lead
+    for (i, j), likeness in np.ndenumerate(meeting.likeness):
+        absent, rival = meeting.absent[j], float(meeting.rival[i, j])
+        verdict: ReunionVerdict = "chosen"
+        if meeting.chosen.get(i) != j:
+            verdict = "not alike enough" if likeness < needed else "another pair is as alike"
+        yield Reunion(
+            detection=rows[id(meeting.newcomers[i])],
+            track_id=absent.track_id,
+            away=meeting.newcomers[i].last_seen - absent.last_seen,
+            likeness=float(likeness),
+            rival=rival,
+            needed=needed,
+            lead=lead,
+            verdict=verdict,
+        )
+
+
+def _pairs(step: Step, config: TrackerConfig) -> Iterator[Pair]:
+    rows, match, tracks = step.rows, step.match, step.before
+    embedded = step.detections.embeddings.shape[1] > 0
     cues = match.cues
     if cues is None:
         return
@@ -171,9 +257,3 @@ def _pair_verdict(match: Match, k: int, j: int, config: TrackerConfig) -> PairVe
     if column >= 0:
         return "detection went to another track"
     return "track went to another detection" if len(owner) else "other pairs fit better together"
-
-
-def weights(config: TrackerConfig) -> dict[str, float]:
-    """The settings that weigh cues, by name."""
-    names = ("embedding_weight", "mask_weight", "label_penalty")
-    return {name: getattr(config, name) for name in names}

@@ -111,6 +111,9 @@ class PaperTracker:
         """Classes int64 [N]: as published, each frame reports what was detected in it."""
         return detections.labels
 
+    def returned(self, track_ids: IntArray) -> None:
+        """Nothing: the published rule forgets nobody, so nobody comes back."""
+
     def compare(self, detections: Detections) -> FloatArray:
         """How well N detections fit "new object" and the M objects of the memory, float32 [N, 1 + M].
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,24 @@ from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker import motion
 from sipvideo.tracker.camera import CameraMotion, moved_boxes
 
+NOBODY = -1
+"""Identity of a track for which it is not decided yet whether it is somebody who came back."""
+
+
+class View(NamedTuple):
+    """What an object looked like for a while: mean embedding [E], quality (higher is better), second of its end."""
+
+    embedding: FloatArray
+    quality: float
+    second: float
+
 
 @dataclass(eq=False)
 class Track:
     """What is known of one object. Times are seconds on the tracker's clock, geometry is in frame pixels.
 
     Attributes:
-        track_id: identity, never given to another object of the same video.
+        track_id: identity, never given to another object of the same video; ``NOBODY``: not decided yet.
         box: float32 [4], where it was last detected, moved along with the camera since.
         window, bits: its mask as last detected, as in :class:`CompactMasks`: int32 [4], uint8 [h, bytes].
         place: float32 [2], where the box's centre was then: the mask did not move along.
@@ -28,9 +40,12 @@ class Track:
         size: usual side length (geometric mean of width and height); outlasts partial occlusion.
         embedding: float32 [E], running mean of the unit embeddings.
         label: the label with most votes.
-        first_seen, last_seen: times of the first and the last detection.
+        first_seen, last_seen: times of the first and the last detection since it came, or came back.
         hits: number of detections.
         votes: sum of detection scores per label.
+        views: what it looked like at several times, oldest first.
+        returned: when it came back; NaN: it was never away.
+        away: for how long it was away then, seconds.
     """
 
     track_id: int
@@ -46,13 +61,16 @@ class Track:
     velocity: motion.Vector = (0.0, 0.0)
     hits: int = 1
     votes: dict[int, float] = field(default_factory=dict)
+    views: list[View] = field(default_factory=list)
+    returned: float = math.nan
+    away: float = 0.0
 
     @classmethod
-    def begin(cls, track_id: int, detections: Detections, i: int, now: float) -> Track:
-        """A new object, from detection ``i``."""
+    def begin(cls, detections: Detections, i: int, now: float) -> Track:
+        """A new object, from detection ``i``, without an identity yet."""
         box = detections.boxes[i]
         return cls(
-            track_id=track_id,
+            track_id=NOBODY,
             box=box,
             window=detections.masks.windows[i],
             bits=detections.masks.bits[i],
@@ -64,6 +82,15 @@ class Track:
             last_seen=now,
             votes={int(detections.labels[i]): float(detections.scores[i])},
         )
+
+    def become(self, absent: Track, now: float) -> None:
+        """It is an identity that was out of sight: takes over what is known of it."""
+        self.track_id, self.views = absent.track_id, absent.views
+        self.returned, self.away = now, now - absent.last_seen
+        self.hits += absent.hits
+        for label, score in absent.votes.items():
+            self.votes[label] = self.votes.get(label, 0.0) + score
+        self.label = max(self.votes, key=self.votes.__getitem__)
 
 
 def observe(

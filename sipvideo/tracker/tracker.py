@@ -15,7 +15,7 @@ not give an object the same identity.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,10 +23,11 @@ from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker.assignment import assign
 from sipvideo.tracker.camera import STANDS, Camera
-from sipvideo.tracker.explain import Explanation, explained, weights
+from sipvideo.tracker.explain import Explanation, Step, explained
 from sipvideo.tracker.match import Match
+from sipvideo.tracker.memory import PLAUSIBLE, Meeting, Memory, look, meet, memorable
 from sipvideo.tracker.similarity import check_embedding_size, compare, repeated, unit
-from sipvideo.tracker.track import Track, move, observe
+from sipvideo.tracker.track import NOBODY, Track, move, observe
 
 FEW_OBJECTS = 3
 """Number of objects from which their mean embedding is believed to be common to all."""
@@ -50,10 +51,11 @@ class Tracker:
     def reset(self) -> None:
         """Forgets everything: the next frame is the first of a new video, and identities start at 0."""
         self.tracks: list[Track] = []
+        self.memory = Memory(self.config)
         self.camera.reset()
         self.now = 0.0
         self._timestamp = math.nan
-        self._next_id = 0
+        self._next_id = self._begun = 0
         self._common_embedding: FloatArray = np.zeros((), np.float32)
 
     def update(self, detections: Detections, timestamp: float) -> IntArray:
@@ -69,11 +71,11 @@ class Tracker:
         self._advance(timestamp)
         motion = self.camera.follow(detections) if self.config.camera else STANDS
         if motion is None:
-            self.tracks = []
+            self._part(self.tracks)
         else:
             move(self.tracks, motion)
         rows = self._usable(detections)
-        if len(rows) and self._next_id:
+        if len(rows) and self._begun:
             check_embedding_size(detections, self._common_embedding.size)
         seen = Detections(
             boxes=detections.boxes[rows],
@@ -84,16 +86,25 @@ class Tracker:
         )
         match, before = self.match(seen), self.tracks.copy()
         track_ids = np.full(len(detections), -1, np.int64)
-        track_ids[rows] = self.learn(seen, match)
+        tracks = self.learn(seen, match)
+        meeting = self.meet([t for t in tracks if t is not None and t.track_id == NOBODY])
+        self.name(meeting)
+        track_ids[rows] = [NOBODY if track is None else track.track_id for track in tracks]
         if self.recorder is not None:
-            verdicts, pairs = explained(detections, rows, match, before, self.config)
-            ids, weighed = tuple(track_ids.tolist()), weights(self.config)
-            self.recorder(Explanation(timestamp, ids, verdicts, pairs, weighed))
+            step = Step(detections, rows, match, before, tracks, meeting, motion)
+            self.recorder(explained(step, timestamp, self.config))
         return track_ids
+
+    def returned(self, track_ids: IntArray) -> FloatArray:
+        """Seconds that each identity was away, float32 [N]: 0 unless it came back less than ``return_mark`` ago."""
+        since = self.now - self.config.return_mark
+        back = {t.track_id: t.away for t in self.tracks if t.returned >= since}
+        return np.array([back.get(track_id, 0.0) for track_id in track_ids.tolist()], np.float32)
 
     def labels(self, detections: Detections, track_ids: IntArray) -> IntArray:
         """Classes int64 [N]: the vote over each identity's life, the detection's own without an identity."""
         voted = {track.track_id: track.label for track in self.tracks}
+        voted.pop(NOBODY, None)
         own = zip(track_ids.tolist(), detections.labels.tolist(), strict=True)
         return np.array([voted.get(track_id, label) for track_id, label in own], np.int64)
 
@@ -116,28 +127,63 @@ class Tracker:
             columns[chosen[rows]] = taken
         return Match(columns, confident, cues)
 
-    def learn(self, detections: Detections, match: Match) -> IntArray:
-        """Updates the matched tracks, begins new ones, forgets; identities of the detections, int64 [N], or -1."""
-        track_ids = np.full(len(detections), -1, np.int64)
+    def learn(self, detections: Detections, match: Match) -> list[Track | None]:
+        """Updates the matched tracks, begins new ones, forgets; the track of each detection, None for those without."""
+        columns = match.columns.tolist()
+        tracks = [self.tracks[j] if j >= 0 else None for j in columns]
         rows = (match.columns >= 0).nonzero()[0]
         if len(rows):
-            known = [self.tracks[j] for j in match.columns[rows].tolist()]
-            track_ids[rows] = [track.track_id for track in known]
+            known = [track for track in tracks if track is not None]
             observe(known, detections, rows, self.now, self.config)
-        if len(rows) < len(track_ids):
+            if self.config.returns:
+                self._look(known, detections.scores[rows].tolist())
+        if len(rows) < len(columns):
             for i in np.flatnonzero((match.columns < 0) & match.confident).tolist():
-                track_ids[i] = self._begin(detections, i)
+                tracks[i] = self._begin(detections, i)
         self._forget()
-        return track_ids
+        return tracks
 
-    def _begin(self, detections: Detections, i: int) -> int:
+    def meet(self, newcomers: Sequence[Track]) -> Meeting:
+        """Which of the newcomers, seen just now, are identities that are out of sight. Changes nothing."""
+        absent: list[Track] = []
+        if newcomers and self.config.returns:
+            lost = [t for t in self.tracks if t.last_seen < self.now and memorable(t, self.config)]
+            absent = self.memory.tracks + lost
+        return meet(newcomers, absent, self._common_embedding, self.config)
+
+    def name(self, meeting: Meeting) -> None:
+        """Gives each newcomer the identity of one who left, or a new one, or lets it wait for a better look."""
+        worth = self.config.return_likeness - PLAUSIBLE
+        for i, track in enumerate(meeting.newcomers):
+            if i in meeting.chosen:
+                self._return(track, meeting.absent[meeting.chosen[i]])
+            elif (
+                self.now - track.first_seen >= self.config.return_wait
+                or meeting.likeness[i].max(initial=-1) < worth
+            ):
+                track.track_id = self._next_id
+                self._next_id += 1
+
+    def _return(self, newcomer: Track, absent: Track) -> None:
+        newcomer.become(absent, self.now)
+        self.tracks = [track for track in self.tracks if track is not absent]
+        self.memory.tracks = [track for track in self.memory.tracks if track is not absent]
+
+    def _look(self, tracks: Sequence[Track], scores: Sequence[float]) -> None:
+        """Takes views; a box that is smaller than usual shows but a part of its object."""
+        for track, score in zip(tracks, scores, strict=True):
+            x0, y0, x1, y1 = track.box.tolist()
+            whole = min(1.0, math.sqrt((x1 - x0) * (y1 - y0)) / track.size)
+            look(track, score * whole, self.now, self.config.return_views)
+
+    def _begin(self, detections: Detections, i: int) -> Track:
         """Starts a track with detection ``i``; the mean embedding of all tracks so far starts from 0."""
-        track = Track.begin(self._next_id, detections, i, self.now)
+        track = Track.begin(detections, i, self.now)
         self.tracks.append(track)
-        self._next_id += 1
-        weight = np.float32(1 / (self._next_id + FEW_OBJECTS))
+        self._begun += 1
+        weight = np.float32(1 / (self._begun + FEW_OBJECTS))
         self._common_embedding = (1 - weight) * self._common_embedding + weight * track.embedding
-        return track.track_id
+        return track
 
     def _usable(self, detections: Detections) -> IntArray:
         """Detections worth a look, best first, in an order that does not depend on the given one.
@@ -161,7 +207,14 @@ class Tracker:
             self.now += step
         if math.isfinite(timestamp):
             self._timestamp = timestamp
-        self.tracks = [t for t in self.tracks if self.now - t.last_seen <= self.config.max_age]
+        self._part([t for t in self.tracks if self.now - t.last_seen > self.config.max_age])
+
+    def _part(self, parted: Sequence[Track]) -> None:
+        """Tracks that are no longer looked for near their place; their looks are remembered."""
+        if parted:
+            gone = set(map(id, parted))
+            self.tracks = [track for track in self.tracks if id(track) not in gone]
+        self.memory.add(parted, self.now)
 
     def _forget(self) -> None:
         """Drops false alarms early, and the longest unseen tracks beyond ``max_tracks``."""
@@ -169,4 +222,4 @@ class Tracker:
         self.tracks = [t for t in self.tracks if t.hits > 1 or t.last_seen >= oldest]
         if len(self.tracks) > self.config.max_tracks:
             by_sight = sorted(self.tracks, key=lambda track: -track.last_seen)
-            self.tracks = sorted(by_sight[: self.config.max_tracks], key=lambda t: t.track_id)
+            self._part(by_sight[self.config.max_tracks :])

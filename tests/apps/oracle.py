@@ -68,6 +68,9 @@ class Oracle:
     def labels(self, detections: Detections, track_ids: IntArray) -> IntArray:
         return detections.labels
 
+    def returned(self, track_ids: IntArray) -> None:
+        pass
+
     def reset(self) -> None:
         pass
 

@@ -335,6 +335,17 @@ def test_objects_that_were_filled_in_have_broken_outlines_and_others_of_the_fram
     assert broken[100:].sum() < 0.75 * whole[100:].sum()
 
 
+def test_the_tag_of_who_came_back_says_after_how_long() -> None:
+    size = (200, 300)
+    masks = [block(size, 60, 10, 90, 60), block(size, 150, 10, 190, 60)]
+    result = result_of(noise(size), masks)
+    tags = Style(opacity=0, outline=False)
+    plain = changed_by(result, tags)
+    told = changed_by(replace(result, returned=np.array([0, 12.4], np.float32)), tags)
+    assert np.array_equal(plain[:110], told[:110])
+    assert told[110:].sum() > 1.4 * plain[110:].sum()
+
+
 def test_objects_of_a_pixel_or_without_one_can_be_carried() -> None:
     size = (40, 60)
     masks = [np.zeros(size, bool), block(size, 5, 5, 6, 6), block(size, 9, 9, 10, 30)]

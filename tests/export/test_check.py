@@ -125,6 +125,9 @@ class _Ids:
     def labels(self, detections: Detections, track_ids: np.ndarray) -> np.ndarray:
         return detections.labels
 
+    def returned(self, track_ids: np.ndarray) -> None:
+        pass
+
     def reset(self) -> None:
         self.resets += 1
 

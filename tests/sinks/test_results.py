@@ -156,6 +156,17 @@ def test_json_lines_and_tables_mark_what_was_filled_in(tmp_path: Path) -> None:
     assert [(row["track_id"], row["filled"]) for row in rows] == [("3", "0"), ("5", "1")]
 
 
+def test_json_lines_and_tables_mark_who_came_back(tmp_path: Path) -> None:
+    result = one_result([3, -1, 5], [np.ones(SIZE, bool)] * 3)
+    result = replace(result, returned=np.array([0, 0, 7.25], np.float32))
+    write_all(CocoRleLines(tmp_path / "a.ndjson", NAMES), [result])
+    objects = json.loads((tmp_path / "a.ndjson").read_text())["objects"]
+    assert [o.get("returned") for o in objects] == [None, None, 7.25]
+    write_all(TrackTable(tmp_path / "a.csv"), [result])
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert [(row["track_id"], float(row["returned"])) for row in rows] == [("3", 0), ("5", 7.25)]
+
+
 def test_json_lines_can_be_followed_while_they_grow(tmp_path: Path) -> None:
     sink = CocoRleLines(tmp_path / "a.ndjson")
     for k in range(3):

@@ -24,6 +24,12 @@ class Scripted:
     def reset(self) -> None:
         self.coming = iter(self.answers)
 
+    def returned(self, track_ids: IntArray) -> None:
+        pass
+
+    def labels(self, detections: Detections, track_ids: IntArray) -> IntArray:
+        return detections.labels
+
     def update(self, detections: Detections, timestamp: float) -> IntArray:
         return next(self.coming)
 

@@ -107,7 +107,7 @@ def test_a_pair_is_contested_if_it_shares_a_row_or_column_with_another(seed: int
 
 def test_masks_of_tracks_move_with_the_prediction() -> None:
     here, there = scripted([(20, 20, 40, 40)]), scripted([(33, 25, 53, 45)])
-    track = Track.begin(0, here, 0, 0.0)
+    track = Track.begin(here, 0, 0.0)
     pair = np.array([0]), np.array([0])
     shift = np.array([[13.2, 4.9]], np.float32)
     assert similarity.mask_iou(*pair, there, [track], shift).tolist() == [1.0]
@@ -179,7 +179,7 @@ def test_repetitions_equal_the_obvious_rule(seed: int) -> None:
 
 
 def one_track(found: Detections, now: float = 0.0) -> list[Track]:
-    return [Track.begin(0, found, 0, now)]
+    return [Track.begin(found, 0, now)]
 
 
 BOX = (40, 40, 60, 64)
@@ -221,7 +221,7 @@ def test_masks_tell_rivals_apart_whose_boxes_fit_equally() -> None:
     halves = np.zeros((2, 120, 160), bool)
     halves[0, 20:60, 20:40], halves[1, 20:60, 40:60] = True, True
     found = replace(whole, masks=CompactMasks.from_dense(halves))
-    tracks = [Track.begin(k, found, k, 0.0) for k in range(2)]
+    tracks = [Track.begin(found, k, 0.0) for k in range(2)]
     fits = compared(found, tracks)
     np.testing.assert_allclose(fits, [[1, 0.7], [0.7, 1]], atol=1e-6)
     alone = compared(whole[[0]], tracks[:1])
@@ -273,7 +273,7 @@ def test_predictions_move_on_in_the_direction_of_the_velocity_and_fade(a: float,
 def test_filmed_velocity_is_that_of_the_path() -> None:
     shots = [s for s in film(crossing(), clock(1.2, 25)) if 0 in s.detection_ids]
     row = [s.detection_ids.tolist().index(0) for s in shots]
-    track = Track.begin(0, shots[0].detections, row[0], 0.0)
+    track = Track.begin(shots[0].detections, row[0], 0.0)
     for shot, i in zip(shots[1:], row[1:], strict=True):
         observe([track], shot.detections, np.array([i]), shot.frame.timestamp, DEFAULTS)
     assert track.velocity == pytest.approx((30, 2), abs=4)
@@ -282,7 +282,7 @@ def test_filmed_velocity_is_that_of_the_path() -> None:
 
 
 def test_the_usual_size_outlasts_a_short_occlusion_but_follows_growth() -> None:
-    track = Track.begin(0, scripted([(40, 40, 80, 80)]), 0, 0.0)
+    track = Track.begin(scripted([(40, 40, 80, 80)]), 0, 0.0)
     observe(
         [track], scripted([(40, 40, 50, 80)]), np.array([0]), 0.1, DEFAULTS
     )  # a quarter is visible
@@ -296,7 +296,7 @@ def test_the_usual_size_outlasts_a_short_occlusion_but_follows_growth() -> None:
 @given(seeds)
 def test_embeddings_of_a_track_are_a_running_mean(seed: int) -> None:
     rows = similarity.unit(np.random.default_rng(seed).normal(size=(4, 6)).astype(np.float32))
-    track = Track.begin(0, scripted([BOX], embeddings=rows[:1]), 0, 0.0)
+    track = Track.begin(scripted([BOX], embeddings=rows[:1]), 0, 0.0)
     expected = rows[0].astype(np.float64)
     for k in range(1, 4):
         observe(

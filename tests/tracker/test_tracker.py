@@ -118,7 +118,7 @@ def test_very_slow_sources_keep_identities(fps: float) -> None:
 
 
 def test_identities_are_never_used_again_in_a_video() -> None:
-    made = tracker(max_age=0.2)
+    made = tracker(max_age=0.2, returns=False)
     born: list[int] = []
     for shot in film(crowd(8, 8, 3), clock(8, 8), faults=REALISTIC, seed=3):
         new = set(ids_of(made, shot.detections, shot.frame.timestamp)) - set(born) - {-1}
@@ -188,7 +188,7 @@ def test_an_occluded_object_keeps_its_identity_up_to_max_age(
     hidden: float, kept: bool, fps: int
 ) -> None:
     shots = list(film(occlusion(hidden), clock(4 + hidden, fps)))
-    found = actor_ids(tracker(max_age=2.0), shots)
+    found = actor_ids(tracker(max_age=2.0, returns=False), shots)
     ids = [f[0] for f in found if f.get(0, -1) >= 0]
     assert (ids[0] == ids[-1]) is kept
     assert len(set(ids)) == (1 if kept else 2)
@@ -201,7 +201,7 @@ def test_an_object_that_left_and_returned_at_the_same_edge_keeps_its_identity() 
 
 
 def test_a_return_far_from_where_the_object_can_be_is_a_new_identity() -> None:
-    made = tracker()
+    made = tracker(returns=False)
     same_looks = np.ones((1, 4), np.float32)
     small = (5.0, 5.0, 15.0, 15.0)
     for k in range(3):
