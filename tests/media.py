@@ -53,13 +53,19 @@ def write_video(
     time_base: Fraction = Fraction(1, 25),
     tone: Tone | None = None,
     options: dict[str, str] | None = None,
+    encoder: dict[str, str] | None = None,
+    fps: int = 25,
 ) -> Path:
-    """Encodes pictures; ``ticks`` are presentation times in units of ``time_base``, by default 0, 1, 2..."""
+    """Encodes pictures; ``ticks`` are presentation times in units of ``time_base``, by default 0, 1, 2...
+
+    ``options`` are the container's, ``encoder`` the codec's.
+    """
     speed = {"crf": "12", "preset": "ultrafast"} if codec == "libx264" else {}
     if codec.startswith("libvpx"):
         speed = {"deadline": "realtime", "cpu-used": "8", "crf": "20"}
+    speed |= encoder or {}
     with av.open(str(path), "w", options=options or {}) as container:
-        video = container.add_stream(codec, rate=Fraction(25), options=speed)
+        video = container.add_stream(codec, rate=Fraction(fps), options=speed)
         assert isinstance(video, av.VideoStream)
         video.bit_rate = 4_000_000
         video.height, video.width = pictures[0].shape[:2]
@@ -70,6 +76,7 @@ def write_video(
         if tone is not None:
             audio = container.add_stream(tone.codec, rate=tone.rate)
             assert isinstance(audio, av.AudioStream)
+            audio.bit_rate = 64_000 if tone.codec.startswith("wma") else 0
             samples = np.sin(np.arange(int(tone.seconds * tone.rate)) * 2 * np.pi * 440 / tone.rate)
             for start in range(0, len(samples), 1024):
                 part = (samples[None, start : start + 1024] * 8000).astype(np.int16)

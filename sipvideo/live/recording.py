@@ -31,6 +31,8 @@ class LiveClip:
 
     fps: float | None = None
     path: Path | None = None
+    stream: int | None = None
+    clock_start: float = 0.0
     frame_count: int | None = None
     duration: float | None = None
     start: float | None = None

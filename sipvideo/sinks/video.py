@@ -53,6 +53,14 @@ class Clip(Protocol):
         """The file with the sound, None where there is none."""
 
     @property
+    def stream(self) -> int | None:
+        """Number of the video in that file."""
+
+    @property
+    def clock_start(self) -> float:
+        """Second 0 of the timestamps on that file's own clock."""
+
+    @property
     def frame_count(self) -> int | None:
         """Number of frames as declared."""
 
@@ -161,7 +169,12 @@ class AnnotatedVideo(Sink):
         if self._clip is not None:
             context.sample_aspect_ratio = self._clip.pixel_aspect
             if self._clip.path is not None:
-                self._audio = AudioTrack(self._clip.path, self._target, self._start)
+                self._audio = AudioTrack(
+                    self._clip.path,
+                    self._target,
+                    self._start + self._clip.clock_start,
+                    self._clip.stream,
+                )
                 self._handles.callback(self._audio.close)
                 if LATE < self._audio.begin < math.inf:
                     self._target.options.pop("frag_duration")

@@ -41,6 +41,7 @@ class Excerpt(Source):
         self.notes = source.notes  # one list: what is told while reading belongs to both
         self.frame_size, self.path = source.frame_size, source.path
         self.time_base, self.pixel_aspect = source.time_base, source.pixel_aspect
+        self.stream, self.clock_start = source.stream, source.clock_start
         self.is_live, self.buffers = source.is_live, source.buffers
         self.start = None if source.start is None else source.start + start
         self.fps = None if source.fps is None else source.fps / every

@@ -61,6 +61,8 @@ class Source(ABC):
         is_live: frames come when they happen, not when they are asked for.
         buffers: a live source whose first frames may be older: they were collected while it was opened.
         path: the video file (for its audio track), None for other sources.
+        stream: number of the video in that file, None for other sources.
+        clock_start: second 0 of the timestamps on that file's own clock.
         notes: lines for people about what was chosen, changed or lost on the way from the file to the frames, each
             once and without the source's name; filled while it is opened and read, complete when iterating ended.
     """
@@ -75,6 +77,8 @@ class Source(ABC):
     is_live: bool = False
     buffers: bool = False
     path: Path | None = None
+    stream: int | None = None
+    clock_start: float = 0.0
 
     def __init__(self, name: str) -> None:
         self.name = name
