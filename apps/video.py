@@ -7,15 +7,13 @@ SIGTERM, 141 where the reader of --stdout went away).
 from __future__ import annotations
 
 import argparse
-import contextlib
 import glob
 import hashlib
 import json
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +21,10 @@ from sipvideo import __version__
 from sipvideo.apps import command
 from sipvideo.apps.inputs import Input, find_inputs
 from sipvideo.apps.progress import Progress
-from sipvideo.errors import SinkError, SipVideoError, SourceError, failure
-from sipvideo.results import FILES, SUMMARY, Results
-from sipvideo.stages import Behind
+from sipvideo.errors import SipVideoError
+from sipvideo.jobs import Job, Watch, completed, run_job
+from sipvideo.results import FILES
+from sipvideo.summary import Summary
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
     from sipvideo.structures import FrameResult
 
 DEFAULT_KINDS = ("video", "json", "csv", "appearance")
-AHEAD, BEHIND = 3, 2
-"""Frames that wait between reading and segmenting, and between that and writing: what keeps every thread busy, and
-little memory at 4K."""
+AHEAD = 3
+"""Batches that are read and segmented ahead of time: what keeps every thread busy, and little memory at 4K."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,89 +108,80 @@ def _rate(text: str) -> float:
     return rate
 
 
-@dataclass
-class Outcome:
-    """What became of one input; saved as summary.json in the folder of its results.
-
-    Attributes:
-        state: "complete", "failed" or "interrupted"; in the table also "kept", for inputs passed over by --resume.
-        problem: the first error's line.
-        objects: with an identity, sum over all frames.
-        seconds: wall time, opening and saving included.
-        settings: what determines the results, for --resume.
-        notes: what was chosen, changed or left out on the way from the input to the files, one line each.
-        identities: of all objects.
-    """
-
-    input: str
-    settings: dict[str, Any]
-    state: str = "complete"
-    problem: str = ""
-    frames: int = 0
-    objects: int = 0
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
-    identities: set[int] = field(default_factory=set)
-
-    @property
-    def fps(self) -> float:
-        """Frames per second of wall time."""
-        return self.frames / self.seconds if self.seconds else 0.0
-
-    def count(self, result: FrameResult) -> None:
-        """One more frame is done."""
-        ids = result.track_ids[result.track_ids >= 0].tolist()
-        self.identities.update(ids)
-        self.frames += 1
-        self.objects += len(ids)
-
-    def fail(self, error: SipVideoError) -> None:
-        """Shows the error and keeps the first one."""
-        command.complain(error)
-        if self.state != "failed":
-            self.state, self.problem = "failed", str(error)
-
-    def tell(self, notes: Iterable[str], *, strict: bool) -> None:
-        """Keeps the notes of a run that ended, each once, and shows them; if ``strict``, they are its failure."""
-        self.notes += [line for line in dict.fromkeys(notes) if line not in self.notes]
-        for line in self.notes:
-            if strict:
-                self.fail(SipVideoError(f"--strict: {line}"))
-            else:
-                command.note(line)
-
-    def save(self, folder: Path) -> None:
-        """Writes the summary; where that fails, no summary is left and the outcome is a failure."""
-        known = {k: v for k, v in vars(self).items() if k != "identities"}
-        content = json.dumps(known | {"tracks": len(self.identities)}, indent=2)
-        partial = folder / f".{SUMMARY}.partial"
-        try:
-            partial.write_text(content + "\n", encoding="utf-8")
-            partial.replace(folder / SUMMARY)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            self.fail(SinkError(f"{folder / SUMMARY}: cannot be written: {error.strerror}"))
-
-
 def run(args: argparse.Namespace, segmenter: VideoSegmenter) -> int:
     """Processes all inputs one after the other with a ready segmenter; returns the exit code."""
     rows = []
+    told: set[str] = set()
     with command.Stop() as stop:
         for single in args.inputs:
-            folder = None if args.output is None else Path(args.output) / single.name
-            outcome = Outcome(single.text, _settings(single, args))
-            if args.resume and folder is not None and _is_complete(folder, outcome, args.strict):
-                outcome.state = "kept"
-            else:
-                _process(args, segmenter, folder, outcome, stop)
-            rows.append((outcome, folder))
+            job = _job(single, args)
+            kept = completed(job) if args.resume else None
+            if kept is not None:
+                rows.append(Row(kept, job.folder, "kept"))
+                continue
+            watch = _Watch(stop, told, quiet=args.quiet)
+            rows.append(Row(run_job(job, segmenter, watch), job.folder))
             if stop.asked:
                 break
     if not args.quiet:
         print(_table(rows), file=sys.stderr if args.stdout else sys.stdout, flush=True)
-    failed = any(outcome.state == "failed" for outcome, _ in rows)
+    failed = any(row.state == "failed" for row in rows)
     return stop.exit_code(command.FAILED if failed else 0)
+
+
+class _Watch(Watch):
+    """Shows a job's progress and its lines; Ctrl-C ends it.
+
+    Args:
+        stop: listens to signals.
+        told: notes that were shown already, for those that are the same for all inputs.
+        quiet: no progress.
+    """
+
+    def __init__(self, stop: command.Stop, told: set[str], *, quiet: bool) -> None:
+        self._stop, self._told, self._quiet = stop, told, quiet
+        self._progress: Progress | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """See :class:`Watch`."""
+        return self._stop.asked
+
+    def begin(self, source: Source) -> None:
+        """See :class:`Watch`."""
+        self._progress = Progress(Path(source.name).name, source.expected_frames, self._quiet)
+
+    def until(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
+        """See :class:`Watch`."""
+        return self._stop.until(results)
+
+    def advance(self, summary: Summary, result: FrameResult) -> None:
+        """See :class:`Watch`."""
+        assert self._progress is not None
+        self._progress.advance()
+
+    def complain(self, error: SipVideoError) -> None:
+        """See :class:`Watch`."""
+        command.complain(error)
+
+    def note(self, line: str) -> None:
+        """See :class:`Watch`."""
+        if line not in self._told:
+            self._told.add(line)
+            command.note(line)
+
+    def end(self) -> None:
+        """See :class:`Watch`."""
+        if self._progress is not None:
+            self._progress.bar.close()
+
+
+def _job(single: Input, args: argparse.Namespace) -> Job:
+    folder = None if args.output is None else Path(args.output) / single.name
+    flags = {"fps": args.fps, "batch": args.batch, "stdout": args.stdout, "strict": args.strict}
+    return Job(
+        single.text, folder, args.save, settings=_settings(single, args), ahead=AHEAD, **flags
+    )
 
 
 def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
@@ -223,92 +212,29 @@ def _stamp(text: str | None) -> Any:
     return [text, digest]
 
 
-def _is_complete(folder: Path, outcome: Outcome, strict: bool) -> bool:
-    try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        if strict and summary.get("notes"):
-            return False
-        return bool(summary["state"] == "complete" and summary["settings"] == outcome.settings)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a summary, where its results are, and "kept" for what --resume passed over."""
+
+    summary: Summary
+    folder: Path | None
+    kept: str = ""
+
+    @property
+    def state(self) -> str:
+        """How it ended."""
+        return self.kept or self.summary.state
 
 
-def _process(
-    args: argparse.Namespace,
-    segmenter: VideoSegmenter,
-    folder: Path | None,
-    outcome: Outcome,
-    stop: command.Stop,
-) -> None:
-    """One input from opening to summary; its errors end in the outcome."""
-    from sipvideo.sources import open_source
-
-    started = time.perf_counter()
-    source: Source | None = None
-    results: Results | None = None
-    try:
-        with open_source(outcome.input, fps=args.fps) as source:
-            names = segmenter.class_names
-            results = Results(source, names, folder, args.save, stdout=args.stdout)
-            with results, Progress(Path(source.name).name, _length(source), args.quiet) as progress:
-
-                def write(result: FrameResult) -> None:
-                    results.write(result)
-                    outcome.count(result)
-                    progress.advance()
-
-                found = segmenter.run(source, AHEAD, batch=args.batch)
-                try:
-                    with contextlib.closing(found), Behind(write, most=BEHIND) as written:
-                        for result in stop.until(found):
-                            written.put(result)
-                        if stop.asked:
-                            written.drop()  # whoever stops the run does not want to wait for them
-                except SourceError as error:
-                    # The sinks close as after a good end: the frames before the damage are results.
-                    outcome.fail(error)
-    except BrokenPipeError:
-        outcome.state = "interrupted"
-        raise
-    except Exception as error:
-        outcome.fail(failure(error, outcome.input))
-    finally:
-        outcome.tell(_notes(segmenter, source, results), strict=args.strict)
-        outcome.seconds = time.perf_counter() - started
-        if stop.asked and outcome.state == "complete":
-            outcome.state = "interrupted"
-        if folder is not None and outcome.frames:
-            outcome.save(folder)
-
-
-def _notes(
-    segmenter: VideoSegmenter, source: Source | None, results: Results | None
-) -> Iterator[str]:
-    """What every part of a run has to tell, with its name: the one place where notes come together."""
-    yield from segmenter.engine.notes
-    if source is not None:
-        yield from (f"{source.name}: {note}" for note in source.notes)
-    if results is not None:
-        yield from results.notes
-
-
-def _length(source: Source) -> int | None:
-    """Number of frames as far as it is known or can be reckoned."""
-    if source.frame_count is None and source.duration and source.fps:
-        return round(source.duration * source.fps)
-    return source.frame_count
-
-
-def _table(rows: Sequence[tuple[Outcome, Path | None]]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     """What became of each input, one line each."""
     lines = [("input", "frames", "objects", "tracks", "seconds", "fps", "state", "results")]
-    for outcome, folder in rows:
-        numbers = (str(outcome.frames), str(outcome.objects), str(len(outcome.identities)))
-        speed = (f"{outcome.seconds:.1f}", f"{outcome.fps:.1f}")
+    for row in rows:
+        one, folder = row.summary, row.folder
+        numbers = (str(one.frames), str(one.objects or 0), str(one.identities or 0))
+        speed = (f"{one.seconds:.1f}", f"{one.fps:.1f}")
         where = str(folder) if folder is not None and folder.exists() else "-"
-        lines.append(
-            (Path(outcome.input).name or outcome.input, *numbers, *speed, outcome.state, where)
-        )
+        lines.append((Path(one.input).name or one.input, *numbers, *speed, row.state, where))
     widths = [max(len(line[column]) for line in lines) for column in range(8)]
     return "\n".join(
         "  ".join(

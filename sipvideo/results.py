@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sipvideo.errors import SinkError
+from sipvideo.errors import SinkError, contained
+from sipvideo.summary import MARK, SUMMARY, RunMark, Summary
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from sipvideo.sinks import Sink
+    from sipvideo.sinks.sink import Kept
     from sipvideo.sinks.video import Clip
     from sipvideo.structures import FrameResult
 
-FILES = {
-    "video": "video.mp4",
-    "pictures": "pictures",
-    "json": "results.json",
-    "lines": "results.jsonl",
-    "mots": "mots.txt",
-    "png": "masks",
-    "csv": "objects.csv",
-    "parquet": "objects.parquet",
-    "appearance": "appearance.npz",
-}
-"""Kind of result -> its file or folder."""
 
-PICTURE = "picture.png"
+@dataclass(frozen=True)
+class Kind:
+    """A kind of result.
+
+    Attributes:
+        file: its file or folder.
+        sink: name of the class in :mod:`sipvideo.sinks` that writes it.
+        takes: what the sink is given beside its path, attributes of :class:`Results`.
+    """
+
+    file: str
+    sink: str
+    takes: tuple[str, ...] = ()
+
+
+KINDS = {
+    "video": Kind("video.mp4", "AnnotatedVideo", ("picture", "source")),
+    "pictures": Kind("pictures", "AnnotatedPictures", ("picture",)),
+    "json": Kind("results.json", "YouTubeVISResults"),
+    "lines": Kind("results.jsonl", "CocoRleLines", ("class_names",)),
+    "mots": Kind("mots.txt", "MotsText"),
+    "png": Kind("masks", "LabelMapPngs"),
+    "csv": Kind("objects.csv", "TrackTable", ("class_names",)),
+    "parquet": Kind("objects.parquet", "TrackTable", ("class_names",)),
+    "appearance": Kind("appearance.npz", "AppearanceTable"),
+}
+"""What can be saved, by the name under which it is asked for."""
+
+SINGLE_PICTURE = Kind("picture.png", "AnnotatedPicture", ("picture",))
 """Takes the video's place where the input is a single picture."""
 
-SUMMARY = "summary.json"
-"""Marks the folder as ours and says how the run ended."""
+FILES = {name: kind.file for name, kind in KINDS.items()}
+"""Kind of result -> its file or folder."""
 
 
 class Results:
@@ -51,6 +69,7 @@ class Results:
         folder: where to save; None: nowhere.
         kinds: what to save, keys of :data:`FILES`.
         stdout: also write one JSON line per frame to standard output.
+        summary: of the run, saved by :meth:`finish`; until then in the folder's hidden mark. None: there is none.
 
     Raises:
         SinkError: from every method, when something cannot be written.
@@ -64,25 +83,38 @@ class Results:
         kinds: Sequence[str],
         *,
         stdout: bool = False,
+        summary: Summary | None = None,
     ) -> None:
         self.source = source
         self.class_names = class_names
         self.folder = folder
         self.kinds = kinds
         self.stdout = stdout
+        self.summary = summary
         self._sinks: list[Sink] | None = None
         self._stack = ExitStack()
+        self._mark: RunMark | None = None
 
     def __enter__(self) -> Results:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stack.__exit__(*exception)  # type: ignore[arg-type]
+        try:
+            self._stack.__exit__(*exception)  # type: ignore[arg-type]
+        finally:
+            if self._mark is not None and self.summary is None:
+                self._mark.release(keep=bool(_waiting(self._mark.path.parent)))
 
     @property
     def notes(self) -> list[str]:
         """What could not be saved as asked; complete after the ``with`` block."""
         return [f"{sink.path}: {note}" for sink in self._sinks or () for note in sink.notes]
+
+    def picture(self, result: FrameResult) -> NDArray[np.uint8]:
+        """A result drawn, for people."""
+        from sipvideo.draw import draw
+
+        return draw(result.tracked(), self.class_names)
 
     def write(self, result: FrameResult) -> None:
         """Hands the next result to every sink."""
@@ -93,54 +125,129 @@ class Results:
         for sink in self._sinks:
             sink.write(result)
 
-    def _openers(self) -> list[Callable[[], Sink]]:
+    def finish(self) -> None:
+        """Writes the summary as it is now, if there are results. After the ``with`` block.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        if self._mark is None or self.summary is None:
+            return
+        folder = self._mark.path.parent
+        try:
+            if self.summary.frames:
+                self.summary.files = sizes(folder)
+                self.summary.write(folder)
+        finally:
+            self._mark.release(keep=bool(_waiting(folder)))
+
+    def _openers(self) -> Iterator[Callable[[], Sink]]:
         from sipvideo import sinks
-        from sipvideo.draw import draw
 
-        names = self.class_names
-
-        def picture(result: FrameResult) -> NDArray[np.uint8]:
-            return draw(result.tracked(), names)
-
-        by_kind: dict[str, Callable[[Path], Sink]] = {
-            "video": lambda path: sinks.AnnotatedVideo(path, picture, self.source),
-            "pictures": lambda path: sinks.AnnotatedPictures(path, picture),
-            "json": sinks.YouTubeVISResults,
-            "lines": lambda path: sinks.CocoRleLines(path, names),
-            "mots": sinks.MotsText,
-            "png": sinks.LabelMapPngs,
-            "csv": lambda path: sinks.TrackTable(path, names),
-            "parquet": lambda path: sinks.TrackTable(path, names),
-            "appearance": sinks.AppearanceTable,
-        }
-        files = dict(FILES)
-        if self.source.frame_count == 1 and self.source.path is None:
-            by_kind["video"] = lambda path: sinks.AnnotatedPicture(path, picture)
-            files["video"] = PICTURE
-        openers: list[Callable[[], Sink]] = []
         if self.stdout:
-            openers.append(lambda: sinks.CocoRleLines("-", names))
-        if self.folder is not None:
+            yield lambda: sinks.CocoRleLines("-", self.class_names)
+        if self.folder is None:
+            return
+        ours = is_ours(self.folder)
+        self._mark = RunMark(self.folder)
+        if ours:
             clear(self.folder)
-            openers += [partial(by_kind[kind], self.folder / files[kind]) for kind in self.kinds]
-        return openers
+        if self.summary is not None:
+            self._mark.write(self.summary)
+        single = self.source.frame_count == 1 and self.source.path is None
+        for asked in self.kinds:
+            kind = SINGLE_PICTURE if single and asked == "video" else KINDS[asked]
+            sink = getattr(sinks, kind.sink)
+            yield partial(
+                sink, self.folder / kind.file, *(getattr(self, name) for name in kind.takes)
+            )
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a run, also one that was killed, saved its results there."""
+    return (folder / SUMMARY).is_file() or (folder / MARK).is_file()
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each result in a folder, by name."""
+    found = {}
+    for kind in (*KINDS.values(), SINGLE_PICTURE):
+        path = folder / kind.file
+        if path.is_dir():
+            found[kind.file] = sum(file.stat().st_size for file in path.iterdir())
+        elif path.is_file():
+            found[kind.file] = path.stat().st_size
+    return found
+
+
+def _waiting(folder: Path) -> list[tuple[Kind, Path]]:
+    """Kinds of results of which only the hidden beginning is there."""
+    from sipvideo.sinks.sink import hidden
+
+    kinds = (*KINDS.values(), SINGLE_PICTURE)
+    paths = [(kind, hidden(folder / kind.file)) for kind in kinds]
+    return [(kind, path) for kind, path in paths if path.exists()]
+
+
+def recover(folder: Path) -> Summary | None:
+    """Makes whole results of what a run that was killed, or whose disk was full, left in a folder.
+
+    Returns:
+        what is there now, as saved in its summary; None: there is nothing to recover.
+
+    Raises:
+        SinkError: the run is still in work, or something cannot be written; what is hidden stays then.
+    """
+    from sipvideo import sinks
+
+    if not (folder / MARK).is_file():
+        return None
+    mark = RunMark(folder)
+    waiting = _waiting(folder)
+    try:
+        summary = Summary.read(folder) or Summary.read(folder, MARK) or Summary(input=folder.name)
+        kept = []
+        for kind, path in waiting:
+            with contained(str(folder / kind.file)):
+                kept.append((kind, getattr(sinks, kind.sink).assemble(path, folder / kind.file)))
+        for new in folder.glob(".*.new"):
+            new.unlink()
+        _tell(summary, kept)
+        summary.files = sizes(folder)
+        if summary.files:
+            summary.write(folder)
+    finally:
+        mark.release(keep=bool(_waiting(folder)))
+    if not summary.files:
+        with suppress(OSError):
+            folder.rmdir()
+    return summary
+
+
+def _tell(summary: Summary, kept: Sequence[tuple[Kind, Kept]]) -> None:
+    """Says what was recovered."""
+    summary.state = "recovered"
+    summary.objects = summary.identities = None
+    summary.frames = max((one.frames or 0 for _, one in kept), default=0) or summary.frames
+    summary.duration = max((one.seconds or 0.0 for _, one in kept), default=0.0) or summary.duration
+    for kind, one in kept:
+        if one.frames is not None and one.frames < summary.frames:
+            line = f"{kind.file}: {one.frames} of {summary.frames} frames"
+            summary.notes.append(f"{line}, the last ones were not written yet")
 
 
 def clear(folder: Path) -> None:
-    """Removes what an earlier run saved, and nothing else; a folder without our summary is left alone.
+    """Removes what an earlier run saved, and nothing else.
 
     Raises:
         SinkError: it cannot be removed.
     """
-    if not (folder / SUMMARY).is_file():
-        return
+    from sipvideo.sinks.sink import hidden, remove
+
+    paths = [folder / kind.file for kind in (*KINDS.values(), SINGLE_PICTURE)]
     try:
-        for name in (SUMMARY, PICTURE, *FILES.values()):
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for path in (folder / SUMMARY, *paths, *map(hidden, paths)):
+            remove(path)
     except OSError as error:
         raise SinkError(
             f"{folder}: the results of an earlier run cannot be removed: {error.strerror}"

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {
         "annotations",
+        "summary",
         "errors",
         "classes",
         "config",
@@ -43,7 +44,7 @@ LAYERS = (
     {"events"},
     {"engine", "runtime", "training", "evaluation", "results"},
     {"pipeline"},
-    {"build", "live", "export", "bench"},
+    {"build", "jobs", "live", "export", "bench"},
     {"web"},
     {"apps"},
 )

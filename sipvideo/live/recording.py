@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import queue
 import re
 import threading
@@ -15,8 +14,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from sipvideo.errors import SinkError, SipVideoError, contained
-from sipvideo.results import SUMMARY, Results
+from sipvideo.results import Results
 from sipvideo.structures import FrameResult
+from sipvideo.summary import Summary
 
 DEFAULT_KINDS = ("video", "lines", "csv")
 """What a recording saves: kinds that need no memory for what is already written."""
@@ -61,7 +61,8 @@ class Recording:
         folder: of this recording.
         dropped: results that were not taken.
         problem: why nothing more is saved, else None.
-        notes: what could not be saved as asked; complete after :meth:`stop`.
+        notes: what was chosen, changed or left out; complete after :meth:`stop`.
+        summary: as saved at the end.
     """
 
     def __init__(
@@ -78,12 +79,12 @@ class Recording:
         self.dropped = 0
         self.problem: SipVideoError | None = None
         self.notes: list[str] = []
-        self._frames = 0
-        self._span: tuple[float, float] | None = None
+        self.summary = Summary(input=name)
+        self._first: float | None = None
         # Bounded by write(): so the end mark always finds room.
         self._queue: queue.SimpleQueue[FrameResult | None] = queue.SimpleQueue()
-        results = Results(LiveClip(fps), class_names, self.folder, kinds)
-        self._begun = time.time()
+        results = Results(LiveClip(fps), class_names, self.folder, kinds, summary=self.summary)
+        self._begun = time.perf_counter()
         self._thread = threading.Thread(
             target=self._save, args=(results,), name=f"recording {name}"
         )
@@ -92,12 +93,12 @@ class Recording:
     @property
     def frames(self) -> int:
         """Number of results saved so far."""
-        return self._frames
+        return self.summary.frames
 
     @property
     def seconds(self) -> float:
         """From the first to the last result saved so far, on the source's clock."""
-        return self._span[1] - self._span[0] if self._span is not None else 0.0
+        return self.summary.duration
 
     def write(self, result: FrameResult) -> bool:
         """Hands over the next result, without waiting; False: it is not saved. From one thread only."""
@@ -122,38 +123,32 @@ class Recording:
         self.stop()
 
     def _save(self, results: Results) -> None:
+        summary = self.summary
+        identities: set[int] = set()
         try:
             with contained(self.name), results:
                 for result in iter(self._queue.get, None):
                     results.write(result)
-                    self._frames += 1
+                    ids = result.track_ids[result.track_ids >= 0].tolist()
+                    identities.update(ids)
+                    summary.count(len(ids), len(identities))
                     now = result.frame.timestamp
-                    self._span = (now if self._span is None else self._span[0], now)
+                    self._first = now if self._first is None else self._first
+                    summary.duration = round(now - self._first, 3)
         except SipVideoError as error:
             self.problem = error
         self.notes = results.notes
-        if self._frames:
-            self._summarise()
-        else:
+        summary.state = "complete" if self.problem is None else "failed"
+        summary.problem, summary.notes = str(self.problem or ""), self.notes
+        summary.dropped = self.dropped
+        summary.seconds = round(time.perf_counter() - self._begun, 3)
+        try:
+            results.finish()
+        except SipVideoError as error:
+            self.problem = self.problem or error
+        if not summary.frames:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
-
-    def _summarise(self) -> None:
-        content = {
-            "input": self.name,
-            "state": "complete" if self.problem is None else "failed",
-            "problem": str(self.problem or ""),
-            "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._begun)),
-            "frames": self._frames,
-            "dropped": self.dropped,
-            "seconds": round(self.seconds, 3),
-        }
-        try:
-            (self.folder / SUMMARY).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-        except OSError as error:
-            self.problem = self.problem or SinkError(
-                f"{self.folder / SUMMARY}: cannot be written: {error.strerror}"
-            )
 
 
 def file_name(name: str) -> str:

@@ -19,10 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args
 
-from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, show_traceback
+from sipvideo.errors import SipVideoError, SourceError, UnforeseenError
+from sipvideo.jobs import Job as Work
+from sipvideo.jobs import Watch, run_job
 from sipvideo.pipeline import VideoSegmenter
-from sipvideo.results import FILES, Results
+from sipvideo.results import FILES, recover
 from sipvideo.sources import Source, VideoFile
+from sipvideo.structures import FrameResult
+from sipvideo.summary import Summary
 from sipvideo.web.containers import FFMPEG_OPTIONS, MAX_PIXELS, is_container
 from sipvideo.web.settings import Settings
 
@@ -33,6 +37,7 @@ KINDS = ("video", "json", "lines", "csv")
 
 UPLOAD = "upload"
 RECORD = "job.json"
+RESULTS = "results"
 
 
 class BusyError(Exception):
@@ -138,18 +143,22 @@ class Jobs:
             TooLongError: more seconds than the server takes.
             SourceError: not a video.
         """
-        with self._named(job), self._opened(job) as source:
-            job.frame_count, job.duration = source.frame_count, source.duration
+        try:
+            self._look_at(job)
+        except SipVideoError as error:
+            raise type(error)(self._named(job, str(error))) from error
+        job.state = "waiting"
+        self._save(job)
+        self._workers.submit(self._process, job)
+
+    def _look_at(self, job: Job) -> None:
+        with self._opened(job) as source:
+            job.frame_count, job.duration = source.expected_frames, source.duration
             if source.duration is not None and source.duration > self._settings.max_duration:
                 raise TooLongError(
                     f"{job.name}: {source.duration:.0f} s long,"
                     f" videos of up to {self._settings.max_duration:g} s are taken"
                 )
-            if source.frame_count is None and source.duration and source.fps:
-                job.frame_count = round(source.duration * source.fps)
-        job.state = "waiting"
-        self._save(job)
-        self._workers.submit(self._process, job)
 
     def get(self, key: str) -> Job | None:
         """The job of that id."""
@@ -179,7 +188,7 @@ class Jobs:
         found: dict[Path, int] = {}
         if job.state in ENDED:
             for kind in KINDS:
-                path = self._folder_of(job) / "results" / FILES[kind]
+                path = self._folder_of(job) / RESULTS / FILES[kind]
                 with contextlib.suppress(OSError):
                     found[path] = path.stat().st_size
         return found
@@ -210,49 +219,24 @@ class Jobs:
 
     def _process(self, job: Job) -> None:
         stop = self._stops[job.id]
-        state: State = "done"
         if stop.is_set():
             if job.state not in ENDED:
-                self._end(job, "interrupted" if self._closing else "cancelled")
+                self._end(job, self._stopped)
             return
         job.state = "running"
-        try:
-            with self._named(job), self._opened(job) as source:
-                self._run(job, source, stop)
-        except SipVideoError as error:
-            state, job.problem = "failed", str(error)
-        except Exception as error:  # a worker must not die silently: the visitor is told
-            show_traceback(error)
-            state, job.problem = "failed", UnforeseenError(job.name, error).brief
-        if stop.is_set() and state == "done":
-            state = "interrupted" if self._closing else "cancelled"
-        self._end(job, state)
+        watch = _Progress(job, stop, self._settings.max_duration)
+        work = Work(job.name, self._folder_of(job) / RESULTS, KINDS)
+        summary = run_job(work, self._segmenter.another(), watch, lambda _: self._opened(job))
+        job.problem = self._named(job, watch.problem)
+        if summary.state == "failed":
+            self._end(job, "failed")
+        else:
+            self._end(job, self._stopped if stop.is_set() else "done")
 
-    def _run(self, job: Job, source: Source, stop: threading.Event) -> None:
-        """Segments the video; results up to a problem stay, as files that can be used."""
-        segmenter = self._segmenter.another()
-        identities: set[int] = set()
-        begun = time.monotonic()
-        folder = self._folder_of(job) / "results"
-        with Results(source, segmenter.class_names, folder, KINDS) as results:
-            trouble: SourceError | None = None
-            try:
-                for result in segmenter.run(source):
-                    if stop.is_set():
-                        break
-                    results.write(result)
-                    identities.update(result.track_ids[result.track_ids >= 0].tolist())
-                    job.frames, job.tracks = job.frames + 1, len(identities)
-                    job.seconds = result.frame.timestamp - (source.start or 0.0)
-                    job.fps = job.frames / max(time.monotonic() - begun, 1e-6)
-                    if job.seconds > self._settings.max_duration:
-                        raise TooLongError(
-                            f"{job.name}: longer than {self._settings.max_duration:g} s: the rest is left out"
-                        )
-            except SourceError as error:
-                trouble = error  # raised when the files are complete
-        if trouble is not None:
-            raise trouble
+    @property
+    def _stopped(self) -> State:
+        """What becomes of jobs that are stopped."""
+        return "interrupted" if self._closing else "cancelled"
 
     def _end(self, job: Job, state: State) -> None:
         job.state, job.ended = state, time.time()
@@ -273,14 +257,10 @@ class Jobs:
                 raise SourceError(f"{job.name}: pictures of {width} x {height} are too large")
             yield source
 
-    @contextlib.contextmanager
-    def _named(self, job: Job) -> Iterator[None]:
+    def _named(self, job: Job, line: str) -> str:
         """Errors speak of the visitor's file, not of a path of the server."""
-        try:
-            yield
-        except SipVideoError as error:
-            text = str(error).replace(str(self.upload_path(job)), job.name)
-            raise type(error)(text.replace(str(self._folder_of(job)), job.name)) from error
+        line = line.replace(str(self.upload_path(job)), job.name)
+        return line.replace(str(self._folder_of(job)), job.name)
 
     def _folder_of(self, job: Job) -> Path:
         return self.folder / job.id
@@ -302,7 +282,42 @@ class Jobs:
                 continue
             self._jobs[job.id], self._stops[job.id] = job, threading.Event()
             if job.state not in ENDED:
+                with contextlib.suppress(SipVideoError):
+                    summary = recover(path.parent / RESULTS)
+                    job.frames = summary.frames if summary is not None else 0
                 self._end(job, "interrupted")
+
+
+class _Progress(Watch):
+    """Keeps a job's figures up to date while it runs.
+
+    Args:
+        job: of a visitor.
+        stop: ends it.
+        longest: seconds of video that are taken.
+    """
+
+    def __init__(self, job: Job, stop: threading.Event, longest: float) -> None:
+        self._job, self._stop, self._longest = job, stop, longest
+        self.problem = ""
+
+    @property
+    def stopped(self) -> bool:
+        """See :class:`Watch`."""
+        return self._stop.is_set()
+
+    def advance(self, summary: Summary, result: FrameResult) -> None:
+        """See :class:`Watch`."""
+        job = self._job
+        job.frames, job.tracks = summary.frames, summary.identities or 0
+        job.seconds, job.fps = summary.duration, summary.fps
+        if job.seconds > self._longest:
+            raise TooLongError(f"{job.name}: longer than {self._longest:g} s: the rest is left out")
+
+    def complain(self, error: SipVideoError) -> None:
+        """See :class:`Watch`. Strangers are not told a defect's own words."""
+        line = error.brief if isinstance(error, UnforeseenError) else str(error)
+        self.problem = self.problem or line
 
 
 def _step_back() -> None:

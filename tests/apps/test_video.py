@@ -75,7 +75,7 @@ def test_a_video_gives_every_kind_of_result(tmp_path: Path) -> None:
     assert pyarrow.parquet.read_table(folder / "objects.parquet").num_rows == 2 * FRAMES
 
     told = summary(folder)
-    assert (told["state"], told["frames"], told["objects"], told["tracks"]) == (
+    assert (told["state"], told["frames"], told["objects"], told["identities"]) == (
         "complete",
         25,
         50,

@@ -15,12 +15,11 @@ import pytest
 from numpy.typing import NDArray
 
 from sipvideo.apps.webcam_view import Computing, View
-from sipvideo.engine import FunctionEngine
 from sipvideo.errors import SipVideoError, SourceError
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.live.controls import Controls
 from sipvideo.sources import Source
-from sipvideo.structures import Detections, Frame
+from sipvideo.structures import Frame
 from tests.apps import scripted
 from tests.live_servers import Scripted, filming, segmenter, squares
 
@@ -190,14 +189,10 @@ def test_results_are_computed_while_nobody_asks_and_end_with_the_session() -> No
 
 
 def test_what_goes_wrong_while_computing_is_raised_where_it_is_asked_for() -> None:
-    broken = segmenter()
-    broken.engine = FunctionEngine(lambda frame: 1 / 0)  # type: ignore[arg-type,return-value]
-    with (
-        LiveSession(broken, {"cam": filming}) as session,
-        Computing(session) as computing,
-        pytest.raises(ZeroDivisionError),
-    ):
-        wait_for(computing.next)
+    with LiveSession(segmenter(), {"cam": filming}) as session:
+        session.next = lambda timeout: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+        with Computing(session) as computing, pytest.raises(ZeroDivisionError):
+            wait_for(computing.next)
 
 
 def wait_for(ask: Callable[[], LiveResult | None]) -> LiveResult:
@@ -211,13 +206,13 @@ def wait_for(ask: Callable[[], LiveResult | None]) -> LiveResult:
 def test_what_goes_wrong_while_computing_reaches_the_viewer_also_after_the_thread_has_ended() -> (
     None
 ):
-    def broken(frame: Frame) -> Detections:
-        raise SipVideoError("the engine went away")
+    def broken(timeout: float) -> LiveResult:
+        raise SipVideoError("the session went away")
 
-    one = segmenter()
-    one.engine = FunctionEngine(broken)
-    with LiveSession(one, {"cam": filming}) as session, Computing(session) as computing:
-        computing._thread.join(10)
-        assert not computing.is_over
-        with pytest.raises(SipVideoError, match="the engine went away"):
-            computing.next()
+    with LiveSession(segmenter(), {"cam": filming}) as session:
+        session.next = broken  # type: ignore[method-assign]
+        with Computing(session) as computing:
+            computing._thread.join(10)
+            assert not computing.is_over
+            with pytest.raises(SipVideoError, match="the session went away"):
+                computing.next()

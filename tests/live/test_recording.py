@@ -57,7 +57,9 @@ def test_a_recording_plays_with_the_times_of_its_frames(tmp_path: Path) -> None:
     summary = json.loads((recording.folder / "summary.json").read_text())
     assert summary["state"] == "complete"
     assert summary["frames"] == 8
-    assert summary["seconds"] == pytest.approx(1.1)
+    assert summary["duration"] == pytest.approx(1.1)
+    assert summary["files"].keys() == {"video.mp4", "results.jsonl", "objects.csv"}
+    assert summary["files"]["video.mp4"] == (recording.folder / "video.mp4").stat().st_size
 
 
 def test_results_beyond_the_room_are_counted_and_not_waited_for(

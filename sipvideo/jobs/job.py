@@ -1,0 +1,224 @@
+"""One input from opening to summary: the same for the command, for uploads, and for whoever else runs jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sipvideo.errors import SipVideoError, SourceError, failure
+from sipvideo.results import Results
+from sipvideo.stages import Behind
+from sipvideo.summary import Summary
+
+if TYPE_CHECKING:
+    from sipvideo.pipeline import VideoSegmenter
+    from sipvideo.sources import Source
+    from sipvideo.structures import FrameResult
+
+BEHIND = 2
+"""Results that wait to be written."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and what is to become of it. Plain values: a job may travel to another process.
+
+    Attributes:
+        input: for :func:`sipvideo.sources.open_source`.
+        folder: where its results go; None: nowhere.
+        kinds: what to save, keys of :data:`sipvideo.results.FILES`.
+        settings: what determines the results: equal settings, equal results.
+        fps: pictures per second of sequences.
+        batch: frames that the network sees at once; None: as many as make it faster.
+        ahead: batches that are read and segmented ahead of time; 0: one frame after the other.
+        stdout: also write one JSON line per frame to standard output.
+        strict: notes are errors.
+        notes: what was chosen or left out already where the input was named, one line each.
+    """
+
+    input: str
+    folder: Path | None
+    kinds: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    fps: float = 25.0
+    batch: int | None = None
+    ahead: int = 0
+    stdout: bool = False
+    strict: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Watch:
+    """Follows a job and may end it. This one says nothing and lets it run; others override what they need."""
+
+    @property
+    def stopped(self) -> bool:
+        """The job shall end after the result that it is at."""
+        return False
+
+    def begin(self, source: Source) -> None:
+        """The input is open."""
+
+    def until(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
+        """The results, up to where the job shall end."""
+        for result in results:
+            if self.stopped:
+                return
+            yield result
+
+    def advance(self, summary: Summary, result: FrameResult) -> None:
+        """One more result is saved. Whatever it raises ends the job; what is saved so far stays."""
+
+    def complain(self, error: SipVideoError) -> None:
+        """The job has failed; it may do so more than once."""
+
+    def note(self, line: str) -> None:
+        """What was chosen, changed or left out."""
+
+    def end(self) -> None:
+        """No more results come; notes still may."""
+
+
+def completed(job: Job) -> Summary | None:
+    """The summary of an earlier run that did the same with the same settings, with ``strict`` only without notes."""
+    summary = None if job.folder is None else Summary.read(job.folder)
+    if summary is None or (job.strict and summary.notes):
+        return None
+    same = summary.state == "complete" and summary.settings == job.settings
+    return summary if same else None
+
+
+def run_job(
+    job: Job,
+    segmenter: VideoSegmenter,
+    watch: Watch | None = None,
+    opener: Callable[[Job], AbstractContextManager[Source]] | None = None,
+) -> Summary:
+    """Segments one input and saves its results; whatever goes wrong ends in the summary, results so far are kept.
+
+    Args:
+        job: what to do.
+        segmenter: starts a new video.
+        watch: follows it.
+        opener: opens the input; by default as its address says.
+
+    Returns:
+        what became of it, as saved beside the results. Its state is "complete", "failed" or "interrupted".
+
+    Raises:
+        BrokenPipeError: the reader of standard output went away.
+    """
+    run = _Run(job, watch or Watch())
+    try:
+        with (opener or _opened)(job) as source:
+            run.source = source
+            run.segment(segmenter)
+    except BrokenPipeError:
+        run.summary.state = "interrupted"
+        raise
+    except Exception as error:
+        run.fail(failure(error, job.input))
+    finally:
+        run.close(segmenter)
+    return run.summary
+
+
+def _opened(job: Job) -> Source:
+    from sipvideo.sources import open_source
+
+    return open_source(job.input, fps=job.fps)
+
+
+class _Run:
+    """One run of a job.
+
+    Args:
+        job: what to do.
+        watch: follows it.
+    """
+
+    def __init__(self, job: Job, watch: Watch) -> None:
+        self.job, self.watch = job, watch
+        self.summary = Summary(input=job.input, settings=job.settings)
+        self.source: Source | None = None
+        self._results: Results | None = None
+        self._identities: set[int] = set()
+        self._started = time.perf_counter()
+        self._first: float | None = None
+
+    def segment(self, segmenter: VideoSegmenter) -> None:
+        """All of the source, which is open."""
+        assert self.source is not None
+        job, watch = self.job, self.watch
+        watch.begin(self.source)
+        names = segmenter.class_names
+        self._results = Results(
+            self.source, names, job.folder, job.kinds, stdout=job.stdout, summary=self.summary
+        )
+        with self._results:
+            found = segmenter.run(self.source, job.ahead, batch=job.batch)
+            try:
+                with closing(found), Behind(self._write, most=BEHIND) as written:
+                    for result in watch.until(found):
+                        written.put(result)
+                    if watch.stopped:
+                        written.drop()  # whoever stops the run does not want to wait for them
+            except SourceError as error:
+                # The sinks close as after a good end: the frames before the damage are results.
+                self.fail(error)
+
+    def _write(self, result: FrameResult) -> None:
+        assert self._results is not None
+        self._results.write(result)
+        summary = self.summary
+        ids = result.track_ids[result.track_ids >= 0].tolist()
+        self._identities.update(ids)
+        summary.count(len(ids), len(self._identities))
+        summary.seconds = time.perf_counter() - self._started
+        now = result.frame.timestamp
+        self._first = now if self._first is None else self._first
+        summary.duration = now - self._first
+        self.watch.advance(summary, result)
+
+    def fail(self, error: SipVideoError) -> None:
+        """The first error is the summary's."""
+        self.watch.complain(error)
+        if self.summary.state != "failed":
+            self.summary.state, self.summary.problem = "failed", str(error)
+
+    def close(self, segmenter: VideoSegmenter) -> None:
+        """Notes, the last state, and the summary on disk."""
+        summary = self.summary
+        self.watch.end()
+        self._tell(self._notes(segmenter))
+        summary.seconds = round(time.perf_counter() - self._started, 3)
+        summary.duration = round(summary.duration, 3)
+        if summary.state == "running":
+            summary.state = "interrupted" if self.watch.stopped else "complete"
+        if self._results is not None:
+            try:
+                self._results.finish()
+            except SipVideoError as error:
+                self.fail(error)
+
+    def _notes(self, segmenter: VideoSegmenter) -> Iterator[str]:
+        """What every part of a run has to tell, with its name: the one place where notes come together."""
+        yield from segmenter.engine.notes
+        yield from self.job.notes
+        if self.source is not None:
+            yield from (f"{self.source.name}: {note}" for note in self.source.notes)
+        if self._results is not None:
+            yield from self._results.notes
+
+    def _tell(self, notes: Iterable[str]) -> None:
+        """Each note once; if the job is strict, they are its failure."""
+        self.summary.notes = list(dict.fromkeys(notes))
+        for line in self.summary.notes:
+            if self.job.strict:
+                self.fail(SipVideoError(f"--strict: {line}"))
+            else:
+                self.watch.note(line)

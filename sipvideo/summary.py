@@ -1,0 +1,197 @@
+"""What became of one input: saved beside its results when it ends, and in a hidden, locked file while it is in work.
+
+A folder with a summary is finished. A folder with a hidden one that nobody holds belongs to a run that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from sipvideo.errors import SinkError
+
+SUMMARY = "summary.json"
+"""Marks the folder as ours and says how the run ended."""
+
+MARK = ".running"
+"""As long as a run writes into the folder; whoever finds it unlocked knows that the run was killed."""
+
+VERSION = 2
+
+State = Literal["running", "complete", "failed", "interrupted", "recovered"]
+
+
+class Summary(BaseModel):
+    """How a run over one input ended, or how far it is.
+
+    Attributes:
+        version: of this form; files of version 1 had none.
+        input: as it was named.
+        state: running, complete, failed, interrupted (Ctrl-C), recovered (of a run that was killed).
+        problem: the first error's line.
+        notes: what was chosen, changed or left out on the way, one line each.
+        begun: local time with its zone.
+        frames: in the results.
+        objects: with an identity, sum over all frames; None: not counted.
+        identities: number of different ones; None: not counted.
+        seconds: wall time from opening to saving.
+        duration: seconds from the first frame to the last, on the source's clock.
+        dropped: frames of a live source that could not be saved.
+        settings: what determines the results: equal settings, equal results.
+        files: bytes of each file or folder of results, by name.
+    """
+
+    version: int = VERSION
+    input: str
+    state: State = "running"
+    problem: str = ""
+    notes: list[str] = []
+    begun: str = Field(
+        default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime())
+    )
+    frames: int = 0
+    objects: int | None = 0
+    identities: int | None = 0
+    seconds: float = 0.0
+    duration: float = 0.0
+    dropped: int = 0
+    settings: dict[str, Any] = {}
+    files: dict[str, int] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, content: Any) -> Any:
+        """Summaries without a version: of inputs, and of recordings, whose seconds were those of the film."""
+        if not isinstance(content, dict) or "version" in content:
+            return content
+        old = {**content, "version": 1, "identities": content.get("tracks")}
+        old.setdefault("begun", "")
+        old.setdefault("objects", None)
+        if "dropped" in content:
+            old |= {"duration": content.get("seconds", 0.0), "seconds": 0.0}
+        return old
+
+    def count(self, objects: int, identities: int) -> None:
+        """One more frame is saved, with so many tracked objects; so many identities were seen so far."""
+        self.frames += 1
+        self.objects = (self.objects or 0) + objects
+        self.identities = identities
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of wall time."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    @classmethod
+    def read(cls, folder: Path, name: str = SUMMARY) -> Summary | None:
+        """The summary of a folder; None where there is none that can be read."""
+        try:
+            return cls.model_validate_json((folder / name).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Writes it: whole, or not at all.
+
+        Raises:
+            SinkError: it cannot be written; the former one is gone then, for it tells of other results.
+        """
+        path, partial = folder / SUMMARY, folder / f".{SUMMARY}.partial"
+        try:
+            partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            for file in (partial, path):
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
+            raise SinkError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+class RunMark:
+    """The hidden summary of a run that is in work, locked by its process.
+
+    Args:
+        folder: of its results; made if need be.
+
+    Raises:
+        SinkError: another run writes into the folder, or it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / MARK
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = _locked(self.path)
+        except OSError as error:
+            raise SinkError(f"{folder}: cannot be written: {error.strerror}") from error
+
+    def write(self, summary: Summary) -> None:
+        """Says what is in work; losing that to a full disk loses no result."""
+        with contextlib.suppress(OSError):
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(summary.model_dump_json().encode())
+            self._file.flush()
+
+    def release(self, *, keep: bool = False) -> None:
+        """The run has ended; ``keep``: there is something to recover. May be called twice."""
+        if not keep:
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+        self._file.close()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The file, open and locked until it is closed, or its process ends in whatever way."""
+    while True:
+        file = path.open("a+b")
+        try:
+            _lock(file)
+            # The run that held it may have removed it meanwhile.
+            if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except BlockingIOError:
+            file.close()
+            raise SinkError(f"{path.parent}: another run is writing there") from None
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Raises BlockingIOError where another process holds it. File systems that know no locks do without."""
+    for module in _lockers():
+        with _unless_unknown():
+            if module.__name__ == "fcntl":
+                module.flock(file, module.LOCK_EX | module.LOCK_NB)
+            else:
+                file.seek(1 << 30)  # beyond the content, which others may read
+                module.locking(file.fileno(), module.LK_NBLCK, 1)
+
+
+@contextlib.contextmanager
+def _unless_unknown() -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:  # how Windows says it
+        raise BlockingIOError from error
+    except BlockingIOError:
+        raise
+    except OSError:
+        return
+
+
+def _lockers() -> Iterator[ModuleType]:
+    """The module for locks that this system has."""
+    for name in ("fcntl", "msvcrt"):
+        with contextlib.suppress(ImportError):
+            yield __import__(name)
+            return
