@@ -6,7 +6,11 @@ are chosen together, one detection per track, so that their sum is best:
 
 1. confident detections take their tracks, which may have been out of sight for a while;
 2. doubtful detections may only go on with a track that nobody took and that they fit clearly;
-3. confident detections that are left begin tracks of their own, at once.
+3. confident detections that are left begin tracks of their own. If they look like somebody who left (see
+   :mod:`sipvideo.tracker.memory`) they may wait for a better look without an identity, and then get that of the one
+   who left; all others have a new one at once.
+
+The camera's motion (:mod:`sipvideo.tracker.camera`) moves all that is known of places; at a cut all tracks leave.
 
 Time is measured in seconds on the source's clock, never in frames: a camera that drops frames and a file that does
 not give an object the same identity.
@@ -15,9 +19,11 @@ not give an object the same identity.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections, FloatArray, IntArray
@@ -27,6 +33,7 @@ from sipvideo.tracker.explain import Explanation, Step, explained
 from sipvideo.tracker.match import Match
 from sipvideo.tracker.memory import PLAUSIBLE, Meeting, Memory, look, meet, memorable
 from sipvideo.tracker.similarity import check_embedding_size, compare, repeated, unit
+from sipvideo.tracker.state import VERSION, State, check, packed, unpacked
 from sipvideo.tracker.track import NOBODY, Track, move, observe
 
 FEW_OBJECTS = 3
@@ -57,6 +64,38 @@ class Tracker:
         self._timestamp = math.nan
         self._next_id = self._begun = 0
         self._common_embedding: FloatArray = np.zeros((), np.float32)
+
+    def state(self) -> State:
+        """All that is known of the video so far, as arrays: see :meth:`restore`."""
+        grey = self.camera.grey
+        whole: State = {
+            "version": np.array(VERSION),
+            "clock": np.array([self.now, self._timestamp], np.float64),
+            "counts": np.array([self._next_id, self._begun, len(self.tracks)], np.int64),
+            "common": np.asarray(self._common_embedding, np.float32),
+            "grey": np.zeros((0, 0), np.uint8) if grey is None else grey,
+            "points": self.camera.points,
+        }
+        return whole | packed(self.tracks + self.memory.tracks)
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on with a video where another tracker with the same settings was, to the same identities.
+
+        Args:
+            state: what that one's :meth:`state` gave; ``numpy.savez`` and ``numpy.load`` keep it.
+
+        Raises:
+            SipVideoError: this is no state, or one of another version.
+        """
+        check(state, set(Tracker(self.config).state()))
+        self.reset()
+        known = unpacked(state)
+        self._next_id, self._begun, count = state["counts"].tolist()
+        self.tracks, self.memory.tracks = known[:count], known[count:]
+        self.now, self._timestamp = state["clock"].tolist()
+        self._common_embedding = state["common"]
+        self.camera.grey = state["grey"] if state["grey"].size else None
+        self.camera.points = state["points"]
 
     def update(self, detections: Detections, timestamp: float) -> IntArray:
         """Identities of one frame's detections, int64 [N], each once at most; -1 for detections without one.
