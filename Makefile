@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest format model-report identity-report gpu-report bench soak clean
+.PHONY: help venv demo test check lint types pytest fuzz format model-report identity-report gpu-report bench soak clean
 
 help:
 	@sed -n '1,4s/^# //p' Makefile
@@ -40,6 +40,13 @@ types: $(VENV)/.dev
 
 pytest: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Damaged and hostile inputs by the thousand (docs/reliability.md); the same command goes on where it was.
+N ?= 20000
+SEED ?= 1
+
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(N) --seed $(SEED) --folder runs/fuzz-$(SEED)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

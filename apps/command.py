@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 FAILED = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
+LONGEST = 1000
+"""Letters of a line of error."""
 
 T = TypeVar("T")
 
@@ -49,12 +52,25 @@ def complain(problem: SipVideoError | str) -> None:
     """Writes one line of the form ``sipvideo: error: ...`` to stderr, with --debug after its traceback."""
     if isinstance(problem, SipVideoError) and not isinstance(problem, UnforeseenError):
         show_traceback(problem)  # an unforeseen one was shown when it was caught
-    print(f"sipvideo: error: {' '.join(str(problem).split())}", file=sys.stderr, flush=True)
+    print(f"sipvideo: error: {_line(str(problem))}", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
     """Writes one line that a user should know but need not act on."""
-    print(f"sipvideo: note: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    print(f"sipvideo: note: {_line(text)}", file=sys.stderr, flush=True)
+
+
+def _line(text: str) -> str:
+    """A text as one line that a person reads to its end: what damaged files hold can be megabytes."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+
+
+def speak_plainly() -> None:
+    """What a terminal cannot show, names of damaged files, is written as escapes and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Stop:

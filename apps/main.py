@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Only the chosen command's module is imported, so that help and errors come at once.
     """
+    command.speak_plainly()
     width = max(map(len, COMMANDS))
     listing = "\n".join(f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
     parser = command.Parser(

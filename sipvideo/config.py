@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SHAPE_MAPS = 6
 """Of an object's box: see ``HeadConfig.shape_maps``."""
+MOST_VALUES = 100_000
+"""In a configuration, aliases written out."""
 Side = Annotated[int, Field(ge=1, le=16384)]
 Deviation = Annotated[float, Field(gt=0)]
 
@@ -380,13 +382,34 @@ def read_yaml(what: str, name_or_path: str, folder: Traversable) -> dict[str, An
             content = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot read the configuration: {error}") from error
-    try:
-        values = yaml.safe_load(content) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    values = _plain_yaml(content, f"{path}: not valid YAML") or {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
     return values
+
+
+def _plain_yaml(text: str, problem: str) -> Any:
+    """The values of a YAML text, of a size that its author can have meant; ``problem`` begins errors."""
+    try:
+        values = yaml.safe_load(text)
+        if _weight(values, {}) > MOST_VALUES:
+            raise ValueError(f"aliases make more than {MOST_VALUES} values of it")
+    except RecursionError as error:
+        raise ConfigError(f"{problem}: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # dates and long numbers raise the latter
+        raise ConfigError(f"{problem}: {str(error).splitlines()[0]}") from error
+    return values
+
+
+def _weight(value: Any, known: dict[int, int]) -> int:
+    """How many values it is with every alias written out: a few lines of aliases can stand for billions."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MOST_VALUES + 1  # where it is met inside of itself
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_weight(one, known) for one in inner)
+    return known[id(value)]
 
 
 def config_from_values(values: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
@@ -411,10 +434,7 @@ def section_from_values(
         key, equals, value = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override!r}: expected section.key=value")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override!r}: the value is not valid YAML") from error
+        parsed = _plain_yaml(value, f"--set {override!r}: the value is not valid YAML")
         values = _with_value(values, key.strip().split("."), parsed, override)
     try:
         return kind.model_validate(values)
@@ -438,7 +458,7 @@ def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
         # A whole section as it was written would hide what is wrong with it.
-        got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+        got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r:.200}"
         message = problem["msg"].removeprefix("Value error, ")
         return f"{where}: {message}{got}".removeprefix(": ")
     section: Any = kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,11 @@ from pydantic import ValidationError
 
 from sipvideo.config import Config, available, config_from_values, load_config
 from sipvideo.errors import ConfigError
+
+LAUGHS = "a: &a [x, x]\n" + "\n".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in itertools.pairwise("abcdefghij")
+)
+"""Ten lines that stand for two thousand million values."""
 
 
 @pytest.mark.parametrize("name", available())
@@ -53,6 +59,12 @@ def test_configurations_cannot_be_changed_afterwards() -> None:
         ("name: x\nhead: 3", "head: "),
         ("- a\n- b", "expected a mapping of sections, got list"),
         ("name: [", "not valid YAML"),
+        ("[" * 20000, "not valid YAML: nested too deeply"),
+        ("name: 2021-13-45", "not valid YAML: month must be in 1..12"),
+        (f"name: {'9' * 5000}", "not valid YAML: Exceeds the limit"),
+        ("name: !!python/name:os.system", "not valid YAML: could not determine a constructor"),
+        (LAUGHS, "not valid YAML: aliases make more than 100000 values of it"),
+        ("name: &a [*a]", "not valid YAML: aliases make more than"),
         ("", "name: Field required"),
         ("name: x\ninput: {size: [0, 0]}", "input.size.0: Input should be greater than"),
         ("name: x\ninput: {std: [0, 0, 0]}", "input.std.0: Input should be greater than 0"),

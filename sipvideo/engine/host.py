@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sipvideo.config import Config
 from sipvideo.engine.contract import Engine, Size
+from sipvideo.errors import CheckpointError
 from sipvideo.machine import usable_cores
 from sipvideo.postprocess import ObjectHead, Postprocess
 from sipvideo.postprocess.outputs import Runtime
@@ -39,7 +40,11 @@ class HostEngine(Engine):
         self.callers = runtime.callers
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Detections of each frame; those of one size run through the network together."""
+        """Detections of each frame; those of one size run through the network together.
+
+        Raises:
+            CheckpointError: the network's outputs are not finite.
+        """
         found: dict[int, Detections] = {}
         for size in dict.fromkeys(frame.size for frame in frames):
             places = [k for k, frame in enumerate(frames) if frame.size == size]
@@ -49,6 +54,12 @@ class HostEngine(Engine):
     def _together(self, frames: Sequence[Frame]) -> list[Detections]:
         images, geometries, greys = self.inputs(frames)
         outputs = self.runtime(images)
+        # What is wrong with weights spreads to the coarsest level, which is looked at in no time.
+        coarsest = (outputs.class_logits, outputs.box_distances, outputs.coefficient_features)
+        if not all(np.isfinite(maps[-1]).all() for maps in coarsest):
+            raise CheckpointError(
+                f"{self.model}: the network gives numbers that are not finite; its weights are damaged"
+            )
         return [
             replace(self.postprocess(outputs, geometry, item), grey=grey)
             for item, (geometry, grey) in enumerate(zip(geometries, greys, strict=True))

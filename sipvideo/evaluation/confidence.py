@@ -268,7 +268,9 @@ def _figures(matches: VideoMatches, weights: Floats) -> dict[str, Floats]:
 
 def _hota(counts: Floats) -> Floats:
     """HOTA from counts, float64 [B] from [B, 5 x 19]."""
-    hit, miss, wrong, _, association = counts.reshape(len(counts), 5, -1).transpose(1, 0, 2)
+    hit, miss, wrong, _, association = counts.reshape(
+        len(counts), 5, counts.shape[1] // 5
+    ).transpose(1, 0, 2)
     det_a = hit / np.maximum(1, hit + miss + wrong)
     hota: Floats = np.sqrt(det_a * association / np.maximum(1, hit)).mean(1)
     return hota

@@ -6,10 +6,8 @@ Nothing in a weights file is ever executed: pickles are read with ``weights_only
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +132,7 @@ def load_weights(model: SipMask, checkpoint: Checkpoint) -> None:
     """Copies all weights into the model.
 
     Raises:
-        CheckpointError: names that are missing, unexpected or of another shape, listed.
+        CheckpointError: names that are missing, unexpected or of another shape, listed; numbers that are not finite.
     """
     expected = model.state_dict()
     given = checkpoint.tensors
@@ -152,6 +150,12 @@ def load_weights(model: SipMask, checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path}: does not fit the configuration: {'; '.join(problems)}"
         )
+    for name, tensor in given.items():
+        # What such a network finds is nothing, or nonsense, and nobody would be told why.
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{checkpoint.path}: damaged: {name} holds numbers that are not finite"
+            )
     model.load_state_dict(given, strict=False)
 
 
@@ -215,24 +219,17 @@ def _read_published(path: Path) -> Checkpoint:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about foreign pickles; the checks below say it better
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-    ) as error:
-        # PyTorch's own text advises to load the file unsafely.
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read: {error}") from error
+    except Exception as error:
+        # Damaged pickles end in errors of every type. PyTorch's own text advises to load the file unsafely.
         raise CheckpointError(
             f"{path}: not a readable checkpoint: damaged, or it holds more than tensors and plain values"
         ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot read: {error}") from error
     state = content
     if isinstance(content, Mapping):
         state = next((content[k] for k in ("state_dict", "model") if k in content), content)
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(map(_is_plain, state.values())):
         raise CheckpointError(
             f"{path}: expected a dictionary of tensors under 'state_dict' or 'model'"
         )
@@ -249,9 +246,16 @@ def _read_published(path: Path) -> Checkpoint:
     scales = {ours: named[name] for name, ours in mapped.items() if "#" in ours}
     tensors = {ours: named[name] for name, ours in mapped.items() if "#" not in ours}
     if scales:
+        if any(scale.numel() != 1 for scale in scales.values()):
+            raise CheckpointError(f"{path}: expected one number in each of bbox_head.scales")
         tensors["head.scales"] = torch.stack([scales[k].reshape(()) for k in sorted(scales)])
     meta = content.get("meta", {}) if isinstance(content, Mapping) else {}
     return Checkpoint(path, kind, tensors, None, mapped, _plain(meta))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor of real numbers that are all there."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_complex()
 
 
 def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:

@@ -29,7 +29,11 @@ def sample(feature: Tensor, y: Tensor, x: Tensor) -> Tensor:
     # [G * H * W, C / G]: row g * H * W + i is cell i seen by group g.
     table = feature.reshape(groups, per_group, height * width).transpose(1, 2)
     table = table.reshape(groups * height * width, per_group)
-    top, left = y.detach().clamp(-2, height).floor(), x.detach().clamp(-2, width).floor()
+    # A network that overflows gives positions that are no numbers: its results are none either, but cells are cells.
+    top, left = (
+        place.detach().nan_to_num(nan=-2.0).clamp(-2, size).floor()
+        for place, size in ((y, height), (x, width))
+    )
     dy, dx = y.clamp(-2, height) - top, x.clamp(-2, width) - left
     first_row = torch.arange(groups, device=y.device).view(1, groups, 1) * (height * width)
     index, weight = [], []

@@ -306,6 +306,9 @@ def load(path: str | Path) -> tuple[Config, ObjectHead]:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
     if metadata.get("format") != "sipvideo-objects":
         raise CheckpointError(f"{path}: a safetensors file, but not written by sipvideo export")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{path}: damaged: {name} holds numbers that are not finite")
     try:
         values = json.loads(metadata["config"])
     except (KeyError, json.JSONDecodeError) as error:

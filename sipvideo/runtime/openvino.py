@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -23,9 +24,13 @@ SIZES = 4
 
 
 def require() -> None:
-    """Raises ConfigError, with the install command, where the package is missing."""
+    """Raises ConfigError, with the install command, where the package is missing; keeps it from telling of its use."""
     if importlib.util.find_spec("openvino") is None:
         raise ConfigError("OpenVINO is not installed: pip install '.[openvino]'")
+    if "openvino" not in sys.modules:
+        # When imported, it writes a number for this user to the home folder and reports to its makers, unless the
+        # package for that is missing.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def check_device(device: str) -> None:
@@ -52,6 +57,8 @@ def read_network(network: bytes | str | Path) -> Any:
         core.set_property({"ENABLE_MMAP": False})
     core.add_extension(ConversionExtension("DeformConv", _deformable))
     where = "network" if isinstance(network, bytes) else str(network)
+    if not isinstance(network, bytes) and Path(network).suffix == ".xml":
+        _check_xml(Path(network))
     try:
         model = core.read_model(network)
     except RuntimeError as error:
@@ -61,6 +68,23 @@ def read_network(network: bytes | str | Path) -> Any:
     if fault:
         raise CheckpointError(f"{where}: not the dense network of a sipvideo model: {fault}")
     return model
+
+
+def _check_xml(path: Path) -> None:
+    """Whether it can be OpenVINO's own form: what is not is tried in every other one, and told at length.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(4096)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if (
+        b"<net " not in beginning or b"<!" in beginning
+    ):  # entities of a document type are for nobody's good
+        raise CheckpointError(f"{path}: damaged, or not a network in OpenVINO's form")
 
 
 class OpenVINORuntime(Runtime):

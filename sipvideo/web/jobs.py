@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import secrets
@@ -17,7 +18,9 @@ import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from sipvideo.errors import SipVideoError, SourceError, UnforeseenError
 from sipvideo.jobs import Job as Work
@@ -79,6 +82,10 @@ class Job:
     duration: float | None = None
     fps: float = 0.0
     tracks: int = 0
+
+
+_RECORD = TypeAdapter(Job)
+"""What is read of a job must be of the right types: a disk may have kept anything."""
 
 
 class Jobs:
@@ -274,11 +281,11 @@ class Jobs:
         """Takes over what an earlier server kept in the same folder; what it was cut off in is marked so."""
         for path in self.folder.glob(f"*/{RECORD}"):
             try:
-                job = Job(**json.loads(path.read_text("utf-8")))
-                known = job.id == path.parent.name and job.state in get_args(State)
-            except (OSError, ValueError, TypeError):
+                job = _RECORD.validate_json(path.read_bytes())
+            except (OSError, ValueError, RecursionError):
                 continue
-            if not known:
+            times = (job.created, job.ended or 0.0, job.seconds, job.duration or 0.0, job.fps)
+            if job.id != path.parent.name or not all(map(math.isfinite, times)):
                 continue
             self._jobs[job.id], self._stops[job.id] = job, threading.Event()
             if job.state not in ENDED:

@@ -23,6 +23,28 @@ def test_an_error_becomes_one_line_and_exit_code_two(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "sipvideo: error: a.yaml: unknown key\n"
 
 
+def test_what_damaged_files_hold_makes_no_error_longer_than_a_person_reads(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command.complain("in.json: " + "x" * 10**6 + ": not a number")
+    line = capsys.readouterr().err
+    assert len(line) < 1100
+    assert line.startswith("sipvideo: error: in.json: x")
+    assert line.endswith("x: not a number\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_cannot_be_written_are_escaped_and_end_no_command(encoding: str) -> None:
+    program = "from sipvideo.apps.main import main; main(['config', chr(0xe9) + chr(0xd800)])"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-c", f"print({program!r}); {program}; print(chr(0xd800))"],
+        **{"env": environment, "capture_output": True, "text": True, "check": True},
+    )
+    assert "\\ud800" in done.stderr
+    assert done.stdout.endswith("\\ud800\n")
+
+
 def test_ctrl_c_gives_130() -> None:
     assert command.guarded(lambda: raising(KeyboardInterrupt())) == 130
 

@@ -156,6 +156,7 @@ def test_compare_tells_which_differences_are_significant(
     assert row.endswith("  significant")
     assert run(dataset, "--compare", a, a) == 0
     assert capsys.readouterr().out.count("not significant") == 4
+    assert run(dataset, "--compare", a, b, *NO_RESAMPLES) == 0
 
 
 def test_missing_pictures_cost_the_strips_alone(

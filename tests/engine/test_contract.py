@@ -7,13 +7,16 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import sipvideo
 from sipvideo.config import InputConfig
 from sipvideo.engine import Engine, FunctionEngine
+from sipvideo.errors import CheckpointError
 from sipvideo.structures import Detections, Frame
 from sipvideo.transforms import GREY_SIDE, FrameTransform, grey_picture
 from tests.media import picture
+from tests.networks import lively, segmenter, small_config
 
 
 def empty(frame: Frame) -> Detections:
@@ -83,3 +86,17 @@ def test_the_grey_picture_shows_the_whole_frame_small(size: tuple[int, int]) -> 
 def test_selecting_objects_keeps_the_grey_picture() -> None:
     found = empty(frames_of((4, 6))[0])
     assert found[np.zeros(0, np.int64)].grey is found.grey
+
+
+def test_a_network_whose_numbers_overflow_is_told_and_never_taken_for_one_that_sees_nothing() -> (
+    None
+):
+    config = small_config()
+    model = lively(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e12)
+    with pytest.raises(
+        CheckpointError, match="small: the network gives numbers that are not finite"
+    ):
+        segmenter(model, config).detect(frames_of((120, 160)))

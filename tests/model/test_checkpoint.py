@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -15,6 +17,7 @@ from sipvideo.config import Config, available, config_from_values, load_config
 from sipvideo.errors import CheckpointError, ConfigError
 from sipvideo.model import checkpoint
 from sipvideo.model.sipmask import SipMask
+from tests.networks import small_config
 from tests.parity.conftest import published_shapes
 
 PUBLISHED = sorted(published_shapes())
@@ -200,3 +203,48 @@ def test_files_of_the_first_default_model_still_load(tmp_path: Path) -> None:
         outputs, expected = read.eval()(image), written(image)
     assert len(outputs.coefficient_features) == 3
     torch.testing.assert_close(outputs.basis_masks, expected.basis_masks, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(number: float, tmp_path: Path) -> None:
+    config = small_config()
+    model = SipMask(config)
+    path = tmp_path / "own.safetensors"
+    with torch.no_grad():
+        model.head.class_logits[0].bias[1] = number
+    checkpoint.save(path, model, config)
+    with pytest.raises(
+        CheckpointError, match=r"head.class_logits.0.bias holds numbers that are not"
+    ):
+        build.load(weights=path, device="cpu")
+
+
+class Hostile:
+    """Becomes a call when it is read."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": Hostile(os.system, "touch hacked")},
+        {"state_dict": Hostile(eval, "open('hacked', 'w')")},
+        Hostile(bytearray, 2**46),
+        {"bbox_head.sip_cof.weight": torch.ones(2).to_sparse()},
+        {"bbox_head.sip_cof.weight": torch.zeros(2, dtype=torch.complex64)},
+        {"bbox_head.sip_cof.weight": torch.ones(2), "bbox_head.scales.0.scale": torch.ones(3)},
+    ],
+)
+def test_hostile_checkpoints_are_one_line_and_run_nothing(
+    content: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, "in.pth")
+    with pytest.raises(CheckpointError, match=r"in\.pth: "):
+        checkpoint.read("in.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pth"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -264,6 +266,32 @@ def test_what_is_no_network_of_ours_is_refused_in_one_line(tmp_path: Path) -> No
         bundle.open_network(tmp_path, "torch")
     with pytest.raises(CheckpointError, match=r"no exported network in it \(expected network.xml"):
         bundle.open_network(tmp_path / "absent")
+
+
+def test_openvino_tells_nobody_of_its_use_and_writes_nothing_to_the_home_folder(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "from sipvideo.runtime.openvino import require; require(); import openvino, threading; "
+    )
+    program += "print([thread.name for thread in threading.enumerate()])"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        **{"env": environment, "capture_output": True, "text": True, "check": True},
+    )
+    assert done.stdout == "['MainThread']\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "<layer/>", '<!DOCTYPE x [<!ENTITY a "b">]><net name="&a;">'])
+def test_xml_that_is_no_network_is_refused_before_openvino_reads_it(
+    text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.xml"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=r"network\.xml: damaged, or not a network"):
+        read_network(path)
 
 
 def test_an_absent_device_is_refused(contents: dict[int, bytes]) -> None:

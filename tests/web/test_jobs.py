@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import httpx
@@ -336,6 +337,25 @@ def test_what_a_killed_server_was_receiving_is_removed_by_the_next_one(tmp_path:
     assert not following.upload_path(found).exists()
     following.close()
     killed.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"created": [1]}, {"ended": "then"}, {"state": 5}, {"seconds": float("nan")}],
+)
+def test_a_damaged_record_of_an_upload_is_passed_over(change: Any, tmp_path: Path) -> None:
+    for key in ("0123456789abcdef", "f" * 16):
+        (tmp_path / key).mkdir()
+        record = {"id": key, "name": "a.mp4", "state": "done", "created": 1.0, "ended": 2.0}
+        (tmp_path / key / "job.json").write_text(
+            json.dumps(record | change if key[0] == "0" else record)
+        )
+    jobs = Jobs(segmenter(), Settings(data=tmp_path))
+    try:
+        assert [job.id for job in jobs.all()] == ["f" * 16]
+        jobs.expire()
+    finally:
+        jobs.close()
 
 
 def test_what_a_killed_server_left_half_done_is_marked_so(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Damaged, hostile and odd inputs by the thousand; ``python -m tests.fuzz`` runs them (docs/reliability.md)."""

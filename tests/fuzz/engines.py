@@ -1,0 +1,76 @@
+"""Engines of the cases: a function where the network is not what is tested, one packaged network elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+
+import numpy as np
+
+from sipvideo.apps import command
+from sipvideo.config import TrackerConfig
+from sipvideo.errors import UnforeseenError
+from sipvideo.masks import CompactMasks
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.structures import Detections, Frame
+from sipvideo.tracker import build_tracker
+from tests.fuzz.case import FUNCTION, NETWORK, NOTHING
+
+CLASSES = ("cat", "dog")
+current = NOTHING
+"""Which engine commands get: of the case that runs."""
+
+
+def detect(frame: Frame) -> Detections:
+    """Up to three objects in any picture, however small; one of them moves, one comes and goes."""
+    height, width = frame.size
+    rng = np.random.default_rng(frame.index)
+    crops, origins, boxes = [], [], []
+    for _ in range(frame.index % 4):
+        y, x = (int(rng.integers(0, n)) for n in (height, width))
+        h, w = (int(rng.integers(1, min(65, n - k + 1))) for n, k in ((height, y), (width, x)))
+        crops.append(np.ones((h, w), bool))
+        origins.append((x, y))
+        boxes.append((x, y, x + w, y + h))
+    n = len(crops)
+    masks = CompactMasks.from_crops(crops, origins, frame.size)
+    scores = np.linspace(0.9, 0.5, n, dtype=np.float32)
+    labels = np.arange(n, dtype=np.int64) % len(CLASSES)
+    found = np.array(boxes, np.float32).reshape(-1, 4)
+    return Detections(found, scores, labels, masks, np.zeros((n, 0), np.float32))
+
+
+unforeseen: list[Exception] = []
+"""Exceptions that became a line only because everything does: defects all the same."""
+
+
+def install() -> None:
+    """Lets commands ask here for their segmenter, and keeps what was unforeseen."""
+    real, told = command.segmenter, UnforeseenError.__init__
+
+    def kept(self: UnforeseenError, where: str, error: Exception) -> None:
+        unforeseen.append(error)
+        told(self, where, error)
+
+    UnforeseenError.__init__ = kept
+
+    def chosen(args: argparse.Namespace) -> VideoSegmenter:
+        if current == FUNCTION:
+            return finder()
+        if current == NETWORK:
+            return _network().another()
+        return real(args)
+
+    command.segmenter = chosen
+
+
+def finder() -> VideoSegmenter:
+    """A segmenter that finds something anywhere."""
+    return VideoSegmenter(detect, build_tracker(TrackerConfig()), CLASSES)
+
+
+@functools.cache
+def _network() -> VideoSegmenter:
+    from sipvideo.build import load
+
+    return load(device="cpu", overrides=["input.size=[160,96]"])
