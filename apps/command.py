@@ -16,6 +16,7 @@ from sipvideo.errors import DEBUG, SipVideoError, UnforeseenError, contained, sh
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
+    from sipvideo.showing import ShowingOptions
 
 FAILED = 2
 INTERRUPTED = 130
@@ -207,6 +208,136 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_selection_flags(parser: argparse._ActionsContainer) -> None:
+    """--classes and the like: what of the objects is wanted at all; also what :func:`segmenter` needs."""
+    parser.add_argument(
+        "--classes",
+        type=words,
+        default=(),
+        metavar="CLASS,...",
+        help="names or numbers of the only classes that are looked for, for example person,car",
+    )
+    parser.add_argument(
+        "--min-score",
+        type=share,
+        metavar="N",
+        help="score from which an object counts, 0 to 1; default: what the model was tuned to",
+    )
+    parser.add_argument(
+        "--max-objects", type=count, metavar="N", help="of a frame at most, the best ones"
+    )
+    parser.add_argument(
+        "--area",
+        type=area,
+        metavar="X0,Y0,X1,Y1",
+        help="part of the picture that is looked at, 0 to 1 from its top left; objects there look larger to the model",
+    )
+    parser.add_argument(
+        "--privacy",
+        nargs="?",
+        type=words,
+        const=("person",),
+        metavar="CLASS,...",
+        help="make people (or these classes) unrecognisable before anything is shown, saved or sent; people that the "
+        "model does not see stay visible",
+    )
+    parser.add_argument(
+        "--blur-all", action="store_true", help="make every picture unrecognisable as a whole"
+    )
+
+
+def add_showing_flags(parser: argparse._ActionsContainer) -> None:
+    """--draw and the like: how results look, and what is watched in them."""
+    parser.add_argument(
+        "--draw",
+        action="append",
+        default=[],
+        metavar="LOOK[:CLASS,...]",
+        help="masks (default), outlines, blur, pixelate, silhouette, spotlight, cutout or none, for all or some "
+        "classes; may be repeated",
+    )
+    parser.add_argument(
+        "--show-classes",
+        type=words,
+        default=(),
+        metavar="CLASS,...",
+        help="draw only these; results have all",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="COLOUR|FILE|blur",
+        help="what is seen around objects: white, black, green, #rrggbb, a picture, or blur",
+    )
+    parser.add_argument(
+        "--zones",
+        metavar="FILE",
+        help="YAML file with zones and lines: drawn with their counts, events are saved",
+    )
+    parser.add_argument(
+        "--send",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="receiver of events: http(s)://... (a POST each) or mqtt://HOST/TOPIC; may be repeated",
+    )
+
+
+def showing(args: argparse.Namespace) -> ShowingOptions:
+    """What the flags of :func:`add_showing_flags` ask for."""
+    from sipvideo.showing import ShowingOptions
+
+    return ShowingOptions(
+        draw=tuple(args.draw),
+        show_classes=tuple(args.show_classes),
+        background=args.background,
+        zones=args.zones,
+    )
+
+
+def words(text: str) -> tuple[str, ...]:
+    """An argument that lists words, each once."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected words with commas between them, got {text!r}")
+    return found
+
+
+def share(text: str) -> float:
+    """An argument from 0 to 1."""
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1, got {text!r}")
+    return value
+
+
+def area(text: str) -> tuple[float, float, float, float]:
+    """An argument of four numbers, x0,y0,x1,y1 in 0..1."""
+    parts = tuple(number(part) for part in text.split(","))
+    if len(parts) != 4 or not (0 <= parts[0] < parts[2] <= 1 and 0 <= parts[1] < parts[3] <= 1):
+        raise argparse.ArgumentTypeError(
+            f"expected x0,y0,x1,y1 in 0..1 with x0 < x1 and y0 < y1, got {text!r}"
+        )
+    return parts
+
+
+def number(text: str) -> float:
+    """An argument that is a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
+def time(text: str) -> float:
+    """An argument that is a time: 90, 1:30, 0:01:30.5, 90s, 2min."""
+    from sipvideo.sources.excerpt import seconds
+
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def count(text: str) -> int:
     """An argument that is a whole number above 0."""
     if not text.isdigit() or not int(text):
@@ -246,8 +377,19 @@ def segmenter(args: argparse.Namespace) -> VideoSegmenter:
     require_opencv()
     from sipvideo.build import load
 
+    selection = {
+        name: getattr(args, name)
+        for name in ("classes", "area", "min_score", "max_objects", "privacy", "blur_all")
+        if hasattr(args, name)  # commands without these flags
+    }
     ready = load(
-        args.config, args.weights, args.device, args.overrides, args.runtime, model=args.model
+        args.config,
+        args.weights,
+        args.device,
+        args.overrides,
+        args.runtime,
+        model=args.model,
+        **selection,
     )
     if args.weights and not args.config:
         note(f"{args.weights}: recognised as {ready.engine.model}")

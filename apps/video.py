@@ -24,6 +24,7 @@ from sipvideo.apps.progress import Progress
 from sipvideo.errors import SipVideoError
 from sipvideo.jobs import Job, Watch, completed, run_job
 from sipvideo.results import FILES
+from sipvideo.showing import Showing, with_stamps
 from sipvideo.summary import Summary
 
 if TYPE_CHECKING:
@@ -90,9 +91,29 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="notes are errors: an input of which something had to be chosen, changed or left out has failed",
     )
+    part = parser.add_argument_group("a part of each input")
+    part.add_argument(
+        "--from",
+        dest="start",
+        type=command.time,
+        default=0.0,
+        metavar="TIME",
+        help="begin there: 90, 1:30",
+    )
+    part.add_argument("--to", dest="end", type=command.time, metavar="TIME", help="end there")
+    part.add_argument(
+        "--every", type=command.count, default=1, metavar="N", help="take every N-th frame"
+    )
+    part.add_argument("--max-frames", type=command.count, metavar="N", help="take N frames at most")
+    command.add_selection_flags(parser.add_argument_group("what is looked for"))
+    command.add_showing_flags(parser.add_argument_group("how it looks, and what is watched"))
     command.add_model_flags(parser)
     command.add_quiet_flag(parser)
     args = parser.parse_args(argv)
+    if args.end is not None and args.end <= args.start:
+        parser.error(f"--to {args.end:g}: expected a time after --from {args.start:g}")
+    if args.output is None and (args.zones or args.send):
+        parser.error("--zones and --send: events are saved too, say where: --output DIR")
     if args.output is None and not args.stdout:
         parser.error("say where the results go: --output DIR, or --stdout")
     args.inputs = find_inputs(args.inputs)
@@ -110,6 +131,7 @@ def _rate(text: str) -> float:
 
 def run(args: argparse.Namespace, segmenter: VideoSegmenter) -> int:
     """Processes all inputs one after the other with a ready segmenter; returns the exit code."""
+    Showing.read(command.showing(args), segmenter.class_names, args.send)  # a mistake is told once
     rows = []
     told: set[str] = set()
     with command.Stop() as stop:
@@ -179,8 +201,17 @@ class _Watch(Watch):
 def _job(single: Input, args: argparse.Namespace) -> Job:
     folder = None if args.output is None else Path(args.output) / single.name
     flags = {"fps": args.fps, "batch": args.batch, "stdout": args.stdout, "strict": args.strict}
+    part = {"start": args.start, "end": args.end, "every": args.every, "most": args.max_frames}
     return Job(
-        single.text, folder, args.save, settings=_settings(single, args), ahead=AHEAD, **flags
+        single.text,
+        folder,
+        args.save,
+        settings=_settings(single, args),
+        ahead=AHEAD,
+        showing=command.showing(args),
+        send=tuple(args.send),
+        **flags,
+        **part,
     )
 
 
@@ -196,6 +227,20 @@ def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
         "runtime": args.runtime,
         "fps": args.fps,
         "save": list(args.save),
+        **_unusual(args),
+        **with_stamps(command.showing(args)),
+    }
+
+
+def _unusual(args: argparse.Namespace) -> dict[str, Any]:
+    """What of the rest was asked for; runs before these flags were there compare equal."""
+    names = ("start", "end", "every", "max_frames", "classes", "area", "min_score", "max_objects")
+    values = {name: getattr(args, name) for name in (*names, "privacy", "blur_all")}
+    usual = {"start": 0.0, "every": 1, "classes": (), "blur_all": False}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value != usual.get(name)
     }
 
 

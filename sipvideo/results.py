@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sipvideo.errors import SinkError, contained
+from sipvideo.showing import Showing
 from sipvideo.summary import MARK, SUMMARY, RunMark, Summary
 
 if TYPE_CHECKING:
@@ -28,13 +30,21 @@ class Kind:
 
     Attributes:
         file: its file or folder.
-        sink: name of the class in :mod:`sipvideo.sinks` that writes it.
+        sink: name of the class that writes it.
         takes: what the sink is given beside its path, attributes of :class:`Results`.
+        module: where the class is.
     """
 
     file: str
     sink: str
     takes: tuple[str, ...] = ()
+    module: str = "sipvideo.sinks"
+
+    @property
+    def writer(self) -> type[Sink]:
+        """The class itself."""
+        found: type[Sink] = getattr(importlib.import_module(self.module), self.sink)
+        return found
 
 
 KINDS = {
@@ -47,6 +57,7 @@ KINDS = {
     "csv": Kind("objects.csv", "TrackTable", ("class_names",)),
     "parquet": Kind("objects.parquet", "TrackTable", ("class_names",)),
     "appearance": Kind("appearance.npz", "AppearanceTable"),
+    "events": Kind("events", "EventFiles", ("event_watch", "name", "send"), "sipvideo.events.sink"),
 }
 """What can be saved, by the name under which it is asked for."""
 
@@ -70,6 +81,11 @@ class Results:
         kinds: what to save, keys of :data:`FILES`.
         stdout: also write one JSON line per frame to standard output.
         summary: of the run, saved by :meth:`finish`; until then in the folder's hidden mark. None: there is none.
+        showing: how results look, and what is watched in them; None: masks and tags. With zones or receivers, events
+            are saved too.
+
+    Attributes:
+        event_watch: turns results into events; its counts are of the last result written.
 
     Raises:
         SinkError: from every method, when something cannot be written.
@@ -84,13 +100,19 @@ class Results:
         *,
         stdout: bool = False,
         summary: Summary | None = None,
+        showing: Showing | None = None,
     ) -> None:
         self.source = source
         self.class_names = class_names
         self.folder = folder
-        self.kinds = kinds
+        showing = showing or Showing()
+        wanted = "events" in kinds or showing.rules is not None or showing.send
+        # First, so that pictures show the counts of their own frame.
+        self.kinds = [*(["events"] if wanted else []), *(k for k in kinds if k != "events")]
         self.stdout = stdout
         self.summary = summary
+        self.showing = showing
+        self.event_watch = showing.watch(class_names) if wanted else None
         self._sinks: list[Sink] | None = None
         self._stack = ExitStack()
         self._mark: RunMark | None = None
@@ -112,9 +134,17 @@ class Results:
 
     def picture(self, result: FrameResult) -> NDArray[np.uint8]:
         """A result drawn, for people."""
-        from sipvideo.draw import draw
+        return self.showing.picture(result, self.class_names, self.event_watch)
 
-        return draw(result.tracked(), self.class_names)
+    @property
+    def name(self) -> str:
+        """Of the input."""
+        return self.summary.input if self.summary is not None else ""
+
+    @property
+    def send(self) -> tuple[str, ...]:
+        """Receivers of events."""
+        return self.showing.send
 
     def write(self, result: FrameResult) -> None:
         """Hands the next result to every sink."""
@@ -157,10 +187,8 @@ class Results:
         single = self.source.frame_count == 1 and self.source.path is None
         for asked in self.kinds:
             kind = SINGLE_PICTURE if single and asked == "video" else KINDS[asked]
-            sink = getattr(sinks, kind.sink)
-            yield partial(
-                sink, self.folder / kind.file, *(getattr(self, name) for name in kind.takes)
-            )
+            given = [getattr(self, name) for name in kind.takes]
+            yield partial(kind.writer, self.folder / kind.file, *given)
 
 
 def is_ours(folder: Path) -> bool:
@@ -198,8 +226,6 @@ def recover(folder: Path) -> Summary | None:
     Raises:
         SinkError: the run is still in work, or something cannot be written; what is hidden stays then.
     """
-    from sipvideo import sinks
-
     if not (folder / MARK).is_file():
         return None
     mark = RunMark(folder)
@@ -209,7 +235,7 @@ def recover(folder: Path) -> Summary | None:
         kept = []
         for kind, path in waiting:
             with contained(str(folder / kind.file)):
-                kept.append((kind, getattr(sinks, kind.sink).assemble(path, folder / kind.file)))
+                kept.append((kind, kind.writer.assemble(path, folder / kind.file)))
         for new in folder.glob(".*.new"):
             new.unlink()
         _tell(summary, kept)

@@ -42,6 +42,7 @@ LAYERS = (
         "veil",
     },
     {"events"},
+    {"showing"},
     {"engine", "runtime", "training", "evaluation", "results"},
     {"pipeline"},
     {"build", "jobs", "live", "export", "bench"},

@@ -13,6 +13,7 @@ from sipvideo.events.event import Event
 from sipvideo.events.outlets import Delivery, event_line, open_outlet
 from sipvideo.events.watch import EventWatch
 from sipvideo.sinks import Sink
+from sipvideo.sinks.sink import Kept, cut_to_whole_lines
 from sipvideo.structures import FrameResult
 
 LOG, TABLE = "events.jsonl", "events.csv"
@@ -49,9 +50,18 @@ class EventFiles(Sink):
             log = self._partial / LOG
             self._log = self._handles.enter_context(log.open("w", encoding="utf-8"))
             table = (self._partial / TABLE).open("w", encoding="utf-8", newline="")
-            self._table = csv.writer(self._handles.enter_context(table), lineterminator="\n")
+            self._rows = self._handles.enter_context(table)
+            self._table = csv.writer(self._rows, lineterminator="\n")
             self._table.writerow(COLUMNS)
         self._deliveries = [Delivery(log, outlet, self.notes.append) for outlet in outlets]
+
+    @classmethod
+    def assemble(cls, partial: Path, path: Path) -> Kept:
+        """Both files end with a whole line. Raises OSError: disk full and the like."""
+        for name in (LOG, TABLE):
+            if (partial / name).is_file():
+                cut_to_whole_lines(partial / name)
+        return super().assemble(partial, path)
 
     def _write(self, result: FrameResult) -> None:
         self._tell(self.watch.update(result))
@@ -75,6 +85,7 @@ class EventFiles(Sink):
             self._log.write(event_line(record))
             self._table.writerow([record.get(column, "") for column in COLUMNS])
         self._log.flush()
+        self._rows.flush()
         os.fsync(self._log.fileno())
         for delivery in self._deliveries:
             delivery.news()

@@ -144,7 +144,7 @@ class EventWatch:
         points = {name: _points(line, masks) for name, line in self.rules.lines.items()}
         labels = result.detections.labels.tolist()
         for k, track_id in enumerate(result.track_ids.tolist()):
-            identity = self._meet(track_id, labels[k])
+            identity = self._meet(track_id, labels[k], result.seconds_away(k))
             for name, found in inside.items():
                 if self._counts(name, labels[k]):
                     identity.waiting += self._visit(track_id, identity, name, found[k])
@@ -213,12 +213,17 @@ class EventWatch:
     def _class_name(self, label: int) -> str:
         return self.class_names[label] if 0 <= label < len(self.class_names) else str(label)
 
-    def _meet(self, track_id: int, label: int) -> _Identity:
+    def _meet(self, track_id: int, label: int, away: float) -> _Identity:
         """The identity, now seen; begins or goes on with what is known of it."""
         identity = self._known.get(track_id)
         if identity is None:
             identity = self._known[track_id] = _Identity(self._now, self._now, label)
-            identity.waiting.append(self._event("appeared", self._now, track_id, identity))
+            if not away:
+                identity.waiting.append(self._event("appeared", self._now, track_id, identity))
+        if away:
+            identity.waiting.append(
+                self._event("returned", self._now, track_id, identity, seconds=away)
+            )
         identity.last, identity.label = self._now, label
         return identity
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sipvideo.errors import SipVideoError, SourceError, failure
 from sipvideo.results import Results
+from sipvideo.showing import Showing, ShowingOptions
 from sipvideo.stages import Behind
 from sipvideo.summary import Summary
 
@@ -38,6 +39,11 @@ class Job:
         stdout: also write one JSON line per frame to standard output.
         strict: notes are errors.
         notes: what was chosen or left out already where the input was named, one line each.
+        start, end: seconds of playing time from which, and before which, frames are taken.
+        every: of so many frames one is taken.
+        most: number of frames at most.
+        showing: how results look, and what is watched in them.
+        send: addresses of receivers of events; may have passwords in them, so no summary tells them.
     """
 
     input: str
@@ -50,6 +56,12 @@ class Job:
     stdout: bool = False
     strict: bool = False
     notes: tuple[str, ...] = ()
+    start: float = 0.0
+    end: float | None = None
+    every: int = 1
+    most: int | None = None
+    showing: ShowingOptions = field(default_factory=ShowingOptions)
+    send: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Watch:
@@ -128,9 +140,12 @@ def run_job(
 
 
 def _opened(job: Job) -> Source:
-    from sipvideo.sources import open_source
+    from sipvideo.sources import Excerpt, open_source
 
-    return open_source(job.input, fps=job.fps)
+    source = open_source(job.input, fps=job.fps)
+    if (job.start, job.end, job.every, job.most) == (0.0, None, 1, None):
+        return source
+    return Excerpt(source, job.start, job.end, every=job.every, most=job.most)
 
 
 class _Run:
@@ -157,7 +172,13 @@ class _Run:
         watch.begin(self.source)
         names = segmenter.class_names
         self._results = Results(
-            self.source, names, job.folder, job.kinds, stdout=job.stdout, summary=self.summary
+            self.source,
+            names,
+            job.folder,
+            job.kinds,
+            stdout=job.stdout,
+            summary=self.summary,
+            showing=Showing.read(job.showing, names, job.send),
         )
         with self._results:
             found = segmenter.run(self.source, job.ahead, batch=job.batch)

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from sipvideo.sources.camera import Camera
+from sipvideo.sources.excerpt import Excerpt
 from sipvideo.sources.latest import LatestFrame, TimedFrame
 from sipvideo.sources.pictures import PICTURE_SUFFIXES, ImageFolder, read_picture
 from sipvideo.sources.source import Capture, Source
@@ -22,6 +23,7 @@ __all__ = [
     "PICTURE_SUFFIXES",
     "Camera",
     "Capture",
+    "Excerpt",
     "ImageFolder",
     "LatestFrame",
     "NetworkStream",

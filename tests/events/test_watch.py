@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -188,6 +189,19 @@ def test_events_are_numbered_and_a_reset_begins_anew() -> None:
     assert watch.lines()["door"].crossed == {"west": {}, "east": {}}
     (first, *_) = [e for k in range(20) for e in watch.update(result(k, k / 25, {0: (20, 60)}, {}))]
     assert (first.kind, first.number, first.timestamp) == ("appeared", 0, 0.0)
+
+
+def test_who_is_known_again_returns_and_does_not_appear() -> None:
+    watch = EventWatch(Rules(), NAMES)
+    told = []
+    for k in range(150):
+        second = k / 25
+        gone = 1 < second < 4
+        shot = result(k, second, {} if gone else {3: (50, 60)}, {})
+        away = np.array([3.0 if k == 100 else 0.0] * (not gone), np.float32)
+        told += watch.update(dataclasses.replace(shot, returned=away))
+    assert [e.kind for e in told] == ["appeared", "vanished", "returned"]
+    assert (told[2].timestamp, told[2].seconds) == (4.0, 3.0)
 
 
 def test_frames_without_objects_and_a_clock_that_steps_back_are_harmless() -> None:
