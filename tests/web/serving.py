@@ -27,17 +27,25 @@ from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
 from sipvideo.web.wire import pack, unpack
 from tests.apps.scripted import CLASSES, shots
+from tests.waiting import PATIENCE, until
+
+LASTING = TrackerConfig(max_age=600)
+"""Identities outlast every pause of a busy machine."""
 
 
-def segmenter(delay: float = 0.0) -> VideoSegmenter:
-    """Two actors in every frame, wherever the script has them by then; ``delay`` seconds per frame."""
+def segmenter(delay: float | Callable[[], object] = 0.0) -> VideoSegmenter:
+    """Two actors in every frame, wherever the script has them by then.
+
+    Args:
+        delay: seconds per frame, or what is to be waited for before each.
+    """
     script = [shot.detections for shot in shots(1.0)]
 
     def detect(frame: Frame) -> Detections:
-        time.sleep(delay)
+        time.sleep(delay) if isinstance(delay, float | int) else delay()
         return script[frame.index % len(script)]
 
-    return VideoSegmenter(detect, build_tracker(TrackerConfig()), CLASSES)
+    return VideoSegmenter(detect, build_tracker(LASTING), CLASSES)
 
 
 @dataclass
@@ -50,7 +58,7 @@ class Running:
 
     def socket(self, path: str, **options: Any) -> ClientConnection:
         """A WebSocket to a path."""
-        options = {"open_timeout": 10, "max_size": 2**24} | options
+        options = {"open_timeout": PATIENCE, "max_size": 2**24} | options
         return connect(self.address.replace("http", "ws") + path, **options)
 
     def upload(self, path: Path, name: str | None = None) -> httpx.Response:
@@ -58,22 +66,16 @@ class Running:
         query = {"name": path.name if name is None else name}
         return self.http.post("/api/jobs", params=query, content=path.read_bytes())
 
-    def wait(self, key: str, *states: str, seconds: float = 20.0) -> dict[str, Any]:
+    def wait(self, key: str, *states: str) -> dict[str, Any]:
         """The job once it is in one of those states."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            job: dict[str, Any] = self.http.get(f"/api/jobs/{key}").json()
-            if job["state"] in states:
-                return job
-            time.sleep(0.02)
-        raise AssertionError(f"expected {states}, got {job}")
+        job: dict[str, Any] = {}
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Until the condition holds."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        def is_there() -> bool:
+            job.update(self.http.get(f"/api/jobs/{key}").json())
+            return job["state"] in states
+
+        until(is_there)
+        return job
 
 
 @contextlib.contextmanager
@@ -81,11 +83,11 @@ def serving(
     settings: Settings | None = None,
     sources: Mapping[str, str] | None = None,
     *,
-    delay: float = 0.0,
+    delay: float | Callable[[], object] = 0.0,
     loop: bool = True,
     port: int = 0,
 ) -> Iterator[Running]:
-    """Serves until the block ends; ``delay`` is the time that the network takes per frame."""
+    """Serves until the block ends; ``delay`` as in :func:`segmenter`."""
     settings = settings or Settings()
     finder = segmenter(delay)
     session = LiveSession(finder, sources, loop=loop) if sources else None
@@ -96,13 +98,12 @@ def serving(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            while not server.started and thread.is_alive():
-                time.sleep(0.01)
-            with httpx.Client(base_url=address, timeout=30) as http:
+            until(lambda: server.started or not thread.is_alive())
+            with httpx.Client(base_url=address, timeout=PATIENCE) as http:
                 yield Running(address, state, http)
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
@@ -118,13 +119,15 @@ def send_picture(socket: ClientConnection, stamp: float, picture: bytes | None =
     socket.send(pack({"captured": stamp}, jpeg() if picture is None else picture))
 
 
-def receive(socket: ClientConnection, timeout: float = 10.0) -> tuple[dict[str, Any], bytes]:
+def receive(socket: ClientConnection, timeout: float = PATIENCE) -> tuple[dict[str, Any], bytes]:
     """The next message, text or binary."""
     message = socket.recv(timeout)
     return (json.loads(message), b"") if isinstance(message, str) else unpack(message)
 
 
-def receive_result(socket: ClientConnection, timeout: float = 10.0) -> tuple[dict[str, Any], bytes]:
+def receive_result(
+    socket: ClientConnection, timeout: float = PATIENCE
+) -> tuple[dict[str, Any], bytes]:
     """The next message that is not about a state."""
     while True:
         header, rest = receive(socket, timeout)

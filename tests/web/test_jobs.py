@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -18,10 +19,12 @@ import pytest
 
 from sipvideo.errors import SourceError
 from sipvideo.sources import VideoFile
+from sipvideo.web import uploads
 from sipvideo.web.containers import FFMPEG_OPTIONS
 from sipvideo.web.jobs import Job, Jobs, shown_name
 from sipvideo.web.settings import Settings
 from tests.apps.scripted import clip
+from tests.waiting import PATIENCE, until
 from tests.web.serving import Running, segmenter, serving
 
 FRAMES = 25
@@ -188,17 +191,27 @@ def test_too_many_bytes_are_refused_while_they_come(street: Path) -> None:
 def test_an_upload_that_stalls_gives_its_place_back(
     monkeypatch: pytest.MonkeyPatch, street: Path
 ) -> None:
-    monkeypatch.setattr("sipvideo.web.uploads.PATIENCE", 0.2)
+    receive, given_up = uploads.receive, threading.Event()
+
+    async def watched(*arguments: Any) -> int:
+        try:
+            return await receive(*arguments)
+        finally:
+            given_up.set()
 
     def stalling() -> Iterator[bytes]:
         yield b"x"
-        time.sleep(1)
+        assert given_up.wait(PATIENCE)
+        given_up.clear()
         yield b"x"
 
     with serving(Settings(max_jobs=1)) as server:
-        for _ in range(4):
-            with contextlib.suppress(httpx.TransportError):
-                assert server.http.post("/api/jobs", content=stalling()).status_code == 408
+        with monkeypatch.context() as patch:
+            patch.setattr(uploads, "PATIENCE", 0.2)
+            patch.setattr(uploads, "receive", watched)
+            for _ in range(4):
+                with contextlib.suppress(httpx.TransportError):
+                    assert server.http.post("/api/jobs", content=stalling()).status_code == 408
         assert server.http.get("/api/jobs").json() == []
         assert server.upload(street).status_code == 201
 
@@ -209,8 +222,8 @@ def test_a_sender_who_goes_away_leaves_nothing(server: Running) -> None:
         sender.sendall(
             b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\nfirst bytes"
         )
-        server.wait_for(lambda: files_in(server.state.jobs.folder) != before)
-    server.wait_for(lambda: files_in(server.state.jobs.folder) == before)
+        until(lambda: files_in(server.state.jobs.folder) != before)
+    until(lambda: files_in(server.state.jobs.folder) == before)
 
 
 def test_a_video_longer_than_the_limit_is_refused(street: Path) -> None:
@@ -273,8 +286,7 @@ def test_more_jobs_than_may_wait_are_told_when_to_come_back(slow: Running, stree
 
 def test_cancelling_keeps_what_is_done(slow: Running, long_film: Path) -> None:
     running, waiting = (slow.upload(long_film).json()["id"] for _ in range(2))
-    slow.wait(running, "running")
-    time.sleep(0.5)
+    until(lambda: slow.http.get(f"/api/jobs/{running}").json()["frames"])
     assert slow.http.post(f"/api/jobs/{waiting}/cancel").json()["state"] == "cancelled"
     slow.http.post(f"/api/jobs/{running}/cancel")
     job = slow.wait(running, "cancelled")
@@ -288,20 +300,14 @@ def test_removing_a_running_job_leaves_nothing(slow: Running, long_film: Path) -
     slow.wait(key, "running")
     assert slow.http.delete(f"/api/jobs/{key}").status_code == 204
     assert slow.http.get(f"/api/jobs/{key}").status_code == 404
-    deadline = time.monotonic() + 10
-    while (slow.state.jobs.folder / key).exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not (slow.state.jobs.folder / key).exists()
+    until(lambda: not (slow.state.jobs.folder / key).exists())
 
 
 def test_results_are_removed_after_their_time(street: Path) -> None:
     with serving(Settings(keep=0.3)) as server:
         key = server.upload(street).json()["id"]
-        deadline = time.monotonic() + 15
         # It is forgotten first, its files go then.
-        while list(server.state.jobs.folder.iterdir()):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: not list(server.state.jobs.folder.iterdir()))
         assert server.http.get(f"/api/jobs/{key}").status_code == 404
 
 
@@ -317,7 +323,7 @@ def test_a_temporary_folder_goes_with_the_server_and_a_named_one_stays(
     with serving(settings, delay=0.1) as server:
         done, cut = (server.upload(path).json()["id"] for path in (street, long_film))
         server.wait(done, "done")
-        server.wait(cut, "running")
+        until(lambda: server.http.get(f"/api/jobs/{cut}").json()["frames"])
     with serving(settings) as server:
         assert server.wait(done, "done")["frames"] == FRAMES
         job = server.wait(cut, "interrupted")

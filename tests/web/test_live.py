@@ -20,6 +20,7 @@ from sipvideo.web.settings import Settings
 from sipvideo.web.wire import decode_picture, pack, runs_mask, unpack
 from tests.apps.scripted import CLASSES
 from tests.media import SIZE, picture, write_video
+from tests.waiting import PATIENCE, stays, until
 from tests.web.serving import Running, jpeg, receive, receive_result, send_picture, serving
 
 
@@ -30,13 +31,18 @@ def closing_code(server: Running, path: str, *messages: str | bytes) -> int | No
         with server.socket(path) as socket:
             for message in messages:
                 socket.send(message)
-            deadline = time.monotonic() + 10
-            while time.monotonic() < deadline:
-                socket.recv(10)
+            while True:
+                socket.recv(PATIENCE)
 
     with pytest.raises(ConnectionClosed) as closed:
         talk()
     return closed.value.rcvd.code if closed.value.rcvd is not None else None
+
+
+def submitted(server: Running) -> int:
+    """Pictures of visitors that have come, while the first of them is in work."""
+    visitors = server.state.visitors
+    return sum(one.dropped for one in visitors._present) + len(visitors._slots) + 1
 
 
 def send_shown(socket: ClientConnection, header: dict[str, Any]) -> None:
@@ -65,6 +71,7 @@ def test_results_go_on_only_as_far_as_the_client_shows_them(server: Running) -> 
         numbers = [receive_result(socket)[0]["number"] for _ in range(2)]
         with pytest.raises(TimeoutError):
             receive_result(socket, 0.4)
+        until(lambda: server.state.views.views["1"].number > numbers[1] + 2)
         socket.send(json.dumps({"type": "shown", "number": numbers[0]}))
         header, rest = receive_result(socket)
         assert header["number"] > numbers[1] + 2  # the newest, not the next
@@ -77,15 +84,14 @@ def test_a_client_that_stands_still_does_not_hold_up_another(server: Running) ->
         server.socket("/api/sources/1/live") as brisk,
     ):
         receive_result(stuck)
-        begun, ages = time.monotonic(), []
-        while time.monotonic() - begun < 1.5:
+        numbers = []
+        for _ in range(15):
             header, _ = receive_result(brisk)
-            ages.append(time.monotonic() - header["captured"])
-            brisk.send(json.dumps({"type": "shown", "number": header["number"]}))
-        assert len(ages) > 10
+            numbers.append(header["number"])
+            send_shown(brisk, header)
+        assert numbers == sorted(set(numbers))
         source = server.http.get("/api/sources/1").json()
         assert source["age_p50_ms"] is not None
-        assert max(ages[5:]) < 1.0
 
 
 def test_the_clock_lets_a_client_tell_the_age(server: Running) -> None:
@@ -100,12 +106,12 @@ def test_the_clock_lets_a_client_tell_the_age(server: Running) -> None:
         while (header := receive(socket)[0])["type"] != "clock":
             pass
     assert header["sent"] == 12.5
-    assert abs(header["clock"] - time.monotonic()) < 5
+    assert 0 < time.monotonic() - header["clock"] < PATIENCE
 
 
 def test_live_results_come_as_json(server: Running) -> None:
     with server.socket("/api/sources/1/results") as socket:
-        record = json.loads(socket.recv(10))
+        record = json.loads(socket.recv(PATIENCE))
     assert record["source"] == "1"
     assert {told["class_name"] for told in record["objects"]} == set(CLASSES)
     masks = from_rles([told["segmentation"] for told in record["objects"]], tuple(record["size"]))
@@ -132,9 +138,8 @@ def test_reset_begins_new_identities(server: Running) -> None:
 def test_a_source_that_ended_is_said(street: Path) -> None:
     with serving(sources={"1": str(street)}, loop=False) as server:
         with server.socket("/api/sources/1/live") as socket:
-            deadline = time.monotonic() + 10
             while receive(socket)[0].get("state") != "ended":
-                assert time.monotonic() < deadline
+                pass
         time.sleep(0.5)  # the last result greets nobody any more
         assert server.http.get("/api/sources/1/results").text == ""
         assert server.http.get("/api/sources").json()[0]["state"] == "ended"
@@ -173,10 +178,7 @@ def test_nobody_watching_lets_the_network_rest(street: Path) -> None:
     with serving(sources={"1": str(street)}) as server:
         with server.socket("/api/sources/1/live") as socket:
             receive_result(socket)
-        time.sleep(0.5)
-        number = server.state.views.views["1"].latest
-        time.sleep(0.3)
-        assert server.state.views.views["1"].latest is number
+        stays(lambda: server.state.views.views["1"].latest)
 
 
 def test_a_webcam_gets_masks_and_identities_that_stay(server: Running) -> None:
@@ -211,14 +213,17 @@ def test_a_damaged_picture_is_one_line_and_not_the_end(server: Running) -> None:
 
 
 def test_a_visitor_who_floods_gets_the_newest_picture_only() -> None:
-    with serving(delay=0.2) as server, server.socket("/api/webcam") as socket:
+    going_on = threading.Event()
+    with serving(delay=going_on.wait) as server, server.socket("/api/webcam") as socket:
         for stamp in range(20):
             send_picture(socket, stamp)
+        until(lambda: submitted(server) == 20)
+        going_on.set()
         stamps: list[float] = []
         while 19 not in stamps:
             header, _ = receive_result(socket)
             stamps.append(header["captured"])
-        assert len(stamps) <= 4
+        assert len(stamps) <= 2  # one was being worked on
         assert header["dropped"] == 20 - len(stamps)
 
 
@@ -268,7 +273,7 @@ def test_more_visitors_than_allowed_are_told_so() -> None:
             assert refused.value.response.status_code == 503
             assert refused.value.response.headers["retry-after"] == "10"
             assert server.http.get("/api/health").json()["visitors"] == 2
-        server.wait_for(lambda: server.state.seats_taken == len(server.state.visitors) == 1)
+        until(lambda: server.state.seats_taken == len(server.state.visitors) == 1)
         with server.socket("/api/webcam") as socket:
             send_picture(socket, 1)
             assert receive_result(socket)[0]["captured"] == 1
@@ -276,11 +281,11 @@ def test_more_visitors_than_allowed_are_told_so() -> None:
 
 async def _visit(address: str, count: int, together: asyncio.Barrier) -> list[int]:
     """One visitor with a webcam: the identities of the last picture; one picture under way at a time."""
-    async with websockets.connect(address, open_timeout=30) as socket:
+    async with websockets.connect(address, open_timeout=PATIENCE) as socket:
         await together.wait()
         for number in range(count):
             await socket.send(pack({"captured": number}, jpeg()))
-            message = await asyncio.wait_for(socket.recv(), 60)
+            message = await asyncio.wait_for(socket.recv(), PATIENCE)
             assert isinstance(message, bytes)
             header, _ = unpack(message)
             assert header["captured"] == number
@@ -294,32 +299,34 @@ def test_fifty_visitors_at_once_are_served_fairly_while_a_source_goes_on(street:
         return await asyncio.gather(*(_visit(address, 4, together) for _ in range(50)))
 
     with serving(Settings(max_visitors=51), sources={"1": str(street)}, delay=0.005) as server:
-        served: list[float] = []
+        served: list[int] = []
         answering = threading.Event()
 
         def ask() -> None:
             while not answering.wait(0.05):
-                begun = time.monotonic()
-                assert httpx.get(f"{server.address}/api/health").status_code == 200
-                served.append(time.monotonic() - begun)
+                answer = httpx.get(f"{server.address}/api/health", timeout=PATIENCE)
+                served.append(answer.status_code)
 
         asking = threading.Thread(target=ask)
         asking.start()
         identities = asyncio.run(visit(server.address.replace("http", "ws") + "/api/webcam"))
         answering.set()
         asking.join()
-        assert len(served) > 3
+        assert set(served) == {200}
         # Each has a tracker of its own, and so the same first identities.
         assert Counter(map(tuple, identities)).most_common(1)[0] == (tuple(identities[0]), 50)
-        server.wait_for(lambda: not server.state.seats_taken and not len(server.state.visitors))
+        until(lambda: not server.state.seats_taken and not len(server.state.visitors))
 
 
 def test_no_visitor_is_served_twice_before_all_were_served_once() -> None:
-    with serving(delay=0.05) as server, contextlib.ExitStack() as stack:
+    going_on = threading.Event()
+    with serving(delay=going_on.wait) as server, contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(server.socket("/api/webcam")) for _ in range(5)]
         for number in range(3):
             for socket in sockets:
                 send_picture(socket, number)
+        until(lambda: submitted(server) == 15)
+        going_on.set()
         # Everybody's newest picture, although earlier ones were there; the very first may have been taken at once.
         stamps = [receive_result(socket)[0]["captured"] for socket in sockets]
         assert stamps.count(2) >= 4
