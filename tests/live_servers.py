@@ -17,6 +17,7 @@ from sipvideo.pipeline import VideoSegmenter
 from sipvideo.sources import Source
 from sipvideo.structures import Detections, Frame
 from sipvideo.tracker import build_tracker
+from tests.waiting import PATIENCE
 
 SIZE = (144, 192)
 CLASSES = ("red", "blue")
@@ -99,7 +100,7 @@ class Steps:
         self._semaphore = threading.Semaphore(0)
 
     def wait(self) -> None:
-        assert self._semaphore.acquire(timeout=20), "the test never went on"
+        assert self._semaphore.acquire(timeout=PATIENCE), "the test never went on"
 
     def go_on(self, steps: int = 1) -> None:
         self._semaphore.release(steps)

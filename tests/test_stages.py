@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from sipvideo.stages import Behind, ahead, grouped, mapped
+from tests.waiting import PATIENCE, until
 
 
 @pytest.fixture(autouse=True)
@@ -21,14 +22,6 @@ def no_thread_is_left() -> Iterator[None]:
 def failing(count: int) -> Iterator[int]:
     yield from range(count)
     raise OSError("unplugged")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for what another thread does."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("count", [0, 1, 20])
@@ -135,7 +128,7 @@ def test_a_consumer_that_stops_does_not_wait_for_a_silent_source() -> None:
     def silent() -> Iterator[int]:
         try:
             yield 1
-            spoken.wait(30)
+            spoken.wait(PATIENCE)
             yield 2
         finally:
             ended.set()

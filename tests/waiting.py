@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PATIENCE = 120.0
 """Seconds after which a test takes something for stuck. Nothing is asserted about how fast it comes."""
@@ -17,14 +20,14 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
         time.sleep(0.01)
 
 
-def stays(state: Callable[[], object], seconds: float = 0.3) -> object:
-    """What is the same after so many seconds, once it is: for what another thread may just be finishing."""
-    known: list[object] = []
+def stays(state: Callable[[], T], seconds: float = 0.3) -> T:
+    """A state once it has been the same for so many seconds: another thread may just be finishing something."""
+    known = [state()]
 
     def still() -> bool:
-        before, _ = known[-1:] or [None], known.append(state())
         time.sleep(seconds)
-        return bool(before) and state() is known[-1]
+        known.append(state())
+        return known[-1] is known[-2]
 
     until(still)
     return known[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from sipvideo.sources import Source
 from sipvideo.structures import Frame
 from tests.apps import scripted
 from tests.live_servers import Scripted, filming, segmenter, squares
+from tests.waiting import stays, until
 
 SIZE = (360, 480)
 
@@ -173,14 +173,9 @@ def test_screenshots_are_what_is_on_the_screen(tmp_path: Path) -> None:
 def test_results_are_computed_while_nobody_asks_and_end_with_the_session() -> None:
     with LiveSession(segmenter(), {"cam": filming}) as session, Computing(session) as computing:
         first = wait_for(computing.next)
-        time.sleep(0.3)
-        assert computing.next() is not first
+        assert wait_for(computing.next) is not first
         computing.paused = True
-        time.sleep(0.3)
-        while computing.next() is not None:
-            pass
-        time.sleep(0.3)
-        assert computing.next() is None
+        assert stays(computing.next) is None
         computing.paused = False
         wait_for(computing.next)
         session.close()
@@ -196,11 +191,15 @@ def test_what_goes_wrong_while_computing_is_raised_where_it_is_asked_for() -> No
 
 
 def wait_for(ask: Callable[[], LiveResult | None]) -> LiveResult:
-    end = time.monotonic() + 20
-    while (live := ask()) is None:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return live
+    found: list[LiveResult] = []
+
+    def comes() -> bool:
+        live = ask()
+        found.extend([] if live is None else [live])
+        return bool(found)
+
+    until(comes)
+    return found[0]
 
 
 def test_what_goes_wrong_while_computing_reaches_the_viewer_also_after_the_thread_has_ended() -> (

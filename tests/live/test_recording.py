@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from sipvideo.live.recording import Recording, file_name
 from sipvideo.results import Results
 from sipvideo.structures import Detections, Frame, FrameResult
 from tests.scenes import clock, crossing, film
+from tests.waiting import until
 
 NAMES = ("walker", "runner")
 
@@ -37,13 +36,6 @@ def results(count: int, begin: float = 1000.0, fps: float = 10.0) -> list[FrameR
 def times(path: Path) -> list[float]:
     with av.open(str(path)) as container:
         return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_recording_plays_with_the_times_of_its_frames(tmp_path: Path) -> None:
