@@ -15,6 +15,7 @@ from sipvideo import build
 from sipvideo.errors import ConfigError
 from sipvideo.postprocess import objects
 from sipvideo.sources import open_source
+from tests.waiting import PATIENCE
 
 CLIP = Path(__file__).parents[1] / "examples" / "pedestrians.mp4"
 ENGINE = build.exported_runtime("auto", "cpu")
@@ -55,7 +56,10 @@ def test_a_packaged_model_starts_without_pytorch(model: str) -> None:
         "print(len(sipvideo.load(model=sys.argv[2]).segment(frame)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(CLIP), model], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, str(CLIP), model],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert int(done.stdout) > 10, done.stderr
 

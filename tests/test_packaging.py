@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sipvideo.apps.main import COMMANDS
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +59,7 @@ def test_the_wheel_brings_the_command_and_the_configurations(installed: Path) ->
         [sys.executable, "-I", "-c", code, str(installed)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("\n") == len(list((ROOT / "configs").glob("*.yaml")))
@@ -74,7 +75,9 @@ def test_the_version_is_said_once_and_the_same() -> None:
 def test_every_command_runs_as_a_script_of_the_checkout(name: str, tmp_path: Path) -> None:
     script = ROOT / "apps" / f"{name}.py"
     run = [sys.executable, str(script), "--help"]
-    ran = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(
+        run, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     assert ran.stdout.startswith("usage: sipvideo")
 
 

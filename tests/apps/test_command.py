@@ -12,6 +12,7 @@ import pytest
 
 from sipvideo.apps import command, main
 from sipvideo.errors import DEBUG, ConfigError, SipVideoError
+from tests.waiting import PATIENCE
 
 
 def raising(error: BaseException) -> int:
@@ -103,14 +104,14 @@ def test_a_signal_while_waiting_for_the_next_item_ends_at_once() -> None:
     def slow() -> Iterator[int]:
         yield 0
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(30)
+        time.sleep(2 * PATIENCE)
         yield 1
 
     started = time.monotonic()
     with command.Stop() as stop:
         assert list(stop.until(slow())) == [0]
     assert stop.exit_code(0) == 130
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < PATIENCE
 
 
 def test_without_a_signal_all_items_come_and_the_former_handlers_return() -> None:
@@ -137,7 +138,7 @@ def without_opencv(code: str, **environment: str) -> subprocess.CompletedProcess
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -174,7 +175,10 @@ def test_help_and_version_of_every_command_load_nothing_slow() -> None:
     )
     for arguments in (["--help"], ["--version"], *([name, "--help"] for name in main.COMMANDS)):
         subprocess.run(
-            [sys.executable, "-c", code, *arguments], check=True, capture_output=True, timeout=60
+            [sys.executable, "-c", code, *arguments],
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE,
         )
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -18,6 +17,7 @@ from sipvideo.apps.main import main
 from sipvideo.classes import COCO, YOUTUBE_VIS_2019
 from sipvideo.synth.models import DEBIAN
 from tests.synth import catalogue
+from tests.waiting import PATIENCE, until
 
 SMALL = ["--videos", "2", "--frames", "4", "--size", "64x36"]
 
@@ -110,11 +110,9 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sipvideo.apps.main", "data", "synth", "-o", str(tmp_path)]
     arguments = ["--videos", "500", "--frames", "20", "--size", "640x360"]
     process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not list(tmp_path.glob("videos/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: list(tmp_path.glob("videos/*.json")))
     os.kill(process.pid, signal.SIGINT)
-    error = process.communicate(timeout=30)[1]
+    error = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 130
     assert "of 500 videos are done; the same command goes on" in error
     assert not list(tmp_path.glob("images/.*"))

@@ -14,6 +14,7 @@ import pytest
 
 from sipvideo.apps.main import main
 from tests.media import write_video
+from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -50,7 +51,7 @@ def test_the_library_example_prints_objects_with_identities(tmp_path: Path) -> N
         [sys.executable, str(EXAMPLES / "library.py"), str(clip)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=True,
     )
     assert any(line.split()[2] == "person" for line in ran.stdout.splitlines())

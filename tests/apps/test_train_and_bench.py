@@ -7,7 +7,6 @@ import math
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ from sipvideo.apps.main import main
 from sipvideo.model import checkpoint
 from tests.apps.scripted import clip
 from tests.media import write_coco
+from tests.waiting import PATIENCE, until
 
 DETECTOR = ("backbone.", "neck.", "head.class_towers.", "head.class_logits.", "head.box_distances.")
 
@@ -146,12 +146,9 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     process = subprocess.Popen(
         [*command, "-o", str(run)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
-    while not (run / "log.csv").exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: (run / "log.csv").exists() or process.poll() is not None)
     process.send_signal(number)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, errors
     assert "the same command goes on from there" in out
     assert (run / "last.pt").exists()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from sipvideo.sources import Capture, VideoFile
 from sipvideo.structures import Detections, Frame
 from tests.apps.scripted import CLASSES, clip, run, segmenter, shots
 from tests.media import write_video
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 25
@@ -376,13 +376,14 @@ def test_a_signal_keeps_what_was_computed(
 ) -> None:
     folder = tmp_path / "out" / "long"
     growing = folder / ".results.jsonl.partial"
-    deadline = time.monotonic() + 60
-    while not growing.exists() or growing.read_text().count("\n") < 5:
-        assert time.monotonic() < deadline
+
+    def has_begun() -> bool:
         assert running.poll() is None, running.communicate()
-        time.sleep(0.02)
+        return growing.exists() and growing.read_text().count("\n") >= 5
+
+    until(has_begun)
     running.send_signal(number)
-    out, err = running.communicate(timeout=30)
+    out, err = running.communicate(timeout=PATIENCE)
     assert running.returncode == 128 + number
     assert "Traceback" not in err
     assert "interrupted" in out
@@ -420,7 +421,7 @@ def test_a_full_disk_is_one_line_and_whole_files_stay(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert ran.returncode == 2
     told = [line for line in ran.stderr.splitlines() if line.startswith("sipvideo: error: ")]
@@ -446,7 +447,7 @@ def test_a_reader_of_standard_output_that_goes_away_ends_the_run_quietly(tmp_pat
     process.stdout.close()
     told = process.stderr.read()
     process.stderr.close()
-    assert process.wait(60) == 141
+    assert process.wait(PATIENCE) == 141
     assert told == b""
 
 
@@ -461,7 +462,7 @@ def test_a_full_device_on_standard_output_is_one_line(tmp_path: Path) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
     assert ran.returncode == 2
     assert ran.stderr.count("\n") == 1

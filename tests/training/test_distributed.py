@@ -13,6 +13,7 @@ import torch
 
 from tests.media import write_coco
 from tests.training.conftest import SMALL
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +82,7 @@ def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path, objective: s
         start(rank, 2, port, [data, str(tmp_path / "two"), objective, *settings]) for rank in (0, 1)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors
     one = torch.load(tmp_path / "one" / "rank0.pt", weights_only=True)
     both = [torch.load(tmp_path / "two" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from sipvideo.model.sipmask import SipMask
 from sipvideo.training import Trainer, state
 from sipvideo.training.trainer import passes_per_step
 from tests.training.conftest import OBJECTIVE, TRAINED, Make, small
+from tests.waiting import until
 
 EVERYTHING = ("ema=0.9", "stream.at_once=1", "optimiser.rates={head.basis: 0.5}")
 """A mean of the weights, several passes per step, and rates that differ."""
@@ -89,11 +89,12 @@ def test_a_killed_process_goes_on_with_the_losses_of_an_uninterrupted_one(
     log = tmp_path / "killed" / "log.csv"
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if log.exists() and len(log.read_text().splitlines()) > 5:
-                break
-            time.sleep(0.002)
+        until(
+            lambda: (
+                process.poll() is not None
+                or (log.exists() and len(log.read_text().splitlines()) > 5)
+            )
+        )
     finally:
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
