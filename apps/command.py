@@ -355,6 +355,16 @@ def result_kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
+def add_orientation_flag(parser: argparse._ActionsContainer) -> None:
+    """--ignore-orientation."""
+    parser.add_argument(
+        "--ignore-orientation",
+        action="store_true",
+        help="where a picture has the annotated size both as stored and turned by its orientation mark, take it as "
+        "stored; default: turned",
+    )
+
+
 def add_output_flag(
     parser: argparse._ActionsContainer, what: str, default: str | None = None
 ) -> None:

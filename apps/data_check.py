@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folder, tar or zip file of the pictures; default: images, JPEGImages and the like near the file",
     )
     parser.add_argument("--split", metavar="NAME", help="only entries with this value of 'split'")
+    command.add_orientation_flag(parser)
     parser.add_argument(
         "--sheet", metavar="PNG", help="write samples with masks, names and ids as one picture"
     )
@@ -70,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
         bar: Iterable[Any] = tqdm(items, desc=what, disable=hidden, leave=False, delay=1)
         return bar
 
-    check = DatasetCheck(args.file, args.images, args.split, args.decode, progress)
+    upright = not args.ignore_orientation
+    check = DatasetCheck(args.file, args.images, args.split, args.decode, progress, upright=upright)
     if args.json:
         print(json.dumps(as_json(check), indent=2))
     elif not args.quiet:

@@ -49,6 +49,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="folder, tar or zip file of the pictures; default: images, JPEGImages and the like near the file",
     )
     parser.add_argument("--split", metavar="NAME", help="only entries with this value of 'split'")
+    command.add_orientation_flag(parser)
     _add_run_flags(parser)
     _add_score_flags(parser)
     command.add_quiet_flag(parser)
@@ -243,6 +244,7 @@ def _settings(args: argparse.Namespace) -> Json:
         "weights": stamp(args.weights or packaged_weights(args.model)),
         "config": stamp(args.config) if args.config else None,
         "overrides": args.overrides,
+        "ignore_orientation": args.ignore_orientation or None,
         "fps": args.fps,
         "classes_per_track": args.classes_per_track,
         "version": __version__,

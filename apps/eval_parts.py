@@ -241,7 +241,9 @@ class Dataset:
         """
         from sipvideo.data import open_dataset
 
-        return open_dataset(self.file, self.args.images, self.args.split, cache_bytes=0)
+        args = self.args
+        upright = not args.ignore_orientation
+        return open_dataset(self.file, args.images, args.split, cache_bytes=0, upright=upright)
 
     def parts(self) -> list[Part]:
         """What the model is run on, in pieces that are saved one by one."""

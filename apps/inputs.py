@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from sipvideo.files import is_pattern, is_picture, matches, natural
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
@@ -25,52 +26,87 @@ class Input:
     Attributes:
         text: for :func:`sipvideo.sources.open_source`.
         name: of its results; different for every input, also where file names do not tell case apart.
+        note: what was left out when it was chosen, if anything.
     """
 
     text: str
     name: str
+    note: str = ""
 
 
 def find_inputs(texts: Iterable[str]) -> list[Input]:
     """Every input once, in the order given.
 
     A folder stands for the videos in it, or, where it has none, for the sequence of its pictures; a pattern for
-    the videos that match it, or the sequence of matching pictures. Everything else is one input, whether it
-    exists or not: opening it tells.
+    the videos that match it, a sequence of the matching pictures in each folder, and what matching folders stand
+    for. Everything else is one input, whether it exists or not: opening it tells.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Input] = {}
     for text in texts:
         for single in _expand(text):
-            found.setdefault(single if "://" in single else os.path.abspath(single), single)
+            where = single.text if "://" in single.text else os.path.abspath(single.text)
+            found.setdefault(where, single)
     taken: set[str] = set()
     inputs = []
     for single in found.values():
-        stem = _stem(single)
-        name, number = stem, 2
+        name, number = single.name, 2
         while name.casefold() in taken:
-            name, number = f"{stem}-{number}", number + 1
+            name, number = f"{single.name}-{number}", number + 1
         taken.add(name.casefold())
-        inputs.append(Input(single, name))
+        inputs.append(replace(single, name=name))
     return inputs
 
 
-def _expand(text: str) -> list[str]:
+def _expand(text: str) -> list[Input]:
+    """What one word of the command line stands for."""
     if os.path.isdir(text):
-        with contextlib.suppress(OSError):
-            return _videos(Path(text).iterdir()) or [text]
-    elif glob.has_magic(text) and "://" not in text and not os.path.exists(text):
-        return _videos(map(Path, glob.glob(text, recursive=True))) or [text]
-    return [text]
+        return _of_folder(text)
+    if is_pattern(text):
+        return _of_pattern(text) or [Input(text, _stem(text))]
+    return [Input(text, _stem(text))]
 
 
-def _videos(paths: Iterable[Path]) -> list[str]:
+def _of_folder(text: str) -> list[Input]:
+    try:
+        files = list(Path(text).iterdir())
+    except OSError:
+        return [Input(text, _stem(text))]
+    videos = _videos(files)
+    if not videos:
+        return [Input(text, _stem(text))]
+    others = sum(map(is_picture, files))
+    note = f"{others} pictures beside the videos of {text} are left out" if others else ""
+    first, *more = videos
+    return [replace(first, note=note), *more]
+
+
+def _of_pattern(text: str) -> list[Input]:
+    """Its videos, the pictures that it names in each folder, and what the folders hold that it names."""
+    paths = [path for path in matches(text) if not path.name.startswith(".")]
+    last = os.path.basename(text)
+    folders = [] if last == "**" else [path for path in paths if path.is_dir()]
+    sequences: dict[Path, Input] = {}
+    for path in paths:
+        if is_picture(path) and path.parent not in sequences:
+            folder = str(path.parent)
+            if re.search(r"[*?]", folder):
+                folder = glob.escape(folder)
+            where = os.path.normpath(os.path.join(folder, "*" if last == "**" else last))
+            sequences[path.parent] = Input(where, _safe(_folder_name(path.parent)))
+    found = [*_videos(paths), *sequences.values()]
+    for folder_path in folders:
+        inside = _of_folder(str(folder_path))
+        holds = inside[0].text != str(folder_path) or any(map(is_picture, folder_path.iterdir()))
+        found += inside if holds else []
+    # Named by their ending alone, files may be anything that can be opened.
+    named = last.startswith("*.") and not found
+    return found or [Input(str(p), _stem(str(p))) for p in paths if named and p.is_file()]
+
+
+def _videos(paths: Iterable[Path]) -> list[Input]:
     found = [p for p in paths if p.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(p)]
-    return [str(p) for p in sorted(found, key=_natural) if not p.name.startswith(".")]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts 2 before 10."""
-    return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D+|$)", str(path))]
+    shown = [str(p) for p in sorted(found, key=natural) if not p.name.startswith(".")]
+    return [Input(text, _stem(text)) for text in shown]
 
 
 def _stem(text: str) -> str:
@@ -81,7 +117,17 @@ def _stem(text: str) -> str:
         return re.sub(r"[^\w.-]+", "_", shown).strip("._")
     path = Path(os.path.abspath(text))
     if os.path.exists(path):
-        name = path.name if os.path.isdir(path) else path.stem
+        name = _folder_name(path) if os.path.isdir(path) else path.stem
     else:
         name = path.parent.name if glob.has_magic(path.name) else path.stem
-    return name or "input"
+    return _safe(name)
+
+
+def _folder_name(path: Path) -> str:
+    return Path(os.path.abspath(path)).name
+
+
+def _safe(name: str) -> str:
+    """A name that shells and file systems take: without what patterns are made of, control characters, odd bytes."""
+    kept = re.sub(r"[*?\x00-\x1f\x7f\ud800-\udfff]+", "_", name)
+    return kept.lstrip("-~").strip() or "input"

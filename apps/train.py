@@ -213,7 +213,10 @@ def _trainer(
     if args.val or args.val_split:
         path = args.val or data[0][0].path
         images = args.val_images or args.images
-        pictures = with_objects(open_dataset(path, images, args.val_split, config.class_names))
+        upright = not args.ignore_orientation
+        pictures = with_objects(
+            open_dataset(path, images, args.val_split, config.class_names, upright=upright)
+        )
         threshold = recipe.validation.score_threshold
         validate = Validation(pictures, config, device, threshold, lambda: stop.asked)
     around = Surroundings(device=device, ranks=ranks, validate=validate, stopped=lambda: stop.asked)

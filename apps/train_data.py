@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sipvideo.apps import command
 from sipvideo.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         help="only pictures with this value of 'split'; without --val: of the training file",
     )
     parser.add_argument("--val-images", metavar="DIR", help="default: as --images")
+    command.add_orientation_flag(parser)
 
 
 def recipe_and_data(args: argparse.Namespace) -> tuple[Recipe, list[str], list[float] | None]:
@@ -109,14 +111,18 @@ def open_sources(
     """
     from sipvideo.data import open_dataset
 
+    def opened(path: str, classes: Sequence[str] | None = None) -> CocoPictures | YouTubeVis:
+        upright = not args.ignore_orientation
+        return open_dataset(path, args.images, args.split, classes, upright=upright)
+
     if recipe.classes == "model":
         wanted = _given(recipe, args).class_names
-        found = [open_dataset(path, args.images, args.split, wanted) for path in paths]
+        found = [opened(path, wanted) for path in paths]
         return [with_objects(source) for source in found], None
-    found = [open_dataset(path, args.images, args.split) for path in paths]
+    found = [opened(path) for path in paths]
     classes = tuple(dict.fromkeys(name for source in found for name in source.classes))
     if any(tuple(source.classes) != classes for source in found):
-        found = [open_dataset(path, args.images, args.split, classes) for path in paths]
+        found = [opened(path, classes) for path in paths]
     return [with_objects(source) for source in found], classes
 
 

@@ -15,6 +15,8 @@ LAYERS = (
     {
         "annotations",
         "summary",
+        "files",
+        "pictures",
         "errors",
         "classes",
         "config",

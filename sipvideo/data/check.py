@@ -20,6 +20,7 @@ from sipvideo.data.mask_check import MaskCheck, files, short
 from sipvideo.data.pictures import find_pictures
 from sipvideo.data.youtube_vis import YouTubeVis
 from sipvideo.errors import DatasetError
+from sipvideo.pictures import Decoded
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 """Passes items on and shows how far they are; the text says what they are."""
@@ -68,6 +69,7 @@ class DatasetCheck:
         split: as for the readers.
         decode: most pictures to decode, spread evenly; None for all.
         progress: told what is being done.
+        upright: as for the readers.
 
     Attributes:
         findings: what is wrong.
@@ -85,7 +87,10 @@ class DatasetCheck:
         split: str | None = None,
         decode: int | None = None,
         progress: Progress = lambda items, what: items,
+        *,
+        upright: bool = True,
     ) -> None:
+        self._upright = upright
         self.findings = Findings()
         self._told: set[str] = set()
         self.file = AnnotationFile.load(path, self._problem, self._changed)
@@ -271,7 +276,7 @@ class DatasetCheck:
         if not names:
             return
         try:
-            found = find_pictures(self.file.path, images, names[0][0], split)
+            found = find_pictures(self.file.path, images, names[0][0], split, upright=self._upright)
         except DatasetError as error:
             self.findings.add("picture missing", str(error), len(names))
             return
@@ -281,27 +286,38 @@ class DatasetCheck:
                 self.findings.add("file twice", f"{name} ({count} times)")
         movies = self.summary.videos and not there
         for name, _ in [] if movies else names:
-            if name not in found:
-                self.findings.add("picture missing", f"{found.where / name}")
+            if problem := found.problem(name):
+                self.findings.add("picture missing", f"{found.where / name}: {problem}")
         step = 1 if decode is None else max(1, -(-len(there) // max(decode, 1)))
         for name, entry in self._progress(
             there[:: step if decode != 0 else len(there) + 1][:decode], "pictures"
         ):
             try:
-                shape = found.read(name).shape[:2]
+                picture = found.decoded(name)
             except DatasetError as error:
                 self.findings.add("picture damaged", str(error))
                 continue
-            if shape != (entry["height"], entry["width"]):
-                expected = f"expected {entry['width']} x {entry['height']}"
-                self.findings.add(
-                    "picture size", f"{name}: {expected}, got {shape[1]} x {shape[0]}"
-                )
+            self._check_picture(picture, entry, name)
+
+    def _check_picture(self, picture: Decoded, entry: Json, name: str) -> None:
+        size = entry["height"], entry["width"]
+        sizes = picture.stored.shape[:2], picture.upright_size
+        if size not in sizes:
+            expected, (height, width) = f"expected {size[1]} x {size[0]}", picture.upright_size
+            self.findings.add("picture size", f"{name}: {expected}, got {width} x {height}")
+        elif picture.mark > 1 and sizes[0] == sizes[1]:
+            self.findings.add("orientation unclear", f"{name}: mark {picture.mark}")
+        elif picture.mark > 1:
+            how = "applied" if size == picture.upright_size else "not applied"
+            self.findings.add("orientation", f"{name}: mark {picture.mark}, {how}")
+        if picture.frames > 1 or picture.pages > 1:
+            count = max(picture.frames, picture.pages)
+            self.findings.add("several pictures", f"{name}: {count}")
 
     def _open(self, images: str | Path | None, split: str | None) -> None:
         """Opens the data set as training and evaluation do; that must not fail where nothing was found."""
         try:
-            source = open_dataset(self.file, images, split, cache_bytes=0)
+            source = open_dataset(self.file, images, split, cache_bytes=0, upright=self._upright)
             if isinstance(source, YouTubeVis):
                 for video in source.videos:
                     if video.movie is not None:

@@ -45,6 +45,7 @@ class CocoPictures:
         classes: names in label order; categories with other names are left out. By default all
             categories in the file's order.
         cache_bytes: decoded pictures kept in memory take at most this much.
+        upright: apply orientation marks also where a picture has the annotated size either way.
 
     Attributes:
         classes: names in label order.
@@ -61,6 +62,7 @@ class CocoPictures:
         classes: Sequence[str] | None = None,
         *,
         cache_bytes: int = CACHE_BYTES,
+        upright: bool = True,
     ) -> None:
         file = AnnotationFile.load(annotations)
         self.path = file.path
@@ -71,13 +73,8 @@ class CocoPictures:
             what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
             raise DatasetError(f"{self.path}: not a COCO instance file: {what}") from error
         example = self._pictures[0].file_name if self._pictures else ""
-        self._files = find_pictures(self.path, images, example, split)
-        missing = [p.file_name for p in self._pictures if p.file_name not in self._files]
-        if missing:
-            raise DatasetError(
-                f"{self.path}: {len(missing)} of {len(self._pictures)} pictures are missing in"
-                f" {self._files.where}, the first is {missing[0]}"
-            )
+        self._files = find_pictures(self.path, images, example, split, upright=upright)
+        self._files.expect([p.file_name for p in self._pictures], self.path, "pictures")
 
     def _read(self, file: AnnotationFile, split: str | None, classes: Sequence[str] | None) -> None:
         labels = Labels(file.content["categories"], classes)

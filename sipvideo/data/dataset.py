@@ -17,6 +17,7 @@ def open_dataset(
     classes: Sequence[str] | None = None,
     *,
     cache_bytes: int = CACHE_BYTES,
+    upright: bool = True,
 ) -> CocoPictures | YouTubeVis:
     """Opens an annotation file, still pictures or videos, whichever it holds.
 
@@ -26,10 +27,11 @@ def open_dataset(
         split: keep only pictures or videos with this value of ``split``.
         classes: names in label order; by default the file's categories.
         cache_bytes: decoded pictures kept in memory take at most this much.
+        upright: apply orientation marks also where a picture has the annotated size either way.
 
     Raises:
         DatasetError: as the readers.
     """
     file = AnnotationFile.load(path)
     reader = YouTubeVis if file.of_videos else CocoPictures
-    return reader(file, images, split, classes, cache_bytes=cache_bytes)
+    return reader(file, images, split, classes, cache_bytes=cache_bytes, upright=upright)

@@ -223,6 +223,24 @@ RULES: dict[str, Rule] = {
         "masks would lie in the wrong place: training and evaluation stop there",
         "correct width and height (swapped? rotated by an orientation mark?), or the picture",
     ),
+    "orientation unclear": Rule(
+        "warning",
+        "pictures with an orientation mark whose size fits turned and as stored",
+        "the mark is applied: if the masks were drawn on the stored pixels, they lie in the wrong place",
+        "look at a sheet (--sheet); --ignore-orientation takes the stored pixels, in all commands",
+    ),
+    "orientation": Rule(
+        "note",
+        "pictures with an orientation mark whose size tells whether it was applied",
+        "sipvideo does as the size says; other tools may not",
+        "none needed; for other tools, save the pictures without marks",
+    ),
+    "several pictures": Rule(
+        "note",
+        "animations, or files of several pages",
+        "only the first picture is used",
+        "list the frames as pictures of their own, if all are meant",
+    ),
     "empty category": Rule(
         "warning",
         "categories without an object",

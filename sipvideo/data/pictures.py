@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import tarfile
+import os
 import threading
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sipvideo.data.archive import Archive
+from sipvideo.data.file_names import FileNames, listed
 from sipvideo.errors import DatasetError
+from sipvideo.pictures import Decoded, PictureError, decode
 
 Picture = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -21,87 +24,99 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 class PictureFiles:
     """Pictures by the names that an annotation file has for them.
 
+    Names are taken as they are meant (see :mod:`sipvideo.data.file_names`).
+
     Args:
         where: folder, uncompressed tar file or zip file.
         example: one of the names. Inside an archive it may lie deeper (``train/JPEGImages/``); the same path then
             stands before all names.
+        upright: apply orientation marks also where a picture has the annotated size either way.
 
     Raises:
         DatasetError: there is no such folder or file, or it cannot be read.
     """
 
-    def __init__(self, where: str | Path, example: str = "") -> None:
+    def __init__(self, where: str | Path, example: str = "", *, upright: bool = True) -> None:
         self.where = Path(where)
-        self._lock = threading.Lock()
-        self._zip: zipfile.ZipFile | None = None
-        self._parts: dict[str, tuple[int, int]] | None = None
+        self.upright = upright
+        self._archive: Archive | None = None
         if self.where.is_file():
-            self._open(example)
-        elif not self.where.is_dir():
+            self._archive = Archive(self.where, example)
+            self._names = FileNames(self._archive.names)
+        elif self.where.is_dir():
+            self._names = FileNames(lambda: listed(self.where), self._exists)
+        else:
             raise DatasetError(f"{self.where}: no such folder, tar or zip file of pictures")
 
-    def _open(self, example: str) -> None:
-        try:
-            if zipfile.is_zipfile(self.where):
-                self._zip = zipfile.ZipFile(self.where)
-                names = dict.fromkeys(self._zip.namelist(), (0, 0))
-            else:
-                with tarfile.open(self.where, "r:") as archive:
-                    names = {
-                        m.name.removeprefix("./"): (m.offset_data, m.size)
-                        for m in archive
-                        if m.isreg()
-                    }
-        except (tarfile.TarError, zipfile.BadZipFile, OSError) as error:
-            raise DatasetError(
-                f"{self.where}: expected a folder, an uncompressed tar file or a zip file ({error})"
-            ) from error
-        prefix = next(
-            (n.removesuffix(example) for n in names if f"/{n}".endswith(f"/{example}")), ""
-        )
-        self._prefix = prefix
-        self._parts = {n.removeprefix(prefix): p for n, p in names.items() if n.startswith(prefix)}
+    def _exists(self, name: str) -> bool:
+        return os.path.isfile(self.where / name)
 
     def __contains__(self, name: str) -> bool:
-        if self._parts is not None:
-            return name in self._parts
-        return (self.where / name).is_file()
+        return not self.problem(name)
+
+    def problem(self, name: str) -> str:
+        """Why there is no picture of a name; empty where there is one."""
+        try:
+            self._names.find(name)
+        except LookupError as error:
+            return str(error)
+        return ""
+
+    def expect(self, names: Sequence[str], annotations: Path, what: str) -> None:
+        """Makes sure that all pictures are there.
+
+        Raises:
+            DatasetError: they are not; says how many, and which is the first.
+        """
+        missing = [(name, problem) for name in names if (problem := self.problem(name))]
+        if not missing:
+            meant: dict[str, str] = {}
+            for name in names:
+                other = meant.setdefault(self._names.find(name), name)
+                if other != name:
+                    missing.append((name, f"{other} seems to mean the same file"))
+        if missing:
+            name, problem = missing[0]
+            raise DatasetError(
+                f"{annotations}: {len(missing)} of {len(names)} {what} are missing in"
+                f" {self.where}, the first is {name}: {problem}"
+            )
+
+    def decoded(self, name: str) -> Decoded:
+        """One picture as it is stored.
+
+        Raises:
+            DatasetError: it is missing or cannot be decoded.
+        """
+        try:
+            actual = self._names.find(name)
+            if self._archive is not None:
+                return decode(self._archive.read(actual))
+            return decode((self.where / actual).read_bytes())
+        except PictureError as error:
+            raise DatasetError(
+                f"{self.where / name}: cannot decode the picture: {error}"
+            ) from error
+        except LookupError as error:
+            raise DatasetError(f"{self.where / name}: {error}") from error
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{self.where / name}: cannot read the picture: {error}") from error
 
     def read(self, name: str, size: Size | None = None) -> Picture:
-        """One picture, uint8 [H, W, 3], RGB, as its pixels are stored.
+        """One picture, uint8 [H, W, 3], RGB.
+
+        An orientation mark is applied unless only the stored pixels have the annotated size; where they have it either
+        way, ``upright`` decides.
 
         Raises:
             DatasetError: it is missing, cannot be decoded, or has another (height, width) than ``size``.
         """
-        try:
-            data = np.frombuffer(self._bytes(name), np.uint8)
-        except (OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"{self.where / name}: cannot read the picture: {error}") from error
-        # Annotations belong to the stored pixels, whatever orientation the metadata asks for.
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        image = None
-        if len(data):
-            try:
-                image = cv2.imdecode(data, flags)
-            except cv2.error:
-                image = None
-        if image is None:
-            raise DatasetError(f"{self.where / name}: cannot decode the picture")
-        _expect_size(image.shape, size, self.where / name)
-        return np.asarray(image, np.uint8)
-
-    def _bytes(self, name: str) -> bytes:
-        if self._parts is None:
-            return (self.where / name).read_bytes()
-        if name not in self._parts:
-            raise KeyError(f"not in {self.where.name}")
-        if self._zip is not None:
-            with self._lock:
-                return self._zip.read(self._prefix + name)
-        start, length = self._parts[name]
-        with open(self.where, "rb") as file:
-            file.seek(start)
-            return file.read(length)
+        found = self.decoded(name)
+        stored = found.stored.shape[:2] == size
+        if stored and (found.upright_size != size or not self.upright):
+            return found.stored
+        _expect_size(found.upright_size, size, self.where / name)
+        return found.upright
 
 
 class VideoFiles:
@@ -156,7 +171,12 @@ def _expect_size(shape: tuple[int, ...], size: Size | None, where: Path) -> None
 
 
 def find_pictures(
-    annotations: Path, images: str | Path | None, example: str, split: str | None = None
+    annotations: Path,
+    images: str | Path | None,
+    example: str,
+    split: str | None = None,
+    *,
+    upright: bool = True,
 ) -> PictureFiles:
     """The pictures of an annotation file.
 
@@ -167,24 +187,29 @@ def find_pictures(
             where NAME is the file's.
         example: name of one picture.
         split: the wanted split, which may be a folder's name too.
+        upright: as for :class:`PictureFiles`.
 
     Raises:
         DatasetError: nothing was found.
     """
     if images is not None:
-        return PictureFiles(images, example)
+        return PictureFiles(images, example, upright=upright)
     folder, stem = annotations.parent, annotations.stem
     names = ["images", "JPEGImages", stem, f"{stem}/JPEGImages"]
     names += [split, f"{split}/JPEGImages"] if split else []
     places = [base / name for base in (folder, folder.parent) for name in names]
     places += [p.with_name(p.name + s) for p in places for s in (".tar", ".zip")]
     places.insert(1, folder)
-    there = [place for place in places if place.exists()]
+    there = [place for place in places if os.path.exists(place)]
     for place in there:
-        if place.is_dir() and not (place / example).exists():
+        if place.is_dir() and not os.path.exists(place / example):
             continue
-        files = PictureFiles(place, example)
+        files = PictureFiles(place, example, upright=upright)
         if place.is_dir() or example in files:
             return files
+    # Nowhere as it is written: perhaps under the name that is meant.
+    for place in there:
+        if place.is_dir() and example in (files := PictureFiles(place, upright=upright)):
+            return files
     fallback = folder / "images"
-    return PictureFiles(fallback if fallback.is_dir() else folder)
+    return PictureFiles(fallback if fallback.is_dir() else folder, upright=upright)

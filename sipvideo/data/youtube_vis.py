@@ -22,7 +22,7 @@ from sipvideo.data.instances import (
     needed,
     unique,
 )
-from sipvideo.data.pictures import VIDEO_SUFFIXES, Picture, PictureFiles, VideoFiles, find_pictures
+from sipvideo.data.pictures import VIDEO_SUFFIXES, Picture, VideoFiles, find_pictures
 from sipvideo.data.sample import Sample
 from sipvideo.errors import DatasetError
 from sipvideo.structures import Frame
@@ -102,6 +102,7 @@ class YouTubeVis:
             categories in the file's order.
         reach: longest time between the two frames of a clip, seconds.
         cache_bytes: decoded frames kept in memory take at most this much.
+        upright: apply orientation marks also where a picture has the annotated size either way.
 
     Attributes:
         classes: names in label order.
@@ -121,6 +122,7 @@ class YouTubeVis:
         *,
         reach: float = float("inf"),
         cache_bytes: int = CACHE_BYTES,
+        upright: bool = True,
     ) -> None:
         file = AnnotationFile.load(annotations)
         self.path = file.path
@@ -131,7 +133,8 @@ class YouTubeVis:
             labels = Labels(file.content["categories"], classes)
             self.classes, self.category_ids = labels.names, labels.category_ids
             entries = file.entries(split)
-            self._files = _find(self.path, images, split, entries)
+            example = _example(entries)
+            self._files = find_pictures(self.path, images, example, split, upright=upright)
             self.videos = tuple(self._video(entry, labels) for entry in entries)
             self._add_tracks(file.content.get("annotations") or [], labels, file.entries(None))
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -201,17 +204,8 @@ class YouTubeVis:
             )
 
     def _check_files(self) -> None:
-        missing = [
-            name
-            for video in self.videos
-            for name in video.file_names
-            if video.movie is None and name not in self._files
-        ]
-        if missing:
-            raise DatasetError(
-                f"{self.path}: {len(missing)} of {len(self._frames)} frames are missing in"
-                f" {self._files.where}, the first is {missing[0]}"
-            )
+        names = [n for video in self.videos for n in video.file_names if video.movie is None]
+        self._files.expect(names, self.path, "frames")
 
     def frames(self, video: Video) -> Iterator[Frame]:
         """The frames of one of the videos, in order.
@@ -271,11 +265,10 @@ class YouTubeVis:
         return self._files.read(name, video.size)
 
 
-def _find(
-    path: Path, images: str | Path | None, split: str | None, entries: list[Json]
-) -> PictureFiles:
+def _example(entries: list[Json]) -> str:
+    """The name of one picture, empty where there are no videos."""
     names = (str((entry.get("file_names") or [entry.get("file_name", "")])[0]) for entry in entries)
-    return find_pictures(path, images, next(names, ""), split)
+    return next(names, "")
 
 
 def _is_number(name: str) -> bool:

@@ -7,20 +7,24 @@ nothing else in the program knows about BGR, rotation marks or codecs.
 
 from __future__ import annotations
 
-import glob
+import os
 import re
 from pathlib import Path
 
+from sipvideo.errors import SourceError
+from sipvideo.files import PICTURE_SUFFIXES, is_pattern
+from sipvideo.pictures import ANIMATED, file_kind
 from sipvideo.sources.camera import Camera
 from sipvideo.sources.excerpt import Excerpt
 from sipvideo.sources.latest import LatestFrame, TimedFrame
-from sipvideo.sources.pictures import PICTURE_SUFFIXES, ImageFolder, read_picture
+from sipvideo.sources.pictures import Animation, ImageFolder, open_picture, read_picture
 from sipvideo.sources.source import Capture, Source
 from sipvideo.sources.status import SourceStatus
 from sipvideo.sources.video import NetworkStream, VideoFile
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "Animation",
     "Camera",
     "Capture",
     "Excerpt",
@@ -47,16 +51,19 @@ def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
     Raises:
         SourceError: it cannot be opened; the line says why.
     """
-    path = Path(text)
     if text.isascii() and text.isdigit():
         return Camera(int(text), timeout=timeout)
-    if device := re.fullmatch(r"/dev/video(\d+)", str(path.resolve())):
+    if "\0" in text:
+        raise SourceError(f"{text!r}: no file can have this name")
+    exists = os.path.exists(text)
+    if device := re.fullmatch(r"/dev/video(\d+)", os.path.realpath(text)):
         return Camera(int(device[1]), timeout=timeout)
-    if "://" in text and not path.exists():
+    if "://" in text and not exists:
         scheme, _, rest = text.partition("://")
         return VideoFile(rest) if scheme == "file" else NetworkStream(text, timeout)
-    if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
+    path = Path(text)
+    if os.path.isdir(text) or is_pattern(text):
         return ImageFolder(text, fps)
-    if not path.exists() and glob.has_magic(text):
-        return ImageFolder(text, fps)
+    if path.suffix.lower() in PICTURE_SUFFIXES or file_kind(path) in ("HEIC", *ANIMATED):
+        return open_picture(text, fps)
     return VideoFile(path)

@@ -1,65 +1,132 @@
-"""Folders of pictures, and single pictures, as videos."""
+"""Folders of pictures, single pictures and animations, as videos."""
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import re
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sipvideo import pictures
 from sipvideo.errors import SourceError
-from sipvideo.sources.camera import quiet_opencv
+from sipvideo.files import PICTURE_SUFFIXES, is_pattern, is_picture, matches, natural
+from sipvideo.pictures import Decoded, PictureError
 from sipvideo.sources.source import Source
 from sipvideo.structures import Frame
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+NAMED = 5
+"""Pictures that a note names."""
 
 
 class ImageFolder(Source):
     """Pictures as a video: a folder, a glob pattern or a single picture, in natural order (2 before 10).
 
-    Hidden files and files that are no pictures (by suffix) are passed over. Pictures may differ in size.
+    Hidden files and files that are no pictures (by suffix) are passed over. Pictures may differ in size. Those of a
+    folder or pattern that cannot be read are left out with a note; the others keep their numbers and times. Animations
+    give their first frame, with a note.
 
     Args:
         where: folder, pattern (``frames/*.jpg``) or file.
         fps: pictures per second; the timestamp is index / fps.
 
     Raises:
-        SourceError: nothing there, no pictures, or a picture that cannot be read (with its name).
+        SourceError: nothing there, no pictures, or none that can be read.
     """
 
     def __init__(self, where: str | Path, fps: float = 25.0) -> None:
         super().__init__(str(where))
         if not fps > 0:
             raise SourceError(f"{where}: expected a frame rate above 0, got {fps}")
-        folder = Path(where)
-        if folder.is_dir():
-            found = list(folder.iterdir())
-        elif folder.is_file():
-            found = [folder]
-        else:
-            found = [Path(match) for match in glob.glob(str(where), recursive=True)]
-            if not found:
-                raise SourceError(f"{where}: no such file or folder")
-        self.files = sorted((p for p in found if _is_picture(p)), key=_natural)
-        if not self.files:
-            raise SourceError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)})")
+        self._single = os.path.isfile(where)
+        self.files = [Path(where)] if self._single else _pictures(where)
         self.fps = float(fps)
         self.frame_count = len(self.files)
         self.duration = self.frame_count / self.fps
-        height, width = read_picture(self.files[0]).shape[:2]
-        self.frame_size = (height, width)
+        self.frame_size = self._first_size()
+
+    def _first_size(self) -> tuple[int, int]:
+        problem = ""
+        for path in self.files:
+            try:
+                return _read(path).upright_size
+            except SourceError as error:  # noqa: PERF203 - most often the first one is good
+                problem = problem or str(error)
+        if len(self.files) == 1:
+            raise SourceError(problem)
+        raise SourceError(f"{self.name}: none of {len(self.files)} pictures can be read: {problem}")
 
     def _frames(self) -> Generator[Frame, None, None]:
         assert self.fps is not None
-        for index, path in enumerate(self.files):
-            yield Frame(read_picture(path), index, index / self.fps, path.name)
+        damaged: list[str] = []
+        animated: list[str] = []
+        pages: list[str] = []
+        try:
+            for index, path in enumerate(self.files):
+                try:
+                    found = _read(path)
+                except SourceError as error:
+                    if self._single:
+                        raise
+                    damaged.append(f"{path.name} ({str(error).removeprefix(f'{path}: ')})")
+                    continue
+                animated += [path.name] if found.frames > 1 else []
+                pages += [path.name] if found.pages > 1 else []
+                yield Frame(found.upright, index, index / self.fps, path.name)
+        finally:
+            count = len(self.files)
+            self._tell(damaged, f"of {count} pictures cannot be read and are left out")
+            self._tell(
+                animated, f"of {count} pictures are animated: only their first frames are taken"
+            )
+            self._tell(pages, f"of {count} pictures have several pages: only the first are taken")
+
+    def _tell(self, names: Sequence[str], what: str) -> None:
+        if names:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            self.note(f"{len(names)} {what}: {', '.join(names[:NAMED])}{more}")
+
+
+class Animation(Source):
+    """An animated picture (GIF, WebP, PNG, AVIF), played once, with its own times.
+
+    Frames that are to be shown for no time are shown for a tenth of a second, as browsers do.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        SourceError: it cannot be read; what is cut off gives its frames first.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(str(path))
+        self._file = Path(path)
+        first = _read(self._file)
+        self.frame_size = first.upright_size
+        self.frame_count = first.frames
+        self.time_base = Fraction(1, 1000)
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        index, milliseconds = 0, 0
+        try:
+            for image, seconds in pictures.frames(_bytes(self._file)):
+                yield Frame(image, index, milliseconds / 1000, self._file.name)
+                index, milliseconds = index + 1, milliseconds + max(1, round(seconds * 1000))
+        except PictureError as error:
+            raise SourceError(f"{self._file}: {error} after {index} frames") from error
+
+
+def open_picture(path: str, fps: float = 25.0) -> Source:
+    """A picture file as a source: an animation with its frames, any other picture as one frame.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    animated = pictures.file_kind(Path(path)) in pictures.ANIMATED and _read(Path(path)).frames > 1
+    return Animation(path) if animated else ImageFolder(path, fps)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -68,60 +135,39 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Raises:
         SourceError: it cannot be read, or is damaged.
     """
+    return _read(path).upright
+
+
+def _read(path: Path) -> Decoded:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    # OpenCV honours orientation marks only where it also converts to 8-bit colour; transparency and the full
-    # range of 16-bit pictures need the unchanged values.
-    marked = data[:2] == b"\xff\xd8" or b"eXIf" in data or b"EXIF" in data
-    flags = cv2.IMREAD_COLOR if marked else cv2.IMREAD_UNCHANGED
-    picture = None
-    if data and not (data[:2] == b"\xff\xd8" and _jpeg_is_cut_off(data)):
-        with contextlib.suppress(cv2.error), quiet_opencv():
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if picture is None:
-        raise SourceError(f"{path}: not a picture, or damaged")
-    if picture.dtype not in (np.uint8, np.uint16):
-        raise SourceError(f"{path}: expected 8 or 16 bits per channel, got {picture.dtype}")
-    return _as_rgb(picture)
+        return pictures.decode(_bytes(path))
+    except PictureError as error:
+        raise SourceError(f"{path}: {error}") from error
 
 
-def _as_rgb(picture: NDArray[Any]) -> NDArray[np.uint8]:
-    """OpenCV's picture (grey, BGR or BGRA; 8 or 16 bits) as 8-bit RGB, transparent parts over white."""
-    if picture.dtype == np.uint16:
-        picture = cv2.convertScaleAbs(picture, alpha=1 / 257)
-    if picture.ndim == 2:
-        rgb = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-    elif picture.shape[2] == 3:
-        rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"{path}: cannot be read: {reason}") from error
+
+
+def _pictures(where: str | Path) -> list[Path]:
+    """The pictures of a folder or a pattern, in order."""
+    text = str(where)
+    if os.path.isdir(text):
+        try:
+            found = sorted(Path(text).iterdir(), key=natural)
+        except OSError as error:
+            raise SourceError(f"{where}: cannot be read: {error.strerror}") from error
+    elif is_pattern(text):
+        found = matches(text)
+        if not found:
+            raise SourceError(f"{where}: no such file or folder: nothing matches the pattern")
     else:
-        alpha = picture[:, :, 3:].astype(np.uint16)
-        colours = cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB)
-        rgb = (colours * alpha + 255 * (255 - alpha) + 127) // 255
-    return np.asarray(rgb, np.uint8)
-
-
-def _jpeg_is_cut_off(data: bytes) -> bool:
-    """Whether the end marker is missing: decoders fill the rest with grey and call it a success."""
-    position = 2
-    while True:
-        # Inside the compressed data FF 00 and the restart marks FF D0-D7 are no segments.
-        mark = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(data, position)
-        if mark is None or mark.end() + 2 > len(data):
-            return mark is None or mark.group() != b"\xff\xd9"
-        if mark.group() == b"\xff\xd9":
-            return False
-        position = mark.end() + int.from_bytes(data[mark.end() : mark.end() + 2], "big")
-
-
-def _is_picture(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return not hidden and path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key in which frame2 comes before frame10; the plain name decides between 01 and 1."""
-    parts = re.split(r"(\d+)", str(path))
-    key = [(0, int(p), "") if p.isdecimal() else (1, 0, p.casefold()) for p in parts if p]
-    return key, str(path)
+        raise SourceError(f"{where}: no such file or folder")
+    chosen = [path for path in found if is_picture(path)]
+    if not chosen:
+        raise SourceError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)})")
+    return chosen

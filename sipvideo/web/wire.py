@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sipvideo import pictures
 from sipvideo.draw import colour_of
 from sipvideo.errors import SourceError
 from sipvideo.structures import FrameResult
@@ -140,20 +141,14 @@ def encode_picture(image: Picture, side: int = PICTURE_SIDE, quality: int = 80) 
 
 
 def decode_picture(data: bytes) -> Picture:
-    """A visitor's picture, JPEG or WebP, as uint8 [H, W, 3], RGB.
+    """A visitor's picture, JPEG or WebP, as uint8 [H, W, 3], RGB, upright.
 
     Raises:
         SourceError: it is not one, or larger than :data:`VISITOR_SIDE`; nothing large is decoded.
     """
     try:
-        with Image.open(BytesIO(data), formats=("JPEG", "WEBP")) as picture:
-            if max(picture.size) > VISITOR_SIDE:
-                width, height = picture.size
-                raise SourceError(
-                    f"webcam: pictures of up to {VISITOR_SIDE} pixels a side are taken, got {width} x {height}"
-                )
-            return np.asarray(picture.convert("RGB"), np.uint8)
-    except SourceError:
-        raise
-    except Exception as error:  # Pillow raises whatever its decoders raise on damaged data
+        return pictures.decode(data, ("JPEG", "WEBP"), VISITOR_SIDE).upright
+    except pictures.TooLargeError as error:
+        raise SourceError(f"webcam: {error}") from error
+    except pictures.PictureError as error:
         raise SourceError("webcam: not a JPEG or WebP picture") from error

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipvideo.apps.inputs import find_inputs
+from sipvideo.files import matches
 
 
 def touch(*paths: Path) -> None:
@@ -62,6 +63,49 @@ def test_a_pattern_is_its_videos_or_one_sequence_of_pictures(tmp_path: Path) -> 
     assert texts(tmp_path / "run" / "*.png") == [str(tmp_path / "run" / "*.png")]
     assert names(tmp_path / "run" / "*.png") == ["run"]
     assert texts(tmp_path / "*.mkv") == [str(tmp_path / "*.mkv")]
+
+
+def test_a_pattern_over_folders_is_one_sequence_per_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(
+        *(tmp_path / "seq" / n for n in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b10/1.jpg", "c/x.txt"))
+    )
+    touch(tmp_path / "other" / "a" / "1.jpg", tmp_path / "p [1]" / "1.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert texts("seq/*/*.jpg") == ["seq/a/*.jpg", "seq/b/*.jpg", "seq/b10/*.jpg"]
+    assert names("seq/*/*.jpg") == ["a", "b", "b10"]
+    assert names("*/a/*.jpg") == ["a", "a-2"]
+    assert names("seq/*/1.jpg") == ["a", "b", "b10"]
+    assert (texts("p [1]/*.jpg"), names("p [1]/*.jpg")) == (["p [1]/*.jpg"], ["p [1]"])
+    assert names("**/*.jpg") == ["a", "p [1]", "a-2", "b", "b10"]
+    assert names("seq/*") == ["a", "b", "b10"]  # folders that hold pictures
+    assert names("seq/**") == ["a", "b", "b10"]
+    for single in find_inputs(["seq/*/*.jpg", "p [1]/*.jpg", "seq/**"]):
+        assert matches(single.text), single
+    monkeypatch.chdir(tmp_path / "seq" / "a")
+    assert (texts("*.jpg"), names("*.jpg")) == (["*.jpg"], ["a"])
+
+
+def test_names_of_results_have_nothing_that_shells_or_terminals_choke_on(tmp_path: Path) -> None:
+    touch(tmp_path / "a*b?" / "1.jpg", tmp_path / "-rf.mp4", tmp_path / "new\nline.mp4")
+    assert names(tmp_path / "a[*]b[?]" / "*.jpg") == ["a_b_"]
+    assert [str(p) for p in matches(texts(tmp_path / "a[*]b[?]" / "*.jpg")[0])] == [
+        str(tmp_path / "a*b?" / "1.jpg")
+    ]
+    assert names(tmp_path / "-rf.mp4", tmp_path / "new\nline.mp4") == ["rf", "new_line"]
+    assert all("*" not in name for name in names("none/*.jpg", "none/*/*.jpg", "*", "\udcff.mp4"))
+
+
+def test_pictures_beside_videos_are_not_left_out_without_a_word(tmp_path: Path) -> None:
+    touch(*(tmp_path / n for n in ("a.mp4", "b.mp4", "1.jpg", "2.jpg")))
+    notes = [single.note for single in find_inputs([str(tmp_path)])]
+    assert notes == [f"2 pictures beside the videos of {tmp_path} are left out", ""]
+
+
+def test_a_pattern_of_an_unknown_ending_is_every_file_that_has_it(tmp_path: Path) -> None:
+    touch(tmp_path / "a.h264", tmp_path / "b.h264")
+    assert names(tmp_path / "*.h264") == ["a", "b"]
 
 
 def test_a_file_with_pattern_characters_in_its_name_is_that_file(tmp_path: Path) -> None:

@@ -113,16 +113,111 @@ def test_transparent_parts_become_white(tmp_path: Path) -> None:
     assert np.abs(got[60, 10] - half).max() <= 1
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp"])
-def test_a_damaged_picture_is_named_and_the_ones_before_it_are_kept(
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".avif"])
+def test_a_damaged_picture_is_left_out_and_told_and_the_others_keep_their_numbers(
     tmp_path: Path, suffix: str
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    paths = [save(tmp_path / f"{k}{suffix}", noise) for k in range(3)]
+    paths = [save(tmp_path / f"{k}{suffix}", noise) for k in range(4)]
     paths[1].write_bytes(paths[1].read_bytes()[: paths[1].stat().st_size * 6 // 10])
-    frames, message = read_until_error(ImageFolder(tmp_path))
-    assert [f.name for f in frames] == [paths[0].name]
-    assert message == f"{paths[1]}: not a picture, or damaged"
+    with ImageFolder(tmp_path, fps=10) as source:
+        frames = list(source)
+    assert [(f.name, f.index, f.timestamp) for f in frames] == [
+        (f"0{suffix}", 0, 0.0),
+        (f"2{suffix}", 2, 0.2),
+        (f"3{suffix}", 3, 0.3),
+    ]
+    what = "1 of 4 pictures cannot be read and are left out"
+    assert source.notes == [f"{what}: 1{suffix} (not a picture, or damaged)"]
+
+
+def test_whatever_lies_in_a_folder_the_good_pictures_come(tmp_path: Path) -> None:
+    for k in range(3):
+        save(tmp_path / f"{k}.png", picture(k, (30 + k, 40)))
+    (tmp_path / "00.jpg").write_bytes(b"")
+    (tmp_path / "1a.jpg").write_text("a text")
+    (tmp_path / "1b.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    (tmp_path / "1c.png").symlink_to(tmp_path / "gone.png")
+    for k in range(6):
+        (tmp_path / f"9{k}.png").write_bytes(b"x")
+    with ImageFolder(tmp_path) as source:
+        assert [f.name for f in source] == ["0.png", "1.png", "2.png"]
+    assert source.frame_size == (30, 40)
+    (note,) = source.notes
+    assert note.startswith("9 of 12 pictures cannot be read and are left out: 00.jpg (")
+    assert "the file is empty" in note
+    assert "HEIC is not read: save it as JPEG" in note
+    assert note.endswith(" and 4 more")
+
+
+def test_a_single_picture_that_is_damaged_is_refused_and_so_are_many(tmp_path: Path) -> None:
+    for k in range(2):
+        (tmp_path / f"{k}.jpg").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"^.*0\.jpg: not a picture, or damaged$"):
+        open_source(str(tmp_path / "0.jpg"))
+    with pytest.raises(SourceError, match=r"none of 2 pictures can be read: .*0\.jpg: not a"):
+        open_source(str(tmp_path))
+
+
+def animated(path: Path, kind: str) -> Path:
+    several = [Image.fromarray(np.roll(picture(3, (40, 56)), 9 * k, 1)) for k in range(5)]
+    options = {"save_all": True, "append_images": several[1:], "duration": [100, 100, 300, 0, 50]}
+    several[0].save(path, kind, **options)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "AVIF", "GIF"])
+@pytest.mark.parametrize("suffix", ["", ".mp4"])
+def test_an_animation_is_a_video_with_its_own_times_whatever_its_name(
+    tmp_path: Path, kind: str, suffix: str
+) -> None:
+    path = animated(tmp_path / f"a{suffix or '.' + kind.lower()}", kind)
+    with open_source(str(path)) as source:
+        frames = list(source)
+        assert [f.timestamp for f in source] == [f.timestamp for f in frames]  # it starts anew
+    assert [f.timestamp for f in frames] == [0, 0.1, 0.2, 0.5, 0.6]
+    assert [f.index for f in frames] == [0, 1, 2, 3, 4]
+    assert (source.frame_count, source.frame_size) == (5, (40, 56))
+    assert not np.array_equal(frames[0].image, frames[1].image)
+
+
+def test_an_animation_in_a_folder_gives_its_first_frame_and_a_note(tmp_path: Path) -> None:
+    animated(tmp_path / "b.webp", "WEBP")
+    save(tmp_path / "a.png", picture(1))
+    with ImageFolder(tmp_path) as source:
+        assert [f.name for f in source] == ["a.png", "b.webp"]
+    what = "1 of 2 pictures are animated: only their first frames are taken"
+    assert source.notes == [f"{what}: b.webp"]
+
+
+def test_an_animation_that_is_cut_off_gives_its_frames_first(tmp_path: Path) -> None:
+    path = animated(tmp_path / "a.png", "PNG")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    frames, message = read_until_error(open_source(str(path)))
+    assert 1 <= len(frames) < 5
+    assert message == f"{path}: damaged or cut off after {len(frames)} frames"
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.mp4", "a"])
+def test_pictures_made_of_parts_are_refused_by_the_name_of_their_format(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    with pytest.raises(SourceError, match="HEIC is not read: save it as JPEG, PNG, WebP or AVIF"):
+        open_source(str(path))
+
+
+def test_patterns_over_folders_give_pictures_of_all_of_them(tmp_path: Path) -> None:
+    for name in ("p [1]/a.png", "p [1]/b.png", "p 1/c.png", "deep/er/d.png"):
+        save(tmp_path / name, picture(1))
+
+    def names(pattern: str) -> list[str]:
+        return [f.name for f in open_source(str(tmp_path / pattern))]
+
+    assert names("p [1]/*.png") == ["a.png", "b.png"]
+    assert names("p [12]/*.png") == ["c.png"]
+    assert names("**/d.png") == ["d.png"]
 
 
 def test_a_jpeg_with_a_film_behind_it_is_whole(tmp_path: Path) -> None:
@@ -134,7 +229,7 @@ def test_a_jpeg_with_a_film_behind_it_is_whole(tmp_path: Path) -> None:
 def test_float_pictures_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "depth.tiff"
     path.write_bytes(cv2.imencode(".tiff", np.zeros((8, 8, 3), np.float32))[1].tobytes())
-    with pytest.raises(SourceError, match="expected 8 or 16 bits per channel, got float32"):
+    with pytest.raises(SourceError, match="another kind than 8 or 16 bits per channel"):
         read_picture(path)
 
 
