@@ -208,10 +208,12 @@ class DatasetCheck:
             self.findings.add("no annotations", "the list is missing or empty")
         seen: set[int] = set()
         self._annotated: set[int] = set()
+        self._good: list[Json] = []
         for place, annotation in enumerate(self._progress(annotations, "annotations")):
             key = annotation.get("id")
             where = place_of("annotations", place, annotation)
             owner = annotation.get("video_id" if self.summary.videos else "image_id")
+            before = self.findings.errors
             if key is None:
                 if where not in self._told:
                     self.findings.add("annotation malformed", f"{where}: id")
@@ -225,6 +227,8 @@ class DatasetCheck:
                 self.findings.add("unknown entry", f"{where}: {self._kind} {owner}")
             elif owner in self._entries:
                 self._check_annotation(annotation, self._entries[owner], where)
+            if self.findings.errors == before and where not in self._told:
+                self._good.append(annotation)
 
     def _check_annotation(self, annotation: Json, entry: Json, where: str) -> None:
         named, where = where, f"{where} ({self._kind} {entry['id']})"
@@ -316,8 +320,10 @@ class DatasetCheck:
 
     def _open(self, images: str | Path | None, split: str | None) -> None:
         """Opens the data set as training and evaluation do; that must not fail where nothing was found."""
+        # What is wrong with single annotations was found: the others can be looked at all the same.
+        good = AnnotationFile(self.file.path, {**self.file.content, "annotations": self._good})
         try:
-            source = open_dataset(self.file, images, split, cache_bytes=0, upright=self._upright)
+            source = open_dataset(good, images, split, cache_bytes=0, upright=self._upright)
             if isinstance(source, YouTubeVis):
                 for video in source.videos:
                     if video.movie is not None:

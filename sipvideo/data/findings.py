@@ -285,14 +285,20 @@ class Finding:
 
 
 class Findings:
-    """All findings of a check, errors first."""
+    """All findings of a check, errors first.
+
+    Attributes:
+        errors: cases of all errors together.
+    """
 
     def __init__(self) -> None:
         self._found: dict[str, Finding] = {}
+        self.errors = 0
 
     def add(self, key: str, where: str, count: int = 1) -> None:
         """Counts one more case of a rule; the first few places are kept."""
         finding = self._found.setdefault(key, Finding(RULES[key]))
+        self.errors += count if finding.rule.level == "error" else 0
         finding.count += count
         if len(finding.examples) < EXAMPLES:
             finding.examples.append(where)

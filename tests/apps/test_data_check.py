@@ -102,8 +102,9 @@ def test_a_set_that_cannot_be_opened_gives_no_sheet_but_its_report(
 def test_samples_that_cannot_be_read_stay_dark_on_the_sheet(videos: Path, tmp_path: Path) -> None:
     values = content()
     values["annotations"][0]["segmentations"][1]["counts"] = [1]
-    values["annotations"][1]["id"] = 10
+    values["annotations"][3]["id"] = 12
     write_json(videos.parent, values)
+    (videos.parent / "images" / "clip0" / "00001.png").write_bytes(b"x")
     sheet = tmp_path / "sheet.png"
     assert main(["data", "check", str(videos), "--sheet", str(sheet), "-q"]) == 2
     image = cv2.imread(str(sheet))
