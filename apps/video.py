@@ -91,6 +91,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="notes are errors: an input of which something had to be chosen, changed or left out has failed",
     )
+    parser.add_argument(
+        "--lookahead",
+        type=command.time,
+        default=0.0,
+        metavar="2s",
+        help="decide about identities only after so much more of the video: joins, drops and fills as sipvideo repair "
+        "does, in one go; repair.log says what",
+    )
     part = parser.add_argument_group("a part of each input")
     part.add_argument(
         "--from",
@@ -201,6 +209,7 @@ class _Watch(Watch):
 def _job(single: Input, args: argparse.Namespace) -> Job:
     folder = None if args.output is None else Path(args.output) / single.name
     flags = {"fps": args.fps, "batch": args.batch, "stdout": args.stdout, "strict": args.strict}
+    flags["lookahead"] = args.lookahead
     part = {"start": args.start, "end": args.end, "every": args.every, "most": args.max_frames}
     return Job(
         single.text,
@@ -235,8 +244,9 @@ def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
 def _unusual(args: argparse.Namespace) -> dict[str, Any]:
     """What of the rest was asked for; runs before these flags were there compare equal."""
     names = ("start", "end", "every", "max_frames", "classes", "area", "min_score", "max_objects")
-    values = {name: getattr(args, name) for name in (*names, "privacy", "blur_all")}
-    usual = {"start": 0.0, "every": 1, "classes": (), "blur_all": False}
+    more = ("privacy", "blur_all", "lookahead")
+    values = {name: getattr(args, name) for name in (*names, *more)}
+    usual = {"start": 0.0, "lookahead": 0.0, "every": 1, "classes": (), "blur_all": False}
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()

@@ -276,6 +276,23 @@ class VeilConfig(Section):
     """Score from which objects are covered, also where they are too doubtful to be reported."""
 
 
+class RepairConfig(Section):
+    """Identities looked at again with what came later: ``sipvideo repair`` and ``--lookahead``."""
+
+    join_seconds: float = Field(default=30.0, gt=0, le=86400)
+    """Seconds for which an object may be away and still be joined to what it was before."""
+    join_odds: float = Field(default=-4.0, ge=-30, le=30)
+    """Least logarithm of the odds that two stretches of identities show one object; higher joins fewer."""
+    ghost_seconds: float = Field(default=0.5, ge=0, le=60)
+    """Identities seen for less time in all are dropped, unless they are sure; 0: none is."""
+    ghost_score: float = Field(default=0.65, ge=0, le=1)
+    """An identity is sure if its best score is at least this."""
+    copy_seconds: float = Field(default=1.0, ge=0, le=60)
+    """Identities seen for less time in all, and mostly inside a better object's mask, are dropped too."""
+    fill_seconds: float = Field(default=1.0, ge=0, le=10)
+    """Gaps of an identity up to this long are filled, without pictures those up to half a second; 0: none is."""
+
+
 class Config(Section):
     """Everything that determines a result."""
 
@@ -289,6 +306,7 @@ class Config(Section):
     postprocess: PostprocessConfig = PostprocessConfig()
     tracker: TrackerConfig = TrackerConfig()
     veil: VeilConfig = VeilConfig()
+    repair: RepairConfig = RepairConfig()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Config:

@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import Protocol
 
 from sipvideo import stages
+from sipvideo.config import RepairConfig
 from sipvideo.engine import Engine, FunctionEngine
 from sipvideo.structures import Detections, FloatArray, Frame, FrameResult, IntArray
 from sipvideo.veil import Veil
@@ -47,6 +48,7 @@ class VideoSegmenter:
         tracker: gives identities; its memory belongs to this object alone.
         class_names: names in label order.
         veil: covers pictures before anybody sees them; None: nothing is covered.
+        repair: for whoever looks at its results again with what came later, see :mod:`sipvideo.repair`.
     """
 
     def __init__(
@@ -55,11 +57,14 @@ class VideoSegmenter:
         tracker: Associator,
         class_names: Sequence[str],
         veil: Veil | None = None,
+        *,
+        repair: RepairConfig | None = None,
     ) -> None:
         self.engine = engine if isinstance(engine, Engine) else FunctionEngine(engine)
         self.tracker = tracker
         self.class_names = tuple(class_names)
         self.veil = veil
+        self.repair = repair or RepairConfig()
 
     @property
     def choice(self) -> str:
@@ -133,7 +138,8 @@ class VideoSegmenter:
     def for_files(self) -> VideoSegmenter:
         """The same, its engine set up for overlapping runs: throughput instead of latency, where it can choose."""
         engine = self.engine.for_files()
-        return VideoSegmenter(engine, self.tracker, self.class_names, self.veil)
+        names = self.class_names
+        return VideoSegmenter(engine, self.tracker, names, self.veil, repair=self.repair)
 
     def reset(self) -> None:
         """Ends the current video: identities start anew."""
@@ -146,4 +152,4 @@ class VideoSegmenter:
         tracker = copy.deepcopy(self.tracker)
         tracker.reset()
         veil = None if self.veil is None else self.veil.another()
-        return VideoSegmenter(self.engine, tracker, self.class_names, veil)
+        return VideoSegmenter(self.engine, tracker, self.class_names, veil, repair=self.repair)

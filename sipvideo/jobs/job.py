@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sipvideo.errors import SipVideoError, SourceError, failure
+from sipvideo.repair import ChangeLog, look_ahead
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
 from sipvideo.stages import Behind
@@ -38,6 +39,8 @@ class Job:
         ahead: batches that are read and segmented ahead of time; 0: one frame after the other.
         stdout: also write one JSON line per frame to standard output.
         strict: notes are errors.
+        lookahead: seconds of the video that come before it is decided about identities, see :mod:`sipvideo.repair`;
+            0: frame by frame.
         notes: what was chosen or left out already where the input was named, one line each.
         start, end: seconds of playing time from which, and before which, frames are taken.
         every: of so many frames one is taken.
@@ -55,6 +58,7 @@ class Job:
     ahead: int = 0
     stdout: bool = False
     strict: bool = False
+    lookahead: float = 0.0
     notes: tuple[str, ...] = ()
     start: float = 0.0
     end: float | None = None
@@ -161,6 +165,7 @@ class _Run:
         self.summary = Summary(input=job.input, settings=job.settings)
         self.source: Source | None = None
         self._results: Results | None = None
+        self._changes = ChangeLog()
         self._identities: set[int] = set()
         self._started = time.perf_counter()
         self._first: float | None = None
@@ -182,6 +187,8 @@ class _Run:
         )
         with self._results:
             found = segmenter.run(self.source, job.ahead, batch=job.batch)
+            if job.lookahead:
+                found = look_ahead(found, job.lookahead, segmenter.repair, self._changes)
             try:
                 with closing(found), Behind(self._write, most=BEHIND) as written:
                     for result in watch.until(found):
@@ -195,6 +202,8 @@ class _Run:
     def _write(self, result: FrameResult) -> None:
         assert self._results is not None
         self._results.write(result)
+        if self.job.lookahead and self.job.folder is not None:
+            self._changes.save(self.job.folder)
         summary = self.summary
         ids = result.track_ids[result.track_ids >= 0].tolist()
         self._identities.update(ids)

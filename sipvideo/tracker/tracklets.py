@@ -1,0 +1,187 @@
+"""Identities in stretches without doubt, each summed up in a few numbers: what is joined, split and dropped later.
+
+A tracker decides about a frame with what it knows then. Its doubtful moments are known: where an object was missed for
+a while, or is suddenly elsewhere. Between them its identities are taken for true.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sipvideo import boxes
+from sipvideo.masks import CompactMasks
+from sipvideo.structures import FloatArray, FrameResult, IntArray
+from sipvideo.tracker.similarity import unit
+
+DOUBTFUL_GAP = 0.2
+"""Seconds for which an object may be missed without doubt about who it is afterwards."""
+DOUBTFUL_OVERLAP = 0.2
+"""Box overlap of two consecutive sightings below which it is doubted that they show one object."""
+ENDS = 6
+"""Sightings that are kept of a tracklet's beginning and of its end."""
+ENDS_SECONDS = 0.6
+"""Seconds over which velocity is measured at either end."""
+MANY = 256
+"""Tracklets that ended are forgotten once there are so many."""
+INSIDE = 0.6
+"""Share of a mask that lies in another's above which the object is called covered by it."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An object in one frame: seconds on the source's clock, box float32 [4] in frame pixels, mask's pixels."""
+
+    time: float
+    box: FloatArray
+    area: int
+
+
+@dataclass(eq=False)
+class Tracklet:
+    """A stretch of one identity without doubt.
+
+    Attributes:
+        number: of the tracklet, in order of beginning.
+        track_id: the tracker's.
+        first, last: sightings at its beginning and its end, in order of time; at most ``ENDS`` of each.
+        hits: number of sightings.
+        seconds: for which it was shown, the time of each sighting being that since the frame before.
+        scores: their sum.
+        best_score: the highest.
+        votes: sum of scores per label.
+        look: float32 [E], sum of the unit embeddings, each times its score; E = 0 without.
+        covered: sightings in which most of the mask was inside a better mask of another identity.
+        covered_by: how often by which identity.
+    """
+
+    number: int
+    track_id: int
+    first: list[Sighting]
+    last: deque[Sighting]
+    look: FloatArray
+    hits: int = 0
+    seconds: float = 0.0
+    scores: float = 0.0
+    best_score: float = 0.0
+    votes: dict[int, float] = field(default_factory=dict)
+    covered: int = 0
+    covered_by: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def begin(self) -> float:
+        """Seconds, first sighting."""
+        return self.first[0].time
+
+    @property
+    def end(self) -> float:
+        """Seconds, last sighting."""
+        return self.last[-1].time
+
+    @property
+    def score(self) -> float:
+        """Mean of the scores."""
+        return self.scores / self.hits
+
+    @property
+    def label(self) -> int:
+        """The label with most votes."""
+        return max(self.votes, key=self.votes.__getitem__)
+
+
+class Tracklets:
+    """Cuts the identities of a run into tracklets while it goes on.
+
+    Attributes:
+        begun: the tracklets in order of their beginning, for whoever takes them from here.
+    """
+
+    def __init__(self) -> None:
+        self.begun: deque[Tracklet] = deque()
+        self._count = 0
+        self._current: dict[int, Tracklet] = {}
+        self._previous = -math.inf
+
+    def observe(self, result: FrameResult) -> IntArray:
+        """The next frame: number of the tracklet of each of its N objects, int64 [N]; -1 for untracked ones."""
+        numbers = np.full(len(result.track_ids), -1, np.int64)
+        found, now = result.detections, result.frame.timestamp
+        looks = unit(found.embeddings)
+        areas = found.masks.areas()
+        covering = _covering(found.boxes, found.scores, found.masks, result.track_ids)
+        for k, track_id in enumerate(result.track_ids.tolist()):
+            if track_id < 0:
+                continue
+            seen = Sighting(now, found.boxes[k], int(areas[k]))
+            tracklet = self._of(track_id, seen, looks.shape[1])
+            score, label = float(found.scores[k]), int(found.labels[k])
+            tracklet.hits += 1
+            tracklet.seconds += min(max(now - self._previous, 0.0), DOUBTFUL_GAP)
+            tracklet.scores += score
+            tracklet.best_score = max(tracklet.best_score, score)
+            tracklet.votes[label] = tracklet.votes.get(label, 0.0) + score
+            tracklet.look += score * looks[k]
+            if covering[k] >= 0:
+                tracklet.covered += 1
+                by = int(covering[k])
+                tracklet.covered_by[by] = tracklet.covered_by.get(by, 0) + 1
+            numbers[k] = tracklet.number
+        self._previous = now
+        if len(self._current) > 2 * len(numbers) + MANY:
+            recent = self._current.items()
+            self._current = {k: t for k, t in recent if now - t.end <= DOUBTFUL_GAP}
+        return numbers
+
+    def _of(self, track_id: int, seen: Sighting, embedding_size: int) -> Tracklet:
+        """The tracklet that a sighting of an identity belongs to, with the sighting in it."""
+        tracklet = self._current.get(track_id)
+        if tracklet is None or self._doubtful(tracklet, seen):
+            look = np.zeros(embedding_size, np.float32)
+            tracklet = Tracklet(self._count, track_id, [], deque(maxlen=ENDS), look)
+            self._count += 1
+            self._current[track_id] = tracklet
+            self.begun.append(tracklet)
+        if len(tracklet.first) < ENDS:
+            tracklet.first.append(seen)
+        tracklet.last.append(seen)
+        return tracklet
+
+    def _doubtful(self, tracklet: Tracklet, seen: Sighting) -> bool:
+        before = tracklet.last[-1]
+        missed = self._previous > before.time
+        if (missed and seen.time - before.time > DOUBTFUL_GAP) or seen.time < before.time:
+            return True
+        x, y = velocity(list(tracklet.last), backwards=False) * (seen.time - before.time)
+        expected = before.box + np.array((x, y, x, y), np.float32)
+        both = np.stack((before.box, expected))
+        return bool(boxes.iou(both, seen.box[None]).max() < DOUBTFUL_OVERLAP)
+
+
+def velocity(sightings: list[Sighting], *, backwards: bool) -> FloatArray:
+    """Pixels per second (x, y) at the end of some sightings, or at their beginning: of a line fitted to the centres."""
+    edge = sightings[0 if backwards else -1].time
+    near = [s for s in sightings if abs(s.time - edge) <= ENDS_SECONDS]
+    times = np.array([s.time - edge for s in near], np.float64)
+    spread = float(((times - times.mean()) ** 2).sum())
+    if spread <= 0:
+        return np.zeros(2, np.float32)
+    centres = np.array([(s.box[:2] + s.box[2:]) / 2 for s in near], np.float64)
+    slope = (times - times.mean()) @ (centres - centres.mean(0)) / spread
+    return np.asarray(slope, np.float32)
+
+
+def _covering(
+    place: FloatArray, scores: FloatArray, masks: CompactMasks, track_ids: IntArray
+) -> IntArray:
+    """Which identity's better mask contains most of each object's, int64 [N], -1: none."""
+    found = np.full(len(scores), -1, np.int64)
+    near = boxes.covered(place, place) > INSIDE / 2
+    for i, j in np.argwhere(near).tolist():
+        if i == j or track_ids[i] < 0 or (scores[i], -i) < (scores[j], -j):
+            continue
+        if masks.common(i, masks, j) > INSIDE * max(masks.area(j), 1):
+            found[j] = track_ids[i]
+    return found
