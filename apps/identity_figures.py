@@ -74,11 +74,13 @@ def _half(
     contender: Contender, films: Sequence[Replay], results: Sequence[list[FrameResult]]
 ) -> float:
     """IDF1 between a run and one that sees only every second frame, on the frames that both saw."""
-    from sipvideo.evaluation.replay import compared, tracking_scores, tracks
+    from sipvideo.evaluation.replay import compared, tracking_scores
 
-    halves = [film.every(2) for film in films]
+    halves = [film.half for film in films]
     counts = []
-    for half, whole, result in zip(halves, results, contender.run(halves), strict=True):
-        shape = (*half.frame_size, len(half))
-        counts.append(compared(tracks(whole[::2]), tracks(result), shape))
+    for film, half, whole, result in zip(
+        films, halves, results, contender.run(halves), strict=True
+    ):
+        known = [masks for row in film.tracks(whole) if any(masks := row[::2])]
+        counts.append(compared(known, half.tracks(result), (*half.frame_size, len(half))))
     return tracking_scores(counts).idf1

@@ -105,7 +105,7 @@ def _peer(name: str, work: Path, python: Path) -> Contender:
         subprocess_json(python, "run", str(folder), "--only", name)
         return [_answer(film, folder / f"{_file(film)}.{name}.npy") for film in films]
 
-    return Contender(PEERS[name], f"{name} {key}", run)
+    return Contender(PEERS[name], f"{name} {key}", run, halved=False)
 
 
 def _file(film: Replay) -> str:

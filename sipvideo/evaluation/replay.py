@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,6 +77,11 @@ class Replay:
         cuts = tuple(-(-cut // step) for cut in self.cuts)
         return Replay(self.name, self.frame_size, *parts, seen, cuts, f"{self.key}/{step}")
 
+    @cached_property
+    def half(self) -> Replay:
+        """The same with only every second frame."""
+        return self.every(2)
+
     def identities(self, tracker: Association) -> list[IntArray]:
         """What a fresh tracker says of each frame: T arrays int64 [N]."""
         pairs = zip(self.reports, self.seconds, strict=True)
@@ -92,6 +98,7 @@ class Replay:
             found.append(FrameResult(Frame(image, t, self.seconds[t]), report, ids, 0.0))
         return found
 
+    @cached_property
     def objects(self) -> list[tuple[CompactMasks, IntArray]]:
         """The true masks of each frame, and which of ``truth`` they are, int64 [K]."""
         shown = []
@@ -101,21 +108,49 @@ class Replay:
             shown.append((from_rles(rles, self.frame_size), np.array(rows, np.int64)))
         return shown
 
+    @cached_property
+    def _own(self) -> list[IntArray]:
+        pairs = zip(self.reports, self.objects, strict=True)
+        return [_owners(report, *objects) for report, objects in pairs]
+
+    @cached_property
+    def _rles(self) -> list[list[Json]]:
+        return [[report.masks.rle(k) for k in range(len(report))] for report in self.reports]
+
     def owners(self, reports: Sequence[Detections] | None = None) -> list[IntArray]:
         """Which of ``truth`` each report is of, int64 [N] for each frame: -1 for none, one report per object.
 
         Args:
             reports: T frames of other reports than the own.
         """
-        found = []
-        for report, (masks, rows) in zip(reports or self.reports, self.objects(), strict=True):
-            overlap = report.masks.iou(masks)
-            mine, theirs = linear_sum_assignment(overlap * (overlap >= SAME_OBJECT), maximize=True)
-            real = overlap[mine, theirs] >= SAME_OBJECT
-            owner = np.full(len(report), -1, np.int64)
-            owner[mine[real]] = rows[theirs[real]]
-            found.append(owner)
-        return found
+        if reports is None:
+            return self._own
+        frames = zip(reports, self.reports, self._own, self.objects, strict=True)
+        return [
+            own if report is mine else _owners(report, *objects)
+            for report, mine, own, objects in frames
+        ]
+
+    def tracks(self, results: Sequence[FrameResult]) -> list[list[Json | None]]:
+        """The masks of each identity, one RLE or None per frame, in the order of the identities."""
+        found: dict[int, list[Json | None]] = {}
+        for t, result in enumerate(results):
+            mine = result.detections is self.reports[t]
+            for k, track_id in enumerate(result.track_ids.tolist()):
+                if track_id >= 0:
+                    row = found.setdefault(track_id, [None] * len(results))
+                    row[t] = self._rles[t][k] if mine else result.detections.masks.rle(k)
+        return [found[key] for key in sorted(found)]
+
+
+def _owners(report: Detections, masks: CompactMasks, rows: IntArray) -> IntArray:
+    """Which of the objects ``rows`` with these masks each of N detections is of, -1 for none, int64 [N]."""
+    overlap = report.masks.iou(masks)
+    mine, theirs = linear_sum_assignment(overlap * (overlap >= SAME_OBJECT), maximize=True)
+    real = overlap[mine, theirs] >= SAME_OBJECT
+    owner = np.full(len(report), -1, np.int64)
+    owner[mine[real]] = rows[theirs[real]]
+    return owner
 
 
 def replays(
@@ -230,34 +265,19 @@ def tracking_counts(replay: Replay, results: Sequence[FrameResult]) -> TrackingC
         replay: the truth.
         results: T frames with identities; objects of identity -1 do not count.
     """
-    height, width = replay.frame_size
-    return compared(
-        [(a["segmentations"], None) for a in replay.truth],
-        tracks(results),
-        (height, width, len(replay)),
-    )
-
-
-def tracks(results: Sequence[FrameResult]) -> list[tuple[list[Json | None], int]]:
-    """Masks of each identity, one RLE or None per frame, and the identity."""
-    found: dict[int, list[Json | None]] = {}
-    for t, result in enumerate(results):
-        for k, track_id in enumerate(result.track_ids.tolist()):
-            if track_id >= 0:
-                row = found.setdefault(track_id, [None] * len(results))
-                row[t] = result.detections.masks.rle(k)
-    return [(found[key], key) for key in sorted(found)]
+    truth = [track["segmentations"] for track in replay.truth]
+    return compared(truth, replay.tracks(results), (*replay.frame_size, len(replay)))
 
 
 def compared(
-    truth: Sequence[tuple[list[Json | None], Any]],
-    found: Sequence[tuple[list[Json | None], Any]],
+    truth: Sequence[list[Json | None]],
+    found: Sequence[list[Json | None]],
     shape: tuple[int, int, int],
 ) -> TrackingCounts:
     """Tracks against tracks: what the figures are computed from.
 
     Args:
-        truth: masks frame by frame, and whatever goes with them.
+        truth: masks of each track, frame by frame.
         found: the same.
         shape: (height, width, frames) of the video.
     """
@@ -270,11 +290,11 @@ def compared(
         "categories": [{"id": 1, "name": "object"}],
         "annotations": [
             {**shared, "id": n, "iscrowd": 0, "segmentations": masks, "areas": [], "bboxes": []}
-            for n, (masks, _) in enumerate(truth, 1)
+            for n, masks in enumerate(truth, 1)
         ],
     }
     real = YTVOS(content)
-    results = [{**shared, "score": 1.0, "segmentations": masks} for masks, _ in found]
+    results = [{**shared, "score": 1.0, "segmentations": masks} for masks in found]
     report = evaluate_tracking(real, real.loadRes(results))
     return report.counts.get((1, 1), TrackingCounts.none())
 

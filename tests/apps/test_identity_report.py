@@ -74,7 +74,7 @@ def test_everybody_is_scored_on_the_same_reports(
         for one in figures.values():
             assert one["ass_a"] <= figures["perfect"]["ass_a"] + 1e-9
             assert sum(one["objects"]) > 0
-        assert figures["nobody"]["ass_a"] == figures["nobody"]["half"] == 0
+        assert figures["nobody"]["ass_a"] == 0
         assert figures["strangers"]["ass_a"] < 0.5 * figures["ours"]["ass_a"]
     returns = content["sets"]["returns"]["truth"]
     assert returns["perfect"]["right"] > 0
