@@ -15,11 +15,13 @@ from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from numpy.typing import NDArray
 
-HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+HDR: dict[int, str] = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 """Transfer functions of pictures whose highlights are brighter than white."""
 
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m"}
 """Names for FFmpeg of the matrices between RGB and YCbCr; wide-gamut pictures without a mark have BT.2020's."""
+
+NARROWED = "colours of BT.2020 became those of BT.709"
 
 WHITE = 203.0
 """Brightness in cd/m2 of a white sheet in HDR (ITU-R BT.2408), and of the brightest white here."""
@@ -45,15 +47,33 @@ class ToRGB:
         self._note = note
         self._converter = VideoReformatter()  # kept: setting one up costs more than a conversion
         self._lock = threading.Lock()
+        self.turned = False
+        """Whether the last picture was turned by a quarter."""
         self._wide: tuple[object, _WideToNarrow] | None = None
 
     def __call__(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
         """uint8 [H, W, 3], upright."""
-        if picture.color_trc in HDR or picture.color_primaries == ColorPrimaries.BT2020:
-            rgb = self._narrowed(picture)
-        else:
+        wide = picture.color_trc in HDR or picture.color_primaries == ColorPrimaries.BT2020
+        rgb = self._narrowed(picture) if wide else None
+        if rgb is None:
             rgb = self._plain(picture)
-        return _upright(rgb, picture)
+        return self._upright(rgb, picture)
+
+    def _upright(self, rgb: NDArray[Any], picture: av.VideoFrame) -> NDArray[np.uint8]:
+        """Applies the display matrix (phones held upright, mirrored fronts)."""
+        # Not picture.side_data: picture and container would refer to each other, and every picture's memory would
+        # wait for the garbage collector, which with PyTorch loaded may come after gigabytes.
+        matrix: Any = SideDataContainer(picture).get("DISPLAYMATRIX")  # type: ignore[call-arg]
+        self.turned = False
+        if matrix is not None:
+            # 16.16 fixed point: x' = a x + c y, y' = b x + d y. Only quarter turns and flips exist in practice,
+            # so the larger pair decides.
+            a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+            self.turned = abs(a) + abs(d) < abs(b) + abs(c)
+            if self.turned:
+                rgb, a, d = rgb.transpose(1, 0, 2), c, b
+            rgb = rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+        return np.ascontiguousarray(rgb, np.uint8)
 
     def _plain(self, picture: av.VideoFrame) -> NDArray[Any]:
         # Older PyAV only looks at the file's colour marks where source and target are told apart.
@@ -65,19 +85,21 @@ class ToRGB:
             dst_color_range=ColorRange.JPEG,
         ).to_ndarray()
 
-    def _narrowed(self, picture: av.VideoFrame) -> NDArray[Any]:
+    def _narrowed(self, picture: av.VideoFrame) -> NDArray[Any] | None:
+        """HDR or wide colours as the screen has them; None: FFmpeg or the disk for its table refuses."""
         marks = (picture.color_trc, picture.colorspace, picture.color_range)
         form = (*marks, picture.width, picture.height, picture.format.name)
-        with self._lock:
-            if self._wide is None or self._wide[0] != form:
-                self._wide = form, _WideToNarrow(picture)
-                kind = HDR.get(ColorTrc(picture.color_trc))
-                self._note(
-                    f"HDR pictures ({kind}) are tone-mapped to SDR"
-                    if kind
-                    else "colours of BT.2020 became those of BT.709"
-                )
-            return self._wide[1](picture)
+        kind = HDR.get(picture.color_trc)
+        try:
+            with self._lock:
+                if self._wide is None or self._wide[0] != form:
+                    self._wide = form, _WideToNarrow(picture)
+                rgb = self._wide[1](picture)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._note(f"{kind or 'BT.2020'} pictures stay as they are coded, too pale: {error}")
+            return None
+        self._note(f"HDR pictures ({kind}) are tone-mapped to SDR" if kind else NARROWED)
+        return rgb
 
 
 class _WideToNarrow:
@@ -169,18 +191,3 @@ def _from_hlg(coded: NDArray[np.float64]) -> NDArray[np.float64]:
     )
     luminance = scene @ np.array([[0.2627], [0.6780], [0.0593]])
     return np.asarray(PEAK * np.maximum(luminance, 1e-9) ** 0.2 * scene)
-
-
-def _upright(rgb: NDArray[Any], picture: av.VideoFrame) -> NDArray[np.uint8]:
-    """Applies the display matrix (phones held upright, mirrored fronts)."""
-    # Not picture.side_data: picture and container would refer to each other, and every picture's memory would
-    # wait for the garbage collector, which with PyTorch loaded may come after gigabytes.
-    matrix: Any = SideDataContainer(picture).get("DISPLAYMATRIX")  # type: ignore[call-arg]
-    if matrix is not None:
-        # 16.16 fixed point: x' = a x + c y, y' = b x + d y. Only quarter turns and flips exist in practice,
-        # so the larger pair decides.
-        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-        if abs(a) + abs(d) < abs(b) + abs(c):
-            rgb, a, d = rgb.transpose(1, 0, 2), c, b
-        rgb = rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return np.ascontiguousarray(rgb, np.uint8)

@@ -113,6 +113,12 @@ class Decoder:
         return None if empty else stream.frames or None
 
     @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of an upright picture's pixel divided by its height, once a picture was made."""
+        aspect = self.stream.sample_aspect_ratio or Fraction(1)
+        return 1 / aspect if self._rgb.turned else aspect
+
+    @property
     def start(self) -> Fraction | None:
         """Second 0 of everything in the container, on its own clock; None: it does not say."""
         rounded: Any = self.container.start_time
@@ -143,7 +149,7 @@ class Decoder:
         if end is None and self.container.duration and not self.container.streams.audio:
             end = self.container.duration / av.time_base
         # Some writers mean the end on the container's clock, some the time that passes.
-        return end - start if end is not None and end > start else end
+        return end - start if end and end > start else end or None
 
     def captures(self, skip: bool = False) -> Generator[Capture, None, None]:
         """Upright RGB frames; an undecodable packet leaves a gap in the index, as a player would skip it.

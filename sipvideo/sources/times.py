@@ -85,8 +85,9 @@ class PictureTimes:
             while ticks is not None and self._waiting and self._waiting[0] <= ticks:
                 heapq.heappop(self._waiting)
         time = self._rising(self._seconds(ticks), self._length)
-        length = picture.duration
-        self._length = length * self._base.numerator / self._base.denominator if length else None
+        length = (picture.duration or 0) * self._base.numerator / self._base.denominator
+        # Some writers let every picture last for one tick.
+        self._length = length if length > self._step / 20 else None
         self.end = time + (self._length or self._step)
         return time
 

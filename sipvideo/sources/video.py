@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Mapping
-from fractions import Fraction
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sipvideo.errors import SourceError
 from sipvideo.sources.decoder import Decoder
+from sipvideo.sources.fetch import fetched
 from sipvideo.sources.source import Capture, Source, converted
 from sipvideo.structures import Frame
 
@@ -41,13 +41,14 @@ class VideoFile(Source):
             contextlib.closing(self._decoder()) as decoder,
             contextlib.closing(decoder.captures()) as captures,
         ):
-            self.frame_size = next(captures).frame().size
+            first = next(captures).frame()
+            self.frame_size = first.size
             self.fps, self.duration = decoder.fps, decoder.duration
             self.frame_count = decoder.frame_count
             self.clock_start = float(decoder.start or 0)
             self.stream = decoder.stream.index
             self.time_base = decoder.stream.time_base
-            self.pixel_aspect = decoder.stream.sample_aspect_ratio or Fraction(1)
+            self.pixel_aspect = decoder.pixel_aspect
 
     def _decoder(self) -> Decoder:
         address, options = f"file:{self.path}", self._options
@@ -79,6 +80,7 @@ class NetworkStream(Source):
             raise SourceError(f"{address.partition('://')[0]}: not an address") from error
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]) if parts.password else parts
         super().__init__(shown.geturl())
+        self._address, self._timeout = address, timeout
         live = parts.scheme in LIVE_SCHEMES
         self._decoder = decoder = Decoder(address, self.name, timeout, live, note=self.note)
         self._opened.callback(decoder.close)
@@ -101,4 +103,21 @@ class NetworkStream(Source):
         if self._read:
             raise SourceError(f"{self.name}: a network stream can be read only once")
         self._read = True
-        return self._decoder.captures(skip)
+        return self._captured(skip)
+
+    def _captured(self, skip: bool) -> Generator[Capture, None, None]:
+        empty = True
+        try:
+            for capture in self._decoder.captures(skip):
+                empty = False
+                yield capture
+        except SourceError:
+            # The index of an mp4 may lie behind its frames, and not every server lets one read backwards.
+            indexed = self._decoder.container.format.name.startswith("mov,")
+            if not (empty and indexed and self._address.startswith("http")):
+                raise
+            path = self._opened.enter_context(fetched(self._address, self.name, self._timeout))
+            decoder = Decoder(f"file:{path}", self.name, None, False, note=self.note)
+            self._opened.callback(decoder.close)
+            self.note("its index lies at its end and the server cannot seek: it was fetched first")
+            yield from decoder.captures(skip)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from sipvideo.errors import SourceError
-from sipvideo.sources import (
-    VideoFile,
-)
+from sipvideo.sinks import AnnotatedVideo
+from sipvideo.sources import VideoFile
+from sipvideo.structures import Detections, FrameResult
 from tests.media import SIZE, Tone, film, number_in, picture, turn_mp4, write_video
+from tests.sinks.runs import plain
 from tests.sources.frames import assert_alike, read_until_error
 
 
@@ -82,6 +83,46 @@ def test_pictures_free_their_memory_without_the_garbage_collector(tmp_path: Path
     finally:
         gc.enable()
     assert left == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 3)])
+def test_tiny_pictures_are_read_and_written(tmp_path: Path, size: tuple[int, int]) -> None:
+    images = [np.full((*size, 3), 40 * k, np.uint8) for k in range(1, 5)]
+    path, target = tmp_path / "tiny.mkv", tmp_path / "out.mp4"
+    write_video(path, images, "ffv1")
+    with VideoFile(path) as source, AnnotatedVideo(target, plain, source) as sink:
+        for frame, image in zip(source, images, strict=True):
+            assert frame.size == size
+            assert np.abs(frame.image.astype(int) - image).max() <= 2
+            nothing = Detections.empty(size)
+            sink.write(FrameResult(frame, nothing, np.zeros(0, np.int64), 1.0))
+    assert len(list(VideoFile(target))) == 4
+
+
+def test_the_size_may_change_on_the_way(tmp_path: Path) -> None:
+    for name in ("a.ts", "a.h264"):
+        large, small = tmp_path / f"1{name}", tmp_path / f"2{name}"
+        write_video(large, [picture(k) for k in range(5)])
+        write_video(small, [picture(k, (64, 96)) for k in range(5)], ticks=range(5, 10))
+        path = tmp_path / name
+        path.write_bytes(large.read_bytes() + small.read_bytes())
+        frames = list(VideoFile(path))
+        assert [frame.size for frame in frames] == [SIZE] * 5 + [(64, 96)] * 5
+        assert [number_in(frame.image) for frame in frames] == [0, 1, 2, 3, 4] * 2
+        assert np.allclose(np.diff([frame.timestamp for frame in frames]), 0.04, atol=1e-3)
+
+
+def test_turned_pixels_turn_their_shape(tmp_path: Path) -> None:
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 96, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        image = av.VideoFrame.from_ndarray(picture(0, (96, 96)), format="rgb24")
+        container.mux(stream.encode(image))
+        container.mux(stream.encode(None))
+    turn_mp4(path, (0, 1, -1, 0))
+    assert VideoFile(path).pixel_aspect == Fraction(11, 16)
 
 
 @pytest.mark.parametrize("size", [(97, 129), (33, 64), (2, 2), (64, 35)])
