@@ -246,8 +246,8 @@ def add_selection_flags(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_showing_flags(parser: argparse._ActionsContainer) -> None:
-    """--draw and the like: how results look, and what is watched in them."""
+def add_drawing_flags(parser: argparse._ActionsContainer) -> None:
+    """--draw, --show-classes and --background: how results look."""
     parser.add_argument(
         "--draw",
         action="append",
@@ -268,6 +268,10 @@ def add_showing_flags(parser: argparse._ActionsContainer) -> None:
         metavar="COLOUR|FILE|blur",
         help="what is seen around objects: white, black, green, #rrggbb, a picture, or blur",
     )
+
+
+def add_event_flags(parser: argparse._ActionsContainer) -> None:
+    """--zones and --send: what is watched in results."""
     parser.add_argument(
         "--zones",
         metavar="FILE",
@@ -283,15 +287,11 @@ def add_showing_flags(parser: argparse._ActionsContainer) -> None:
 
 
 def showing(args: argparse.Namespace) -> ShowingOptions:
-    """What the flags of :func:`add_showing_flags` ask for."""
+    """What the flags of :func:`add_drawing_flags` and :func:`add_event_flags` ask for."""
     from sipvideo.showing import ShowingOptions
 
-    return ShowingOptions(
-        draw=tuple(args.draw),
-        show_classes=tuple(args.show_classes),
-        background=args.background,
-        zones=args.zones,
-    )
+    given = {name: getattr(args, name, None) for name in ShowingOptions.model_fields}
+    return ShowingOptions.model_validate({key: value for key, value in given.items() if value})
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -20,11 +20,13 @@ from sipvideo.errors import SipVideoError
 
 if TYPE_CHECKING:
     from sipvideo.live import LiveSession, Segmenter
+    from sipvideo.live.recording import Recording
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.web.settings import Settings
 
 SIZES = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 MILLISECONDS = {"": 1, "ms": 1, "s": 1000}
+EVENTS = "events"
 TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -118,9 +120,18 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="time that a live frame may take, for example 50ms: input size and detection interval follow",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    command.add_selection_flags(parser.add_argument_group("what is looked for"))
+    watching = parser.add_argument_group("what is watched in the live sources")
+    command.add_event_flags(watching)
+    watching.add_argument(
+        "--events", type=Path, metavar="DIR", help=f"where events are saved; default: {EVENTS}"
+    )
     command.add_model_flags(parser)
     command.add_quiet_flag(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if (args.zones or args.send or args.events) and not args.source:
+        parser.error("--zones, --send and --events watch live sources: name some with --source")
+    return args
 
 
 def _token(text: str) -> str:
@@ -169,7 +180,9 @@ def run(
         live = _governed(segmenter, args.budget)
         session = _session(args, live)
         try:
-            state = ServerState(segmenter, session, settings, _about(segmenter), live=live)
+            recorder = _recorder(args, segmenter)
+            about = _about(segmenter)
+            state = ServerState(segmenter, session, settings, about, live=live, recorder=recorder)
             server = make_server(create_app(state), state, args.tls)
         except BaseException:
             if session is not None:
@@ -202,6 +215,25 @@ def _session(args: argparse.Namespace, segmenter: Segmenter) -> LiveSession | No
     sources = {str(number): text for number, text in enumerate(args.source, 1)}
     # A server goes on trying: memory that is lacking now may be there again later.
     return LiveSession(segmenter, sources, loop=True, patience=math.inf)
+
+
+def _recorder(
+    args: argparse.Namespace, segmenter: VideoSegmenter
+) -> Callable[[str], Recording] | None:
+    """What saves the events of a source of a name; None: nothing is watched.
+
+    Raises:
+        ConfigError: zones or receivers are wrong.
+    """
+    if not (args.zones or args.send or args.events):
+        return None
+    from sipvideo.live.recording import Recording
+    from sipvideo.showing import Showing
+
+    names = segmenter.class_names
+    showing = Showing.read(command.showing(args), names, args.send)
+    folder = args.events or Path(EVENTS)
+    return lambda source: Recording(source, names, folder, ("events",), showing=showing)
 
 
 def _about(segmenter: VideoSegmenter) -> str:

@@ -72,6 +72,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="KIND,...",
         help=f"record from the start: {', '.join(FILES)}; default: video,lines,csv",
     )
+    command.add_selection_flags(parser.add_argument_group("what is looked for"))
+    looks = parser.add_argument_group("how it looks, and what is watched")
+    command.add_drawing_flags(looks)
+    command.add_event_flags(looks)
     parser.add_argument("--loop", action="store_true", help="files start over at their end")
     parser.add_argument(
         "--web", action="store_true", help="show it in the browser, not in a window"
@@ -83,9 +87,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_model_flags(parser)
     command.add_quiet_flag(parser)
     args = parser.parse_args(argv)
-    for flag in ("record", "save", "frames", "seconds"):
+    if args.send and not (args.record or args.web):
+        parser.error("--send: events are sent of what is recorded: add --record DIR")
+    for flag in ("record", "save", "frames", "seconds", "draw", "show_classes", "background"):
         if args.web and getattr(args, flag):
-            parser.error(f"--{flag}: only for the window: the page has buttons of its own")
+            words = flag.replace("_", "-")
+            parser.error(f"--{words}: only for the window: the page has buttons of its own")
     args.source = args.source or ["0"]
     return args
 
@@ -113,7 +120,8 @@ def in_browser(args: argparse.Namespace) -> int:
 
     flags = [flag for source in args.source for flag in ("--source", source)]
     served = serve.parse([*flags, "--open"])
-    for name in ("model", "weights", "config", "overrides", "device", "runtime", "quiet", "budget"):
+    own = ("source", "open")
+    for name in (name for name in vars(served) if hasattr(args, name) and name not in own):
         setattr(served, name, getattr(args, name))
     return serve.run(served)
 
@@ -168,9 +176,12 @@ def _view(args: argparse.Namespace, session: LiveSession) -> View:
     from sipvideo.apps.webcam_view import View
     from sipvideo.live.controls import Controls
     from sipvideo.live.recording import DEFAULT_KINDS
+    from sipvideo.showing import Showing
 
     controls = Controls(recording=bool(args.record or args.save))
-    return View(session, controls, args.record or Path(FOLDER), args.save or DEFAULT_KINDS)
+    showing = Showing.read(command.showing(args), session.class_names, args.send)
+    kinds = args.save or DEFAULT_KINDS
+    return View(session, controls, args.record or Path(FOLDER), kinds, showing=showing)
 
 
 def _fitting(frame_size: tuple[int, int]) -> tuple[int, int]:

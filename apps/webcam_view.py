@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import cv2
 
 from sipvideo.apps import command
-from sipvideo.draw import Picture, Trails, draw
+from sipvideo.draw import Picture, Trails
 from sipvideo.errors import SinkError, SipVideoError
 from sipvideo.live import overlay
 from sipvideo.live.controls import COMMANDS, Controls
 from sipvideo.live.recording import Recording, file_name
+from sipvideo.showing import Showing
 
 if TYPE_CHECKING:
     from sipvideo.live import LiveResult, LiveSession
@@ -40,9 +41,11 @@ class Tile:
         recording: where its results go, None: nowhere.
     """
 
-    def __init__(self, key: str, class_names: Sequence[str]) -> None:
+    def __init__(self, key: str, class_names: Sequence[str], showing: Showing) -> None:
         self.key = key
         self.class_names = class_names
+        self._showing = showing
+        self._watch = showing.watch(class_names) if showing.rules is not None else None
         self.live: LiveResult | None = None
         self.shown = 0
         self.recording: Recording | None = None
@@ -53,6 +56,8 @@ class Tile:
         """The next result: it is shown from now on, and recorded."""
         self.live = live
         self._trails.add(live.result)
+        if self._watch is not None:
+            self._watch.update(live.result)
         if self.recording is not None:
             self.recording.write(live.result)
 
@@ -65,16 +70,18 @@ class Tile:
     def forget(self) -> None:
         """Identities start anew."""
         self._trails.clear()
+        if self._watch is not None:
+            self._watch.reset()
 
     def picture(self, size: tuple[int, int], controls: Controls, about: overlay.Caption) -> Picture:
         """The last result drawn, fitted into (height, width), with its caption."""
         if self.live is None:
             picture = overlay.blank(size)
         else:
-            result = self.live.result.tracked()
             trails = self._trails.paths() if controls.trails else None
-            names = self.class_names
-            picture = overlay.fitted(draw(result, names, controls.style, trails), size)
+            result, names = self.live.result, self.class_names
+            drawn = self._showing.picture(result, names, self._watch, controls.style, trails)
+            picture = overlay.fitted(drawn, size)
         if about.banner:
             picture = overlay.greyed(picture)
         overlay.caption(picture, about)
@@ -189,16 +196,24 @@ class View:
         controls: of the viewer.
         folder: where recordings and screenshots go.
         kinds: what recordings save.
+        showing: how results look, and what is watched in them; None: masks and tags.
     """
 
     def __init__(
-        self, session: LiveSession, controls: Controls, folder: Path, kinds: Sequence[str]
+        self,
+        session: LiveSession,
+        controls: Controls,
+        folder: Path,
+        kinds: Sequence[str],
+        *,
+        showing: Showing | None = None,
     ) -> None:
+        self.showing = showing or Showing()
         self.session = session
         self.controls = controls
         self.folder = folder
         self.kinds = kinds
-        self.tiles = {key: Tile(key, session.class_names) for key in session.keys}
+        self.tiles = {key: Tile(key, session.class_names, self.showing) for key in session.keys}
         self._note = ("", 0.0)
         self._dirty: Tile | None = None
 
@@ -271,7 +286,9 @@ class View:
         name, names = _title(status.name), self.session.class_names
         rate = status.source_fps or None
         try:
-            tile.recording = Recording(name, names, self.folder, self.kinds, fps=rate)
+            tile.recording = Recording(
+                name, names, self.folder, self.kinds, fps=rate, showing=self.showing
+            )
         except SipVideoError as error:
             self.controls.recording = False
             self.stop_recording()

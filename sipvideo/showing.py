@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sipvideo.draw import Drawing
+    from sipvideo.draw import Drawing, Path, Style
     from sipvideo.events import EventWatch, Rules
     from sipvideo.structures import FrameResult
 
@@ -80,13 +80,27 @@ class Showing:
         return EventWatch(self.rules or Rules(), class_names)
 
     def picture(
-        self, result: FrameResult, class_names: Sequence[str], watch: EventWatch | None
+        self,
+        result: FrameResult,
+        class_names: Sequence[str],
+        watch: EventWatch | None,
+        style: Style | None = None,
+        trails: Mapping[int, Path] | None = None,
     ) -> NDArray[np.uint8]:
-        """A result as a picture for people, uint8 [H, W, 3], RGB; with the zones of a watch and their counts of now."""
-        from sipvideo.draw import draw
+        """A result as a picture for people, uint8 [H, W, 3], RGB.
 
-        how = self.drawing or (lambda given, names: draw(given.tracked(), names))
-        image = how(result, class_names)
+        Args:
+            result: the frame and its objects.
+            class_names: names in label order.
+            watch: its zones and lines are drawn, with their counts of now.
+            style, trails: of masks and tags, see :func:`sipvideo.draw.draw`; chosen looks have their own.
+        """
+        from sipvideo.draw import Style, draw
+
+        if self.drawing is None:
+            image = draw(result.tracked(), class_names, style or Style(), trails)
+        else:
+            image = self.drawing(result, class_names)
         if watch is not None and self.rules is not None:
             from sipvideo.events.picture import draw_places
 
@@ -117,8 +131,8 @@ def with_stamps(options: ShowingOptions) -> dict[str, Any]:
     """
     settings: dict[str, Any] = options.model_dump(mode="json", exclude_defaults=True)
     for key in ("background", "zones"):
-        if (text := settings.get(key)) and Path(text).is_file():
-            stat = Path(text).stat()
+        if (text := settings.get(key)) and FilePath(text).is_file():
+            stat = FilePath(text).stat()
             settings[key] = [text, stat.st_size, stat.st_mtime]
         elif text and key == "zones":
             raise ConfigError(f"{text}: cannot read the zones: No such file or directory")

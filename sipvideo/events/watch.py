@@ -167,8 +167,10 @@ class EventWatch:
     def zones(self) -> dict[str, ZoneCount]:
         """What each zone has counted, of identities that lasted."""
         inside: dict[str, Counter[str]] = {name: Counter() for name in self.rules.zones}
-        for identity in self._known.values():
-            for name, visit in identity.visits.items():
+        for identity in list(
+            self._known.values()
+        ):  # whoever shows the counts may ask from another thread
+            for name, visit in list(identity.visits.items()):
                 if visit.inside.value and identity.told:
                     inside[name][self._class_name(identity.label)] += 1
         return {

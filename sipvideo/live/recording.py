@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sipvideo.errors import SinkError, SipVideoError, contained
 from sipvideo.results import Results
+from sipvideo.showing import Showing
 from sipvideo.structures import FrameResult
 from sipvideo.summary import Summary
 
@@ -53,6 +54,7 @@ class Recording:
         folder: where recordings go; this one gets a folder of its own in it.
         kinds: what to save, keys of ``sipvideo.results.FILES``.
         fps: frames per second of the source, where known.
+        showing: how results look, and what is watched in them; None: masks and tags.
 
     Raises:
         SinkError: the folder cannot be made. Later troubles stop the recording, see ``problem``.
@@ -63,6 +65,7 @@ class Recording:
         problem: why nothing more is saved, else None.
         notes: what was chosen, changed or left out; complete after :meth:`stop`.
         summary: as saved at the end.
+        event_watch: counts what it saved so far in zones and lines; None: nothing is watched.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Recording:
         kinds: Sequence[str] = DEFAULT_KINDS,
         *,
         fps: float | None = None,
+        showing: Showing | None = None,
     ) -> None:
         self.name = name
         self.folder = _new_folder(Path(folder), name)
@@ -83,7 +87,11 @@ class Recording:
         self._first: float | None = None
         # Bounded by write(): so the end mark always finds room.
         self._queue: queue.SimpleQueue[FrameResult | None] = queue.SimpleQueue()
-        results = Results(LiveClip(fps), class_names, self.folder, kinds, summary=self.summary)
+        clip = LiveClip(fps)
+        results = Results(
+            clip, class_names, self.folder, kinds, summary=self.summary, showing=showing
+        )
+        self.event_watch = results.event_watch
         self._begun = time.perf_counter()
         self._thread = threading.Thread(
             target=self._save, args=(results,), name=f"recording {name}"

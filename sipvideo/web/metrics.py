@@ -53,7 +53,9 @@ class ServerCollector(Collector):
             "sipvideo_live_connections", "Live connections of clients.", self._state.seats_taken
         )
         yield self._jobs()
-        yield from _sources(list(self._state.views.views.values()))
+        views = list(self._state.views.views.values())
+        yield from _sources(views)
+        yield from _places(views)
 
     def _jobs(self) -> Metric:
         jobs = GaugeMetricFamily("sipvideo_jobs", "Uploaded videos by state.", labels=["state"])
@@ -61,6 +63,31 @@ class ServerCollector(Collector):
         for state in get_args(JobState):
             jobs.add_metric([state], counts[state])
         return jobs
+
+
+def _places(views: list[View]) -> Iterable[Metric]:
+    """Zones and lines."""
+    labels = ["source", "zone", "class_name"]
+    inside = GaugeMetricFamily("sipvideo_zone_objects", "Objects in a zone now.", labels=labels)
+    visits = CounterMetricFamily("sipvideo_zone_visits", "Visits of a zone.", labels=labels)
+    crossings = CounterMetricFamily(
+        "sipvideo_line_crossings",
+        "Crossings of a line.",
+        labels=["source", "line", "direction", "class_name"],
+    )
+    for view in views:
+        watch = None if view.events is None else view.events.event_watch
+        if watch is None:
+            continue
+        for zone, counted in watch.zones().items():
+            for name in counted.visits.keys() | counted.inside.keys():
+                inside.add_metric([view.key, zone, name], counted.inside.get(name, 0))
+                visits.add_metric([view.key, zone, name], counted.visits.get(name, 0))
+        for line, passed in watch.lines().items():
+            for word, by_class in passed.crossed.items():
+                for name, count in by_class.items():
+                    crossings.add_metric([view.key, line, word, name], count)
+    return [inside, visits, crossings]
 
 
 def _sources(views: list[View]) -> Iterable[Metric]:

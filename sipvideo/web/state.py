@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from sipvideo.live import LiveSession, Segmenter
+from sipvideo.live.recording import Recording
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.web.jobs import Jobs
 from sipvideo.web.settings import Settings
@@ -27,6 +28,7 @@ class ServerState:
         settings: limits.
         about: name of the model and its engine, for people.
         live: for visitors' webcams, where that is another one (under a latency governor).
+        recorder: from a source's name to what saves the events of its zones; None: nothing is watched.
 
     Raises:
         SipVideoError: the folder for uploads cannot be made.
@@ -40,12 +42,13 @@ class ServerState:
         about: str = "",
         *,
         live: Segmenter | None = None,
+        recorder: Callable[[str], Recording] | None = None,
     ) -> None:
         self.settings = settings
         self.about = about
         self.class_names = segmenter.class_names
         self.jobs = Jobs(segmenter, settings)
-        self.views = Views(session)
+        self.views = Views(session, recorder)
         self.visitors = Visitors(live or segmenter)
         self.seats_taken = 0
         self.ending = False

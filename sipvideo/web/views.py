@@ -6,11 +6,17 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sipvideo.events import EventWatch
+from sipvideo.events.picture import draw_places
 from sipvideo.live import LiveResult, LiveSession
+from sipvideo.live.recording import Recording
 from sipvideo.sources import SourceStatus
 from sipvideo.web.visitors import FirstSeen
 from sipvideo.web.wire import encode_objects, encode_picture, pack
@@ -31,12 +37,14 @@ class Shot:
         seen: seconds since the first sight of each identity.
         number: 1, 2, ... within its view.
         video: rises when identities start anew.
+        watch: its zones are drawn into the picture; None: there are none.
     """
 
     live: LiveResult
     seen: dict[int, float]
     number: int
     video: int
+    watch: EventWatch | None = None
     _encoded: dict[bool, asyncio.Future[bytes]] = field(default_factory=dict)
 
     async def message(self, class_names: Sequence[str], pictures: bool) -> bytes:
@@ -62,7 +70,14 @@ class Shot:
             "dropped": sum(self.live.status.dropped.values()),
             "objects": objects,
         }
-        return pack(header, masks, encode_picture(result.frame.image) if pictures else b"")
+        return pack(header, masks, encode_picture(self._picture()) if pictures else b"")
+
+    def _picture(self) -> NDArray[np.uint8]:
+        image = self.live.result.frame.image
+        if self.watch is not None:
+            image = image.copy()
+            draw_places(image, self.watch)
+        return image
 
 
 class View:
@@ -71,10 +86,12 @@ class View:
     Attributes:
         key: its id in addresses.
         latest: the newest result, None before the first.
+        events: saves what happens in its zones; None: nothing is watched.
     """
 
-    def __init__(self, key: str, session: LiveSession) -> None:
+    def __init__(self, key: str, session: LiveSession, events: Recording | None = None) -> None:
         self.key = key
+        self.events = events
         self.session = session
         self.class_names = session.class_names
         self.latest: Shot | None = None
@@ -97,7 +114,8 @@ class View:
         if live.begins_again(self.latest.live if self.latest is not None else None):
             self._begin_video()
         number = self.latest.number + 1 if self.latest is not None else 1
-        self.latest = Shot(live, self._seen.update(live.result), number, self._video)
+        watch = None if self.events is None else self.events.event_watch
+        self.latest = Shot(live, self._seen.update(live.result), number, self._video, watch)
         self._news.set()
         self._news = asyncio.Event()
 
@@ -122,19 +140,32 @@ class View:
 
 
 class Views:
-    """All sources of the server, segmented in one thread while somebody watches.
+    """All sources of the server, segmented in one thread while somebody watches, or always where events are saved.
 
     Args:
         session: the sources; closed by :meth:`close`. None: the server has none.
+        recorder: from a source's name to what saves its events; None: nothing is watched.
+
+    Raises:
+        SinkError: events cannot be saved.
     """
 
-    def __init__(self, session: LiveSession | None) -> None:
+    def __init__(
+        self, session: LiveSession | None, recorder: Callable[[str], Recording] | None = None
+    ) -> None:
         self._session = session
         self._watchers = 0
         self._wanted = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        self.views = {key: View(key, session) for key in session.keys} if session else {}
+        self.views: dict[str, View] = {}
+        for key in session.keys if session is not None else ():
+            assert session is not None
+            events = None if recorder is None else recorder(session.status(key).name)
+            self.views[key] = View(key, session, events)
+        if recorder is not None and self.views:
+            self._watchers = 1  # events happen while nobody looks
+            self._wanted.set()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Results go to this loop from now on."""
@@ -163,6 +194,9 @@ class Views:
             self._session.close()
         if self._thread is not None:
             self._thread.join(2.0)
+        for view in self.views.values():
+            if view.events is not None:
+                view.events.stop()
 
     def _run(self, session: LiveSession, loop: asyncio.AbstractEventLoop) -> None:
         while not self._closed.is_set():
@@ -172,6 +206,8 @@ class Views:
             if live is None:
                 self._closed.wait(0.05)  # a session that is over answers at once
                 continue
+            if (events := self.views[live.source].events) is not None:
+                events.write(live.result)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(self.views[live.source].arrive, live)
 

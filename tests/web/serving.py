@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from sipvideo.config import TrackerConfig
 from sipvideo.live import LiveSession
+from sipvideo.live.recording import Recording
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.structures import Detections, Frame
 from sipvideo.tracker import build_tracker
@@ -86,12 +87,13 @@ def serving(
     delay: float | Callable[[], object] = 0.0,
     loop: bool = True,
     port: int = 0,
+    recorder: Callable[[str], Recording] | None = None,
 ) -> Iterator[Running]:
     """Serves until the block ends; ``delay`` as in :func:`segmenter`."""
     settings = settings or Settings()
     finder = segmenter(delay)
     session = LiveSession(finder, sources, loop=loop) if sources else None
-    state = ServerState(finder, session, settings, "scripted")
+    state = ServerState(finder, session, settings, "scripted", recorder=recorder)
     server = make_server(create_app(state), state)
     with listen("127.0.0.1", port) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
