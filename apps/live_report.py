@@ -37,6 +37,9 @@ SHORTEST = 15.0
 OUTAGE = 1.0
 """Seconds for which a camera is off in the middle of its row."""
 
+LOOKS = 60
+"""How often memory is looked at in a run."""
+
 KINDS: tuple[live_cameras.Kind, ...] = ("http", "udp", "rtsp")
 ROW = "| {:16} | {:>7} | {:>5} | {:>23} | {:>17} | {:>7} | {:>22} | {:>8} | {:>8} |"
 HEADS = ("camera, model", "seconds", "fps", "age p50/p95, first half", "second half, ms", "ms/min")
@@ -287,7 +290,7 @@ def _memory(model: VideoSegmenter, opener: Callable[[], Source], frames: int) ->
     with LiveSession(model, {"clip": opener}) as session:
         for number, live in enumerate(itertools.islice(session, frames)):
             live.shown()
-            if number >= len(places) * frames / 60:
+            if number >= len(places) * frames / LOOKS:
                 gc.collect()  # what is left then cannot be freed: a leak, and not only untidiness
                 places.append((number, _resident_megabytes()))
         status = session.status("clip")

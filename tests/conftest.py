@@ -22,4 +22,8 @@ settings.load_profile("sipvideo")
 @pytest.fixture(scope="session")
 def conversions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where networks that tests convert are kept, as each takes many seconds: one cache, and not the user's."""
-    return tmp_path_factory.mktemp("conversions")
+    base = tmp_path_factory.getbasetemp()
+    # Processes that run tests in parallel share one.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "conversions"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -18,6 +18,7 @@ def test_the_report_tells_age_drops_recovery_and_memory(
     monkeypatch.setattr(live_report, "KINDS", ("http",))
     monkeypatch.setattr(live_report, "OUTAGE", 0.2)
     monkeypatch.setattr(live_report, "SHORTEST", 4.0)
+    monkeypatch.setattr(live_report, "LOOKS", 6)
     monkeypatch.setattr(command, "segmenter", lambda args: segmenter())
     path = film(tmp_path / "a.mp4", 30)
     output = tmp_path / "live.json"

@@ -116,17 +116,17 @@ def test_input_arrays_are_neither_changed_nor_kept() -> None:
     assert made.tracks[0].embedding.tolist() == [0.5] * 4
 
 
-def test_memory_stays_bounded_over_twenty_thousand_frames_of_new_objects() -> None:
+def test_memory_stays_bounded_over_thousands_of_frames_of_new_objects() -> None:
     made = tracker(max_tracks=8, max_age=0.8)
     template = scripted([BOX], frame_size=(1, 1))
-    places = np.random.default_rng(0).uniform(0, 1e5, (20_000, 2)).astype(np.float32)
+    places = np.random.default_rng(0).uniform(0, 1e5, (4_000, 2)).astype(np.float32)
     largest = newest = 0
     for k, place in enumerate(places):
         found = replace(template, boxes=np.concatenate((place, place + 20))[None])
-        timestamp = 0.0 if k < 10_000 else k / 25  # a source without a clock, then one with
+        timestamp = 0.0 if k < 2_000 else k / 25  # a source without a clock, then one with
         newest = int(made.update(found, timestamp)[0])
         largest = max(largest, len(made.tracks))
-    assert newest == 19_999
+    assert newest == 3_999
     assert largest == 8
     assert len(made.tracks) == 6  # a fifth of a second at 25 frames per second
 
