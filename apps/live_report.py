@@ -34,6 +34,9 @@ FPS = 30.0
 SHORTEST = 15.0
 """Seconds of a row, at least."""
 
+LATEST = 60.0
+"""Seconds after its end for which a row waits for a camera that is not back yet."""
+
 OUTAGE = 1.0
 """Seconds for which a camera is off in the middle of its row."""
 
@@ -147,13 +150,18 @@ def _watch(
     ):
         begun = time.monotonic()
         switch = _OffAndOn(camera, seconds / 2)
-        for live in _until(session, begun + seconds):
+
+        def is_back() -> bool:
+            return bool(shown.filmed) and shown.filmed[-1] > switch.back_at
+
+        for live in _until(session, begun + seconds, is_back):
             filmed = live_cameras.painted_time(live.result.frame.image)
             age = live.shown()
             shown.moment.append(time.monotonic() - begun)
             shown.age.append(age)
             shown.filmed.append(filmed)
             shown.since_filmed.append(time.monotonic() - filmed)
+        seconds = time.monotonic() - begun
         switch.join()
         status = session.status(kind)
     return _figures(shown, seconds, switch.back_at) | {
@@ -234,10 +242,10 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
-def _until(session: LiveSession, end: float) -> Iterator[Any]:
-    """What comes before a moment of ``time.monotonic``."""
-    while (left := end - time.monotonic()) > 0:
-        live = session.next(left)
+def _until(session: LiveSession, end: float, is_back: Callable[[], bool]) -> Iterator[Any]:
+    """What comes before a moment of ``time.monotonic``, and later if the camera is not back by then."""
+    while (left := end - time.monotonic()) > 0 or (left > -LATEST and not is_back()):
+        live = session.next(max(left, 0.1))
         if live is not None:
             yield live
 
