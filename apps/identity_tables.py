@@ -39,6 +39,9 @@ WORDS = """## How to read it
   again within two seconds (*right*), one that had been another object's, for however short a time (*false*), or a new
   one or none (*new*). Those that the detector did not find before or after are not counted. *Newcomers mistaken*:
   objects seen for the first time that got somebody else's identity.
+- **Looking 2 s ahead** is `sipvideo video --lookahead 2s`, **repaired** what `sipvideo repair` makes of the run:
+  identities joined, ghosts dropped, short gaps filled. They may find what the reports lack, so that their HOTA may
+  exceed that of the perfect identities.
 - **Peers** are ByteTrack, BoT-SORT and OC-SORT from the library `trackers` 2.6.1 (Apache-2.0), with times of the
   frames and thresholds fitted to our detector's scores on films of other seeds. They know boxes and scores only.
 

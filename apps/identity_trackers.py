@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +69,8 @@ def contenders(work: Path, peers: Path | None) -> dict[str, Contender]:
 
     found = {
         "ours": tracked(TrackerConfig()),
+        "lookahead": _later("ours, looking 2 s ahead", _looked_ahead),
+        "repaired": _later("ours, repaired", _repaired),
         "paper": tracked(TrackerConfig(preset="paper")),
     }
     if peers:
@@ -82,12 +84,47 @@ def contenders(work: Path, peers: Path | None) -> dict[str, Contender]:
     return found
 
 
+def _later(title: str, change: Callable[[list[FrameResult]], Iterable[FrameResult]]) -> Contender:
+    """Our tracker's results changed by what comes later."""
+    from sipvideo.config import RepairConfig, TrackerConfig
+    from sipvideo.tracker import build_tracker
+
+    def run(films: Sequence[Replay]) -> list[list[FrameResult]]:
+        found = []
+        for film in films:
+            identities = film.identities(build_tracker(TrackerConfig()))
+            found.append(list(change(film.results(identities, with_pictures=True))))
+        return found
+
+    settings = TrackerConfig().model_dump_json() + RepairConfig().model_dump_json()
+    return Contender(title, f"{title} {_own_code()} {settings}", run, halved=False)
+
+
+def _looked_ahead(results: list[FrameResult]) -> Iterable[FrameResult]:
+    from sipvideo.config import RepairConfig
+    from sipvideo.repair import look_ahead
+
+    return look_ahead(results, 2.0, RepairConfig())
+
+
+def _repaired(results: list[FrameResult]) -> Iterable[FrameResult]:
+    from sipvideo.config import RepairConfig
+    from sipvideo.repair import Repair
+
+    repair = Repair(RepairConfig())
+    for result in results:
+        repair.observe(result)
+    return repair.repaired(results, pictures=True)
+
+
 def _own_code() -> str:
     """A digest of what our identities depend on."""
     import sipvideo
 
     root = Path(sipvideo.__file__).parent
-    files = [*(root / "tracker").glob("*.py"), *(root / name for name in ("masks.py", "boxes.py"))]
+    names = ("masks.py", "boxes.py", "carry.py", "cuts.py")
+    files = [*(root / "tracker").glob("*.py"), *(root / "repair").glob("*.py")]
+    files += [root / name for name in names if (root / name).is_file()]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())

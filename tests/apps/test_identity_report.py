@@ -67,12 +67,16 @@ def test_everybody_is_scored_on_the_same_reports(
     assert _report(small / "work", "-o", str(page), "--peers", sys.executable) == 0
     assert page.read_text() in capsys.readouterr().out
     content = json.loads(page.with_suffix(".json").read_text())
-    assert set(content["titles"]) == {"ours", "paper", "strangers", "nobody", "perfect"}
+    assert set(content["titles"]) == {
+        *("ours", "lookahead", "repaired", "paper"),
+        *("strangers", "nobody", "perfect"),
+    }
     for name in ("still", "pan", "returns"):
         figures = content["sets"][name]["truth"]
         assert figures["perfect"]["switches"] == 0
-        for one in figures.values():
-            assert one["ass_a"] <= figures["perfect"]["ass_a"] + 1e-9
+        for who, one in figures.items():
+            if who not in ("lookahead", "repaired"):  # which may fill in what was missed
+                assert one["ass_a"] <= figures["perfect"]["ass_a"] + 1e-9
             assert sum(one["objects"]) > 0
         assert figures["nobody"]["ass_a"] == 0
         assert figures["strangers"]["ass_a"] < 0.5 * figures["ours"]["ass_a"]
