@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from sipvideo.errors import DEBUG, SipVideoError, UnforeseenError, contained, show_traceback
 
@@ -141,6 +141,10 @@ class Parser(argparse.ArgumentParser):
             default=argparse.SUPPRESS,
             help="show the traceback of every error, also by SIPVIDEO_DEBUG=1",
         )
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse does it, in a line that is read to its end."""
+        super().error(_line(message))
 
 
 class _Debug(argparse.Action):
@@ -339,9 +343,9 @@ def time(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """An argument that is a whole number above 0."""
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    """An argument that is a whole number above 0, of up to nine digits."""
+    if not text.isdecimal() or len(text) > 9 or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text[:40]!r}")
     return int(text)
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ValidationError
+
 from sipvideo.apps import command
 from sipvideo.apps.eval_parts import Json, Part
 from sipvideo.apps.progress import Progress
@@ -124,7 +126,7 @@ class SavedParts:
         with writing(path), partial.open("w", encoding="utf-8") as file:
             file.write("[")
             for part in parts:
-                content = _read(self._path(part))
+                content = _read_part(self._path(part))
                 frames, seconds = frames + content["frames"], seconds + content["seconds"]
                 left_out.update(content["left_out"])
                 for entry in content["results"]:
@@ -227,8 +229,26 @@ def writing(path: Path) -> Iterator[None]:
 def _read(path: Path) -> Json:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged ({error}); remove it and run again") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: damaged; remove it and run again")
     return content
+
+
+class _PartFile(BaseModel):
+    """What :meth:`SavedParts.save` writes."""
+
+    frames: int
+    seconds: float
+    left_out: dict[str, int]
+    results: list[Json]
+
+
+def _read_part(path: Path) -> Json:
+    content = _read(path)
+    try:
+        return _PartFile.model_validate(content).model_dump()
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DatasetError(f"{path}: damaged ({place}); remove it and run again") from error

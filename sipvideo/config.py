@@ -400,14 +400,18 @@ def read_yaml(what: str, name_or_path: str, folder: Traversable) -> dict[str, An
             content = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot read the configuration: {error}") from error
-    values = _plain_yaml(content, f"{path}: not valid YAML") or {}
+    values = plain_yaml(content, f"{path}: not valid YAML") or {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
     return values
 
 
-def _plain_yaml(text: str, problem: str) -> Any:
-    """The values of a YAML text, of a size that its author can have meant; ``problem`` begins errors."""
+def plain_yaml(text: str, problem: str) -> Any:
+    """The values of a YAML text, of a size that its author can have meant; ``problem`` begins errors.
+
+    Raises:
+        ConfigError: no YAML, or one that stands for more than ``MOST_VALUES`` values.
+    """
     try:
         values = yaml.safe_load(text)
         if _weight(values, {}) > MOST_VALUES:
@@ -452,7 +456,7 @@ def section_from_values(
         key, equals, value = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override!r}: expected section.key=value")
-        parsed = _plain_yaml(value, f"--set {override!r}: the value is not valid YAML")
+        parsed = plain_yaml(value, f"--set {override!r}: the value is not valid YAML")
         values = _with_value(values, key.strip().split("."), parsed, override)
     try:
         return kind.model_validate(values)

@@ -9,6 +9,8 @@ mark is taken from metadata.
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -55,6 +57,7 @@ PREVIEW, DNG = (
 NO_PICTURE = "not a picture, or damaged"
 
 _quietly = threading.Lock()
+_one_at_a_time = threading.Lock()
 
 
 class PictureError(ValueError):
@@ -190,7 +193,10 @@ def _opened(data: bytes, formats: Sequence[str], longest: int | None) -> Iterato
     if kind is not None and kind not in FORMATS:
         raise PictureError(f"{kind} is not read: save it as JPEG, PNG, WebP or AVIF")
     try:
-        with _open(data, formats) as image:
+        with (
+            _wordless() if kind == "TIFF" else contextlib.nullcontext(),
+            _open(data, formats) as image,
+        ):
             _check_size(image, longest)
             if kind == "TIFF":
                 _check_tiff(image)
@@ -208,6 +214,21 @@ def _opened(data: bytes, formats: Sequence[str], longest: int | None) -> Iterato
         raise PictureError("too large for this machine's memory") from error
     except Exception as error:  # Pillow raises whatever its decoders raise on damaged data
         raise PictureError(NO_PICTURE) from error
+
+
+@contextlib.contextmanager
+def _wordless() -> Iterator[None]:
+    """libtiff writes what it finds damaged to the process's standard error itself; the error says it in one line."""
+    with _one_at_a_time:
+        sys.stderr.flush()
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def _open(data: bytes, formats: Sequence[str]) -> Image.Image:

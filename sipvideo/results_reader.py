@@ -107,7 +107,7 @@ class SavedRun:
 
     def _lines(self) -> Iterator[FrameResult]:
         path = self.folder / FILES["lines"]
-        with _reading(path) as file:
+        with _reading(path, "rb") as file:
             for place, line in enumerate(file, 1):
                 with _at(f"{path}: line {place}"):
                     yield self._frame(json.loads(line))
@@ -238,9 +238,9 @@ class _Looks:
     def read(cls, path: Path) -> _Looks | None:
         """None where nothing is known."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 ids, times, looks = file["track_id"], file["timestamp"], file["embedding"]
-        except (OSError, ValueError, KeyError):
+        except Exception:  # damaged archives end in errors of every type
             return None
         if looks.ndim != 2 or not len(looks) == len(ids) == len(times) or not len(ids):
             return None
@@ -269,20 +269,30 @@ def _at(where: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise DatasetError(f"{where}: {error} is missing") from error
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise DatasetError(f"{where}: not as sipvideo writes it: {error}") from error
 
 
-def _reading(path: Path) -> Any:
+def _reading(path: Path, mode: str = "r") -> Any:
     try:
-        return path.open(encoding="utf-8", newline="")
+        return path.open("rb") if mode == "rb" else path.open(encoding="utf-8", newline="")
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _csv(path: Path) -> Iterator[Json]:
     with _reading(path) as file:
-        yield from csv.DictReader(file)
+        try:
+            yield from csv.DictReader(file)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}: not as sipvideo writes it: {error}") from error
 
 
 def _parquet(path: Path) -> Iterator[Json]:

@@ -292,3 +292,18 @@ def test_damaged_bytes_are_a_picture_or_a_picture_error() -> None:
                 spoilt[place] = rng.integers(0, 256)
             with contextlib.suppress(PictureError):
                 assert decode(bytes(spoilt)).upright.dtype == np.uint8
+
+
+def test_no_decoder_writes_to_standard_error_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    for options in ({"compression": "tiff_lzw"}, {"compression": "jpeg"}):
+        file = BytesIO()
+        Image.fromarray(noise).save(file, "TIFF", **options)
+        for _ in range(40):
+            spoilt = bytearray(file.getvalue())
+            for place in rng.integers(8, len(spoilt), 6):
+                spoilt[place] = rng.integers(0, 256)
+            with contextlib.suppress(PictureError):
+                decode(bytes(spoilt))
+    assert capfd.readouterr().err == ""

@@ -143,10 +143,31 @@ def test_damage_is_told_in_one_line(
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "name", "data", "message"),
+    [
+        ("lines", "results.jsonl", b"\xff\xfe{\x00", r"line 1: not as sipvideo writes it"),
+        ("lines", "results.jsonl", b"[" * 100_000, r"line 1: not as sipvideo writes it"),
+        ("lines", "results.jsonl", b'{"size": [1e999, 5]}', r"line 1: not as sipvideo writes it"),
+        ("json,csv", "objects.csv", b"frame,track_id\n\xe9,1\n", "not as sipvideo writes it"),
+    ],
+)
+def test_bytes_that_are_no_text_are_told_in_one_line(
+    tmp_path: Path, kinds: str, name: str, data: bytes, message: str
+) -> None:
+    save(tmp_path, kinds, run())
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DatasetError, match=message):
+        list(SavedRun(tmp_path).results())
+
+
 def test_a_damaged_table_of_looks_is_as_good_as_none(tmp_path: Path) -> None:
     save(tmp_path, "lines,appearance", run())
-    (tmp_path / "appearance.npz").write_bytes(b"PK not really")
-    assert not SavedRun(tmp_path).embeddings
+    path = tmp_path / "appearance.npz"
+    whole = path.read_bytes()
+    for data in (b"PK not really", whole[:200], whole.replace(b"PK\x01\x02", b"PK\x01\x09")):
+        path.write_bytes(data)
+        assert not SavedRun(tmp_path).embeddings
 
 
 def test_the_source_is_the_one_of_the_summary(tmp_path: Path) -> None:

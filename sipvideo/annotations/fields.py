@@ -234,7 +234,7 @@ def _mask(value: Any) -> Any:
                 raise ValueError(f"size: expected height, width, got {shown(size)}")
             return {**value, "size": [_side(side) for side in size]}
         if not (0 < size[0] < MAX_SIDE and 0 < size[1] < MAX_SIDE):
-            raise ValueError(f"size: no picture has {size[0]:.3g} x {size[1]:.3g} pixels")
+            raise ValueError(f"size: no picture has {shown(size[0])} x {shown(size[1])} pixels")
     return value
 
 

@@ -5,6 +5,7 @@ A picture is made in three steps: the background, then the pixels of objects, th
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from sipvideo.classes import labels_of
 from sipvideo.draw.objects import Colour, Picture, Style, colour_of, draw
 from sipvideo.errors import ConfigError
+from sipvideo.pictures import PictureError, decode
 from sipvideo.structures import FrameResult
 
 CELLS = 6
@@ -188,14 +190,16 @@ def parse_background(text: str) -> Background:
     if found := re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text):
         red, green, blue = (int(part, 16) for part in found.groups())
         return Background(colour=(red, green, blue))
-    if not FilePath(text).is_file():
+    if not os.path.isfile(text):
         raise ConfigError(
             f"background: expected blur, {', '.join(colours)}, #rrggbb or a picture, got {text!r}"
         )
-    picture = cv2.imread(text, cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ConfigError(f"background: {text}: not a picture")
-    return Background(picture=np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8))
+    try:
+        return Background(picture=decode(FilePath(text).read_bytes()).upright)
+    except OSError as error:
+        raise ConfigError(f"background: {text}: cannot be read: {error.strerror}") from error
+    except PictureError as error:
+        raise ConfigError(f"background: {text}: {error}") from error
 
 
 def _inside(result: FrameResult, k: int) -> tuple[Region, NDArray[np.uint8]]:

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from sipvideo.classes import labels_of
-from sipvideo.config import Section, section_from_values
+from sipvideo.config import Section, plain_yaml, section_from_values
 from sipvideo.errors import ConfigError
 
 Part = Annotated[float, Field(ge=0, le=1)]
@@ -118,12 +117,11 @@ def load_rules(path: str | Path, class_names: Sequence[str]) -> Rules:
             polygon without area, a line without length.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise ConfigError(f"{path}: cannot read the zones: {reason}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    values = plain_yaml(text, f"{path}: not valid YAML") or {}
     if not isinstance(values, dict):
         raise ConfigError(
             f"{path}: expected a mapping with zones and lines, got {type(values).__name__}"

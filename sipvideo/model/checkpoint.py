@@ -207,7 +207,7 @@ def _read_own(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: a safetensors file, but not written by sipvideo")
     try:
         values = json.loads(metadata.pop("config"))
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the configuration inside is missing or damaged") from error
     config = config_from_values(values, f"{path} (configuration inside)")
     tensors = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}

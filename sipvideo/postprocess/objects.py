@@ -311,7 +311,7 @@ def load(path: str | Path) -> tuple[Config, ObjectHead]:
             raise CheckpointError(f"{path}: damaged: {name} holds numbers that are not finite")
     try:
         values = json.loads(metadata["config"])
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the configuration inside is missing or damaged") from error
     config = config_from_values(values, f"{path} (configuration inside)")
     try:

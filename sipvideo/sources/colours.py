@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -63,7 +64,9 @@ class ToRGB:
         """Applies the display matrix (phones held upright, mirrored fronts)."""
         # Not picture.side_data: picture and container would refer to each other, and every picture's memory would
         # wait for the garbage collector, which with PyTorch loaded may come after gigabytes.
-        matrix: Any = SideDataContainer(picture).get("DISPLAYMATRIX")  # type: ignore[call-arg]
+        matrix: Any = None
+        with contextlib.suppress(ValueError):  # PyAV does not know every kind: EXIF of FFmpeg 8
+            matrix = SideDataContainer(picture).get("DISPLAYMATRIX")  # type: ignore[call-arg]
         self.turned = False
         if matrix is not None:
             # 16.16 fixed point: x' = a x + c y, y' = b x + d y. Only quarter turns and flips exist in practice,

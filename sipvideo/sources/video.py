@@ -13,6 +13,9 @@ from sipvideo.sources.fetch import fetched
 from sipvideo.sources.source import Capture, Source, converted
 from sipvideo.structures import Frame
 
+PLAYLIST = b"#EXTM3U"
+PLAYLIST_TIMEOUT = 10.0
+"""Seconds without a packet after which a play list of the disk has no more."""
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtp", "udp", "tcp", "srt", "rtmp", "rtmps")
 
 
@@ -51,8 +54,14 @@ class VideoFile(Source):
             self.pixel_aspect = decoder.pixel_aspect
 
     def _decoder(self) -> Decoder:
-        address, options = f"file:{self.path}", self._options
-        return Decoder(address, self.name, None, False, options=options, note=self.note)
+        address, options, timeout = f"file:{self.path}", dict(self._options or {}), None
+        with self.path.open("rb") as file:
+            if file.read(len(PLAYLIST)) == PLAYLIST:
+                # Without an end mark FFmpeg takes a play list for a live one: it would leave out all but the last
+                # pieces, and wait for more that nobody adds.
+                options = {"live_start_index": "0", "m3u8_hold_counters": "3"} | options
+                timeout = PLAYLIST_TIMEOUT
+        return Decoder(address, self.name, timeout, False, options=options, note=self.note)
 
     def _captures(self) -> Generator[Capture, None, None]:
         with contextlib.closing(self._decoder()) as decoder:

@@ -117,6 +117,11 @@ def test_what_is_no_number_is_refused_by_the_name_of_its_field(field: str, value
         ("bbox", [-900, 2, 3, 4], "-900, 2, 3, 4 is far outside of the picture, 48 x 36"),
         ("segmentation", {"size": [36], "counts": []}, "size: expected height, width"),
         ("segmentation", {"size": [36, 1e300], "counts": []}, "expected a whole number from 1"),
+        (
+            "segmentation",
+            {"size": [36, 10**400], "counts": []},
+            "size: no picture has 36 x a number of",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(field: str, value: Any, what: str) -> None:

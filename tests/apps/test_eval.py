@@ -243,9 +243,20 @@ def test_a_damaged_part_says_what_to_do(
 ) -> None:
     assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 0
     part = next(tmp_path.glob("parts/*.json"))
-    part.write_text(part.read_text()[:50])
-    assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 2
-    assert f"{part}: damaged" in errors(capsys)[0]
+    whole = read(part)
+    for damage in (
+        whole | {"results": 5},
+        {"frames": 3},
+        whole | {"left_out": {"x": "y"}},
+        [whole],
+    ):
+        part.write_text(json.dumps(damage))
+        assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 2
+        assert f"{part}: damaged" in errors(capsys)[0]
+    for text in (json.dumps(whole)[:50], "[" * 100_000):
+        part.write_text(text)
+        assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 2
+        assert f"{part}: damaged" in errors(capsys)[0]
     part.unlink()
     assert run(dataset, "-o", tmp_path, "-q", *NO_RESAMPLES) == 0
 

@@ -116,7 +116,7 @@ def test_backgrounds(tmp_path: Path) -> None:
     assert smooth[:10].astype(int).std() < result.frame.image[:10].astype(int).std() / 3
 
 
-@pytest.mark.parametrize("text", ["purple-ish", "#12", "missing.png"])
+@pytest.mark.parametrize("text", ["purple-ish", "#12", "missing.png", "9" * 400, "\0", __file__])
 def test_an_unknown_background_is_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match="background"):
         parse_background(text)

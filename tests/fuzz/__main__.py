@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--again", type=int, nargs="+", metavar="NUMBER", help="run these inputs again"
     )
+    parser.add_argument(
+        "--mended", action="store_true", help="first run again what broke a rule, and judge it anew"
+    )
     parser.add_argument("--figures", action="store_true", help="only print what is known so far")
     args = parser.parse_args(argv)
     if args.again:
@@ -36,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not args.figures:
         told = time.monotonic()
-        for outcome in long_run(args.seed, args.inputs, args.folder, args.only):
+        for outcome in long_run(args.seed, args.inputs, args.folder, args.only, mended=args.mended):
             if outcome["problem"]:
                 print(_line(outcome), flush=True)
             if time.monotonic() - told > 60:

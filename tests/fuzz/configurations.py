@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from sipvideo.build import packaged
+from tests.fuzz import videos
 from tests.fuzz.case import NOTHING, Case
 from tests.fuzz.mutate import Rng, choose, mutated_bytes, mutated_tree
 
@@ -42,6 +43,117 @@ def configuration(rng: Rng, folder: Path) -> Case:
         arguments += ["--set", f"{key}={value}"]
         how += f" --set {key}={value}"
     return Case(f"{name}: {how}", arguments, NOTHING)
+
+
+ZONES = {
+    "zones": {
+        "queue": {
+            **{"polygon": [[0, 0.5], [0.5, 0.5], [0.5, 1], [0, 1]], "classes": ["cat"]},
+            **{"stay": 0.1, "more_than": 1, "when": "share", "lasting": 0.1},
+        }
+    },
+    "lines": {"gate": {"from": [0.5, 0.2], "to": [0.5, 1], "directions": ["left", "right"]}},
+    "settle": 0.0,
+    "gone_after": 0.1,
+}
+
+
+def zones(rng: Rng, folder: Path) -> Case:
+    """Zones and lines beside a whole video."""
+    way = int(rng.integers(8))
+    data, how = yaml.safe_dump(ZONES).encode(), ""
+    if way < 5:
+        tree, how = mutated_tree(rng, ZONES)
+        data = yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass")
+    elif way < 7:
+        data, how = mutated_bytes(rng, data)
+    else:
+        data, how = _hard_yaml(rng)
+    (folder / "zones.yaml").write_bytes(data)
+    (folder / "in.gif").write_bytes(videos.base("gif"))
+    arguments = ["video", "in.gif", "-o", "out", "-q", "--save", "lines", "--zones", "zones.yaml"]
+    return Case(how, arguments)
+
+
+SWITCHES = (
+    *("--from", "--to", "--every", "--max-frames", "--classes", "--min-score", "--max-objects"),
+    *(
+        "--area",
+        "--privacy",
+        "--draw",
+        "--show-classes",
+        "--background",
+        "--zones",
+        "--fps",
+        "--batch",
+    ),
+    *("--save", "--set", "--model", "--weights", "--config", "--device", "--runtime", "--resume"),
+)
+WORDS = (
+    *(
+        "0",
+        "-1",
+        "1",
+        "nan",
+        "inf",
+        "1e400",
+        "9" * 400,
+        "",
+        " ",
+        "x",
+        "1:30",
+        "1:1:1:1",
+        "-0:0",
+        "0.5",
+    ),
+    *(
+        "0,0,1,1",
+        "1,1,0,0",
+        "nan,0,1,1",
+        "0,0,1e-9,1",
+        "cat",
+        "cat,dog",
+        "cat:",
+        ":",
+        "blur:cat",
+        "masks",
+    ),
+    *(
+        "none",
+        "cutout",
+        "/dev/null",
+        ".",
+        "/",
+        "a/../b",
+        "in.gif",
+        "é",
+        "tracker.max_age=nan",
+        "x" * 5000,
+    ),
+    *(
+        "head.bases=1",
+        "csv",
+        "csv,csv",
+        "all",
+        "#fff",
+        "#ggg",
+        "blur",
+        "cpu",
+        "cuda:99",
+        "torch",
+        "auto",
+    ),
+)
+
+
+def switches(rng: Rng, folder: Path) -> Case:
+    """Values of switches that nobody would type, beside a whole video."""
+    (folder / "in.gif").write_bytes(videos.base("gif"))
+    arguments = ["video", "in.gif", "-o", "out", "-q"]
+    for _ in range(choose(rng, (1, 1, 1, 2, 3))):
+        name = choose(rng, SWITCHES)
+        arguments += [f"{name}={choose(rng, WORDS)}"] if name != "--resume" else [name]
+    return Case(" ".join(arguments[5:]), arguments)
 
 
 def _hard_yaml(rng: Rng) -> tuple[bytes, str]:

@@ -53,6 +53,7 @@ def exported(rng: Rng, folder: Path) -> Case:
     (folder / "clip.gif").write_bytes(videos.base("gif"))
     runtime = choose(rng, ("openvino", "onnxruntime")) if kind == "onnx" else "openvino"
     arguments = ["video", "clip.gif", "-o", "out", "-q", "--save", "lines", "--weights", "model"]
+    arguments += ["--set", "input.size=[160,96]"]
     return Case(
         f"{kind} {name}: {how}", [*arguments, "--device", "cpu", "--runtime", runtime], NOTHING
     )

@@ -11,7 +11,7 @@ import numpy as np
 from tests.fuzz.case import Case
 
 KINDS: dict[str, tuple[str, int]] = {
-    "video": ("videos.video", 400),
+    "video": ("videos.video", 360),
     "video-network": ("videos.video_by_network", 15),
     "playlist": ("videos.playlist", 20),
     "picture": ("pictures.single", 60),
@@ -20,10 +20,14 @@ KINDS: dict[str, tuple[str, int]] = {
     "data-check": ("annotations.checked", 100),
     "results": ("annotations.scored", 90),
     "evaluation": ("annotations.evaluated", 50),
+    "repair": ("runs.repair", 30),
+    "resume": ("runs.resume", 20),
     "weights": ("weights.weights", 40),
     "pickle": ("weights.pickles", 30),
     "export": ("exports.exported", 5),
     "configuration": ("configurations.configuration", 40),
+    "zones": ("configurations.zones", 25),
+    "switches": ("configurations.switches", 40),
     "request": ("pages.request", 20),
     "request-raw": ("pages.raw_request", 15),
     "upload": ("pages.upload", 15),

@@ -188,7 +188,8 @@ def _scaled(rng: Rng, tree: Any, path: tuple[Any, ...], every: list[tuple[Any, .
             f"{old}" if not isinstance(old, str) else old + choose(rng, ("0", "\n", " ", "é"))
         )
     else:
-        new = choose(rng, (-old, old + 1, old - 1, old * 1000, old * 10**12, float(old), f"{old}"))
+        other = float(old) if abs(old) < 1e300 else 0.0
+        new = choose(rng, (-old, old + 1, old - 1, old * 1000, old * 10**12, other, f"{old}"))
     at(tree, path[:-1])[path[-1]] = new
 
 
@@ -240,7 +241,7 @@ def json_bytes(rng: Rng, tree: Any) -> tuple[bytes, str]:
     if kind == 1:
         return b"\xef\xbb\xbf" + data, "byte order mark"
     if kind == 2:
-        return text.encode("utf-16"), "UTF-16"
+        return text.encode("utf-16", "surrogatepass"), "UTF-16"
     if kind == 3:
         depth = int(10 ** rng.uniform(1, 5.5))
         return b"[" * depth + data + b"]" * depth, f"nested {depth}"

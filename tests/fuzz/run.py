@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -36,7 +37,7 @@ class Limits:
     still_seconds: float = 300.0
     megabytes: int = 1536
     again: bool = True
-    """What died or hung is tried again by a process of its own, as other inputs came before."""
+    """What died, hung or took much memory is tried again by a process of its own, as other inputs came before."""
 
 
 LIMITS = Limits()
@@ -185,7 +186,8 @@ class Fuzzer:
     def run(self, number: int, kind: str) -> Outcome:
         """One input: its last word."""
         outcome = self._run(number, kind)
-        if outcome["problem"] in ("hang", "killed") and self.limits.again:
+        if outcome["problem"] in ("hang", "killed", "memory") and self.limits.again:
+            self.__exit__()
             again = self._run(number, kind)
             outcome = again if again["problem"] else {**again, "once": outcome["problem"]}
         if outcome["problem"]:
@@ -227,11 +229,23 @@ def outcomes(folder: Path) -> list[Outcome]:
     return list(known.values())
 
 
-def long_run(seed: int, count: int, folder: Path, only: str | None = None) -> Iterator[Outcome]:
-    """All inputs that an earlier run in the folder has not done; each outcome is a line on disk at once."""
+def long_run(
+    seed: int, count: int, folder: Path, only: str | None = None, *, mended: bool = False
+) -> Iterator[Outcome]:
+    """All inputs that an earlier run in the folder has not done; each outcome is a line on disk at once.
+
+    Args:
+        seed: of everything.
+        count: of inputs, the earlier run's with them.
+        folder: of the run.
+        only: inputs of this kind.
+        mended: first those again that broke a rule.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    known = {outcome["number"] for outcome in outcomes(folder)}
-    numbers = ((k, kind_of(seed, k)) for k in range(count) if k not in known)
+    known = {outcome["number"]: outcome for outcome in outcomes(folder)}
+    broken = [(k, o["kind"]) for k, o in known.items() if o["problem"] and mended]
+    new = ((k, kind_of(seed, k)) for k in range(count) if k not in known)
+    numbers = itertools.chain(broken, new)
     wanted = ((k, kind) for k, kind in numbers if only is None or kind == only)
     with (folder / OUTCOMES).open("a", encoding="utf-8") as file, Fuzzer(seed, folder) as fuzzer:
         file.write("\n")  # after what a kill may have cut off

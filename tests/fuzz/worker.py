@@ -7,6 +7,7 @@ watches its time and memory, and starts another when it dies.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import json
@@ -27,12 +28,14 @@ from tests.fuzz.kinds import maker
 from tests.fuzz.rules import Guard, Ran, Written, broken_rule
 
 QUIET_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "SIPVIDEO_CACHE": "off", "SVT_LOG": "0"}
+DEATH_SIGNAL = 1
 STREAMS = ("stdout", "stderr")
 
 
 def main(seed: int, folder: Path) -> None:
     """Answers until the line ends."""
     os.environ.update(QUIET_ENVIRONMENT)
+    ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)  # not longer than whoever watches
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever watches
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is said while an input is made
@@ -77,7 +80,7 @@ def run(seed: int, number: int, kind: str, folder: Path, guard: Guard) -> dict[s
     after = _listing(place)
     error = error or next(iter(engines.unforeseen), None)
     texts = [(folder / name).read_text("utf-8", "replace") for name in STREAMS]
-    left = [] if case.work else [t.name for t in threading.enumerate() if t not in threads]
+    left = [] if case.work else _left(threads)
     strange = [*guard.seen, *(f"{name} changed" for name in _differing(before, after))]
     ran = Ran(code, error, *texts, Written(strange, os.listdir(place / "tmp"), left))
     problem, where = broken_rule(case, ran) or (None, None)
@@ -130,6 +133,15 @@ def _captured(folder: Path) -> Iterator[None]:
         for number, old in enumerate(former, 1):
             os.dup2(old, number)
             os.close(old)
+
+
+def _left(before: set[threading.Thread], patience: float = 3.0) -> list[str]:
+    """Names of threads that were not there before and do not end by themselves."""
+    new = [thread for thread in threading.enumerate() if thread not in before]
+    ends = time.monotonic() + patience
+    for thread in new:
+        thread.join(max(0.0, ends - time.monotonic()))
+    return [thread.name for thread in new if thread.is_alive()]
 
 
 def _listing(place: Path) -> dict[str, tuple[int, int]]:

@@ -127,6 +127,17 @@ def test_a_play_list_on_the_disk_counts_from_its_own_start(tmp_path: Path) -> No
         assert source.duration == pytest.approx(1.5, abs=0.15)
 
 
+def test_a_play_list_without_an_end_mark_is_read_from_its_first_piece_and_ends(
+    tmp_path: Path,
+) -> None:
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1"]
+    for k in range(5):
+        ten_per_second(tmp_path / f"{k}.ts", "libx264", 100 + 2 * k)
+        lines += ["#EXTINF:0.5,", f"{k}.ts"]
+    (tmp_path / "list.m3u8").write_text("\n".join([*lines, ""]))
+    assert len(list(VideoFile(tmp_path / "list.m3u8"))) == 75
+
+
 def test_recordings_joined_end_to_end_go_on_where_the_clock_starts_anew(tmp_path: Path) -> None:
     first = ten_per_second(tmp_path / "a.ts", "libx264", 100)
     for begin in (100, 0, 9000):

@@ -6,12 +6,14 @@ import gc
 import re
 import threading
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from sipvideo.errors import SourceError
 from sipvideo.sinks import AnnotatedVideo
@@ -342,3 +344,13 @@ def test_a_single_damaged_packet_costs_frames_but_not_the_rest(tmp_path: Path) -
     frames = list(VideoFile(path))
     assert [number_in(f.image) % 24 for f in frames] == [k % 24 for k in range(30) if k != 10]
     assert [f.index for f in frames] == [k for k in range(30) if k != 10]
+
+
+def test_pictures_with_metadata_of_a_kind_that_pyav_does_not_know_are_read(tmp_path: Path) -> None:
+    file = BytesIO()
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    Image.fromarray(picture(3)).save(file, "JPEG", exif=exif, quality=95)
+    path = tmp_path / "camera.mjpeg"
+    path.write_bytes(file.getvalue() * 4)
+    assert [number_in(frame.image) for frame in VideoFile(path)] == [3] * 4
