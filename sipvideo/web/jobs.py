@@ -156,7 +156,9 @@ class Jobs:
             raise type(error)(self._named(job, str(error))) from error
         job.state = "waiting"
         self._save(job)
-        self._workers.submit(self._process, job)
+        stop = self._stops.get(job.id)
+        if stop is not None:  # it may have been removed meanwhile
+            self._workers.submit(self._process, job, stop)
 
     def _look_at(self, job: Job) -> None:
         with self._opened(job) as source:
@@ -178,15 +180,19 @@ class Jobs:
 
     def cancel(self, job: Job) -> None:
         """Ends a job between two frames; what it has so far stays."""
-        self._stops[job.id].set()
+        stop = self._stops.get(job.id)
+        if stop is not None:
+            stop.set()
         if job.state == "waiting":
             self._end(job, "cancelled")
 
     def remove(self, job: Job) -> None:
         """Ends the job and forgets it with all its files."""
-        self._stops[job.id].set()
         with self._lock:
             self._jobs.pop(job.id, None)
+            stop = self._stops.pop(job.id, None)
+        if stop is not None:
+            stop.set()
         if job.state not in ("running", "waiting"):
             shutil.rmtree(self._folder_of(job), ignore_errors=True)
 
@@ -224,8 +230,7 @@ class Jobs:
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _process(self, job: Job) -> None:
-        stop = self._stops[job.id]
+    def _process(self, job: Job, stop: threading.Event) -> None:
         if stop.is_set():
             if job.state not in ENDED:
                 self._end(job, self._stopped)

@@ -301,6 +301,8 @@ def test_removing_a_running_job_leaves_nothing(slow: Running, long_film: Path) -
     assert slow.http.delete(f"/api/jobs/{key}").status_code == 204
     assert slow.http.get(f"/api/jobs/{key}").status_code == 404
     until(lambda: not (slow.state.jobs.folder / key).exists())
+    # Neither on the disk nor in memory: servers run for months.
+    assert key not in slow.state.jobs._jobs | slow.state.jobs._stops
 
 
 def test_results_are_removed_after_their_time(street: Path) -> None:
