@@ -38,11 +38,12 @@ types: $(VENV)/.dev
 	  cd build/types && ../../$(BIN)/mypy --config-file ../../setup.cfg --cache-dir ../../.mypy_cache -p sipvideo; \
 	else echo 'types: checked on Python 3.11 and newer only'; fi
 
-# A file of tests stays in one process, so that what it sets up is set up once. WORKERS=0: all in this one.
+# A file of tests stays in one process, so that what it sets up is set up once; in their order, in which the slowest are
+# not the last. WORKERS=0: all in this process.
 WORKERS ?= logical
 
 pytest: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # Damaged and hostile inputs by the thousand (docs/reliability.md); the same command goes on where it was.
 N ?= 20000
