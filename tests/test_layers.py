@@ -16,6 +16,7 @@ LAYERS = (
         "annotations",
         "summary",
         "files",
+        "forks",
         "pictures",
         "errors",
         "classes",

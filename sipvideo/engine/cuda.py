@@ -20,6 +20,7 @@ from sipvideo.engine.recording import Eager, Execution, Graph, Recordings
 from sipvideo.engine.tensors.objects import Objects
 from sipvideo.engine.tensors.step import FrameStep
 from sipvideo.errors import ConfigError
+from sipvideo.forks import claim_threads
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.sipmask import SipMask
 from sipvideo.postprocess import DenseOutputs, ObjectHead, Postprocess
@@ -207,7 +208,9 @@ class CudaEngine(Engine):
 
         Raises:
             ConfigError: the device has no memory for a single frame.
+            SipVideoError: in a fork of the process that uses the device.
         """
+        claim_threads("CUDA")
         by_size: dict[tuple[int, int], list[int]] = {}
         for number, frame in enumerate(frames):
             by_size.setdefault(frame.size, []).append(number)

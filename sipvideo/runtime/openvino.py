@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sipvideo.errors import CheckpointError, ConfigError
+from sipvideo.forks import claim_threads
 from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.runtime.layout import gathered, in_singles, problem
 from sipvideo.structures import FloatArray
@@ -136,7 +137,10 @@ class OpenVINORuntime(Runtime):
 
         Raises:
             ConfigError: the network has a fixed size, and it is another one.
+            SipVideoError: in a fork of the process in which OpenVINO's threads were started.
         """
+        if self.callers > 1:
+            claim_threads("OpenVINO")
         if self.fixed is None or images.shape == self.fixed:
             return self._for(images.shape)(images)
         return in_singles(self, images, self.fixed)
@@ -155,6 +159,7 @@ class OpenVINORuntime(Runtime):
             return self._compiled[shape]
 
     def _compile(self, shape: tuple[int, ...]) -> _Compiled:
+        claim_threads("OpenVINO")
         from openvino import Layout
         from openvino.preprocess import PrePostProcessor
 

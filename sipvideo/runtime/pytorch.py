@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sipvideo.config import Config
 from sipvideo.errors import ConfigError
+from sipvideo.forks import claim_threads
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.sipmask import SipMask
 from sipvideo.postprocess.objects import ObjectHead, weight_shapes
@@ -85,6 +86,7 @@ class TorchRuntime(Runtime):
                 "(on Debian and Ubuntu: apt install g++)"
             )
         self.name, self.device, self._where = name, str(device), device
+        self._claim_threads()
         self.dtype = PRECISIONS.get(name, torch.float32)
         self.model = model.for_inference().to(device).in_precision(self.dtype)
         self._network: Any = self.model
@@ -102,11 +104,20 @@ class TorchRuntime(Runtime):
         return f"PyTorch {torch.__version__}, {precision}, {where}"
 
     def __call__(self, images: FloatArray) -> DenseOutputs:
-        """Model inputs float32 [B, 3, H, W] (normalised, any strides, sides multiples of 32) to raw outputs."""
+        """Model inputs float32 [B, 3, H, W] (normalised, any strides, sides multiples of 32) to raw outputs.
+
+        Raises:
+            SipVideoError: in a fork of the process in which PyTorch was used, where it would wait for ever.
+        """
+        self._claim_threads()
         with torch.inference_mode():
             tensor = torch.from_numpy(images).to(self._where, self.dtype)
             outputs: HeadOutputs = self._run(tensor)
             return as_arrays(_each(outputs.single(), Tensor.cpu))
+
+    def _claim_threads(self) -> None:
+        if torch.get_num_threads() > 1 or self._where.type != "cpu":
+            claim_threads("PyTorch", ", or call torch.set_num_threads(1) after the fork")
 
     def _run(self, images: Tensor) -> HeadOutputs:
         images = images.contiguous(memory_format=torch.channels_last)
