@@ -193,7 +193,7 @@ class TrackerConfig(Section):
     """sipvideo: detections from this score on may still go on with the track that they clearly fit."""
     match_affinity: float = Field(default=0.15, ge=0, lt=1)
     """sipvideo: least affinity of a confident detection and its track; higher gives more, but purer identities."""
-    clear_affinity: float = Field(default=0.5, ge=0, lt=1)
+    clear_affinity: float = Field(default=0.4, ge=0, lt=1)
     """sipvideo: least affinity of a doubtful detection and its track."""
     duplicate_iou: float = Field(default=0.7, ge=0, le=1)
     """sipvideo: mask overlap above which two detections are reports of one object, whatever their labels."""
@@ -240,11 +240,12 @@ class TrackerConfig(Section):
     """sipvideo: views that are remembered of each identity."""
     return_hits: int = Field(default=3, ge=1)
     """sipvideo: detections that an identity needs to be remembered."""
-    return_likeness: float = Field(default=0.7, ge=0, le=1)
+    return_likeness: float = Field(default=0.45, ge=0, le=1)
     """sipvideo: least likeness of embeddings by which an identity is known again; higher gives fewer and surer ones."""
-    return_lead: float = Field(default=0.1, ge=0, le=2)
-    """sipvideo: by how much that must exceed the likeness of the next best pair on either side."""
-    return_wait: float = Field(default=0.3, ge=0, le=60)
+    return_ratio: float = Field(default=0.85, ge=0, le=1)
+    """sipvideo: what is missing to full likeness may be at most this share of what is missing for the next best pair of
+    either side; lower gives fewer and surer ones."""
+    return_wait: float = Field(default=0.5, ge=0, le=60)
     """sipvideo: seconds that an object which could be one that left is without an identity, for a better look."""
     return_mark: float = Field(default=2.0, ge=0, le=3600)
     """sipvideo: seconds for which an identity that came back is marked in results."""

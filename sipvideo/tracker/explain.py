@@ -85,7 +85,7 @@ class Reunion:
         likeness: -1..1, less ``label_penalty`` where the labels differ.
         rival: the greatest likeness among the other pairs of the two.
         needed: least likeness.
-        lead: by how much it must exceed ``rival``.
+        ratio: greatest share of ``1.1 - rival`` that ``1.1 - likeness`` may be.
         verdict: whether it was chosen, else why not.
     """
 
@@ -95,7 +95,7 @@ class Reunion:
     likeness: float
     rival: float
     needed: float
-    lead: float
+    ratio: float
     verdict: ReunionVerdict
 
 
@@ -195,7 +195,7 @@ def _verdict(step: Step, k: int) -> Verdict:
 def _reunions(step: Step, config: TrackerConfig) -> Iterator[Reunion]:
     meeting = step.meeting
     rows = {id(track): int(i) for track, i in zip(step.tracks, step.rows, strict=True)}
-    needed, lead = config.return_likeness, config.return_lead
+    needed, ratio = config.return_likeness, config.return_ratio
     for (i, j), likeness in np.ndenumerate(meeting.likeness):
         absent, rival = meeting.absent[j], float(meeting.rival[i, j])
         verdict: ReunionVerdict = "chosen"
@@ -208,7 +208,7 @@ def _reunions(step: Step, config: TrackerConfig) -> Iterator[Reunion]:
             likeness=float(likeness),
             rival=rival,
             needed=needed,
-            lead=lead,
+            ratio=ratio,
             verdict=verdict,
         )
 

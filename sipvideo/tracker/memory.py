@@ -20,6 +20,8 @@ VIEW_SECONDS = 0.5
 """Time between two views of an identity."""
 PLAUSIBLE = 0.25
 """Likeness below ``return_likeness`` down to which it is worth a wait for a better look."""
+BLUR = 0.1
+"""What is missing to full likeness where an object is seen twice: of two that miss less neither is the better one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,8 @@ def meet(
         return Meeting(newcomers, absent, nothing, nothing, {})
     likeness = likenesses(newcomers, absent, common, config.label_penalty)
     rival = np.maximum(_others(likeness), _others(likeness.T).T)
-    sure = likeness >= np.maximum(config.return_likeness, rival + config.return_lead)
+    ratio = 1 + BLUR - likeness <= config.return_ratio * (1 + BLUR - rival)
+    sure = (likeness >= config.return_likeness) & ratio
     chosen = dict(zip(*(axis.tolist() for axis in sure.nonzero()), strict=True))
     return Meeting(newcomers, absent, likeness, rival, chosen)
 

@@ -113,7 +113,9 @@ def observe(
     places = centres(boxes)
     last = np.array([track.box for track in tracks])
     looks = np.array([track.embedding for track in tracks])
-    momentum = np.float32(config.embedding_momentum)
+    # The plain mean at first, so that the first look, often at a border, counts no more than the next ones.
+    hits = np.array([[track.hits] for track in tracks], np.float32)
+    momentum = np.minimum(np.float32(config.embedding_momentum), hits / (hits + 1))
     looks = momentum * looks + (1 - momentum) * detections.embeddings[rows]
     seen = zip(
         tracks,

@@ -83,7 +83,7 @@ def test_a_half_alike_newcomer_waits_for_a_better_look_and_then_is_somebody_new(
 
 
 def test_a_newcomer_whose_looks_get_clearer_while_it_waits_gets_its_old_identity() -> None:
-    made = tracker(return_likeness=0.85)
+    made = tracker(return_likeness=0.85, return_wait=0.3)
     showing(made, [BOX], looks(1), 0.0)
     assert ids_of(made, scripted([CORNER], embeddings=mixed(1, 7, 0.4)), 4.0) == [-1]
     later = [
@@ -196,7 +196,7 @@ def test_a_return_is_told_with_the_pairs_that_lost() -> None:
     chosen = next(r for r in last.reunions if r.verdict == "chosen")
     assert chosen.away == pytest.approx(4.5)
     assert chosen.likeness > chosen.needed
-    assert chosen.likeness > chosen.rival + chosen.lead
+    assert 1.1 - chosen.likeness <= chosen.ratio * (1.1 - chosen.rival)
 
 
 def test_filmed_actors_that_leave_for_seconds_come_back_as_who_they_were() -> None:
@@ -222,7 +222,7 @@ def test_filmed_actors_that_leave_for_seconds_come_back_as_who_they_were() -> No
 
 
 def test_no_identity_is_ever_in_two_places_with_a_lively_memory() -> None:
-    made = tracker(max_age=0.3, return_likeness=0.3, return_lead=0.0, return_hits=1)
+    made = tracker(max_age=0.3, return_likeness=0.3, return_ratio=1.0, return_hits=1)
     back = 0
     for shot in film(crowd(8, 8, 3, twins=True), clock(8, 8), faults=REALISTIC, seed=3):
         ids = [i for i in ids_of(made, shot.detections, shot.frame.timestamp) if i >= 0]

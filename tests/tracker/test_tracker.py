@@ -72,7 +72,7 @@ def test_a_doubtful_detection_begins_nothing_but_goes_on_with_a_track() -> None:
 def test_a_doubtful_detection_that_fits_badly_is_not_taken_for_a_track() -> None:
     shifted = (51.0, 46.0, 71.0, 70.0)  # overlaps by a quarter
     for score, expected in ((0.3, -1), (0.9, 0)):
-        made = tracker()
+        made = tracker(clear_affinity=0.5)
         made.update(scripted([BOX]), 0.0)
         made.update(scripted([BOX]), 0.1)
         assert ids_of(made, scripted([shifted], score), 0.2) == [expected]
