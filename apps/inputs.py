@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,12 @@ VIDEO_SUFFIXES = (
     *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
 )
 """Which files of a folder are videos; a file that is named itself may have any suffix."""
+
+LONGEST_NAME = 200
+"""Bytes; file systems take 255, and something may have to be added."""
+
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+"""Names that Windows keeps for devices."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def _stem(text: str) -> str:
     if "://" in text:
         address = urlsplit(text)
         shown = f"{address.hostname or address.scheme}{address.path}"
-        return re.sub(r"[^\w.-]+", "_", shown).strip("._")
+        return _safe(re.sub(r"[^\w.-]+", "_", shown).strip("._"))
     path = Path(os.path.abspath(text))
     if os.path.exists(path):
         name = _folder_name(path) if os.path.isdir(path) else path.stem
@@ -128,6 +135,11 @@ def _folder_name(path: Path) -> str:
 
 
 def _safe(name: str) -> str:
-    """A name that shells and file systems take: without what patterns are made of, control characters, odd bytes."""
-    kept = re.sub(r"[*?\x00-\x1f\x7f\ud800-\udfff]+", "_", name)
-    return kept.lstrip("-~").strip() or "input"
+    """A name that every shell and file system takes: composed letters, nothing that means something, not too long."""
+    composed = unicodedata.normalize("NFC", name)
+    kept = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+', "_", composed)
+    kept = kept.lstrip("-~. ")
+    if RESERVED.match(kept):
+        kept = f"_{kept}"
+    short = kept.encode()[:LONGEST_NAME].decode(errors="ignore")
+    return short.rstrip(". ") or "input"

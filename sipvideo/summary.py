@@ -6,6 +6,7 @@ A folder with a summary is finished. A folder with a hidden one that nobody hold
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -84,6 +85,10 @@ class Summary(BaseModel):
         self.objects = (self.objects or 0) + objects
         self.identities = identities
 
+    def text(self) -> str:
+        """As JSON."""
+        return json.dumps(writable(self.model_dump()), indent=2, ensure_ascii=False) + "\n"
+
     @property
     def fps(self) -> float:
         """Frames per second of wall time."""
@@ -105,13 +110,24 @@ class Summary(BaseModel):
         """
         path, partial = folder / SUMMARY, folder / f".{SUMMARY}.partial"
         try:
-            partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            partial.write_text(self.text(), encoding="utf-8")
             partial.replace(path)
         except OSError as error:
             for file in (partial, path):
                 with contextlib.suppress(OSError):
                     file.unlink(missing_ok=True)
             raise SinkError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def writable(value: Any) -> Any:
+    """The same for texts that UTF-8 can hold; names of other encodings get escapes, and lists take tuples' place."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {writable(key): writable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [writable(one) for one in value]
+    return value
 
 
 class RunMark:
@@ -137,7 +153,7 @@ class RunMark:
         with contextlib.suppress(OSError):
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(summary.model_dump_json().encode())
+            self._file.write(summary.text().encode())
             self._file.flush()
 
     def release(self, *, keep: bool = False) -> None:

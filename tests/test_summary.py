@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sipvideo.errors import SinkError
-from sipvideo.summary import MARK, RunMark, Summary
+from sipvideo.summary import MARK, RunMark, Summary, writable
 
 
 def test_a_summary_reads_back_as_it_was(tmp_path: Path) -> None:
@@ -22,6 +22,18 @@ def test_a_summary_reads_back_as_it_was(tmp_path: Path) -> None:
     summary.write(tmp_path)
     assert Summary.read(tmp_path) == summary
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_names_of_other_encodings_are_written_as_escapes(tmp_path: Path) -> None:
+    summary = Summary(input="caf\udce9.mp4", settings={"input": ["caf\udce9.mp4", None]})
+    summary.notes.append("caf\udce9.mp4: odd")
+    summary.write(tmp_path)
+    read = Summary.read(tmp_path)
+    assert read is not None
+    assert read.input == "caf\\udce9.mp4"
+    assert read.settings == writable(summary.settings)
+    assert read.notes == ["caf\\udce9.mp4: odd"]
+    assert read.text() == summary.text()
 
 
 def test_summaries_of_former_versions_are_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sipvideo.repair import ChangeLog, look_ahead
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
 from sipvideo.stages import Behind
-from sipvideo.summary import Summary
+from sipvideo.summary import Summary, writable
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
@@ -104,7 +104,7 @@ def completed(job: Job) -> Summary | None:
     summary = None if job.folder is None else Summary.read(job.folder)
     if summary is None or (job.strict and summary.notes):
         return None
-    same = summary.state == "complete" and summary.settings == job.settings
+    same = summary.state == "complete" and summary.settings == writable(job.settings)
     return summary if same else None
 
 

@@ -97,6 +97,26 @@ def test_names_of_results_have_nothing_that_shells_or_terminals_choke_on(tmp_pat
     assert all("*" not in name for name in names("none/*.jpg", "none/*/*.jpg", "*", "\udcff.mp4"))
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("caf\udce9.mp4", "caf_"),
+        ("cafe\u0301.mp4", "caf\u00e9"),
+        ('a:b<c>"|d\\e.mp4', "a_b_c_d_e"),
+        ("CON.mp4", "_CON"),
+        ("nul.tar.mp4", "_nul.tar"),
+        (" spaces . .mp4", "spaces"),
+        ("\x1b[31mred.mp4", "_[31mred"),
+        (".hidden.mp4", "hidden"),
+        ("日本語 🎬.mp4", "日本語 🎬"),
+        ("é" * 120 + ".mp4", "é" * 100),
+    ],
+)
+def test_names_of_results_fit_every_file_system(tmp_path: Path, given: str, name: str) -> None:
+    touch(tmp_path / given)
+    assert names(tmp_path / given) == [name]
+
+
 def test_pictures_beside_videos_are_not_left_out_without_a_word(tmp_path: Path) -> None:
     touch(*(tmp_path / n for n in ("a.mp4", "b.mp4", "1.jpg", "2.jpg")))
     notes = [single.note for single in find_inputs([str(tmp_path)])]
