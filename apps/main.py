@@ -15,6 +15,7 @@ COMMANDS = {
     "serve": "a page for the browser: live views, your webcam, uploads; REST and WebSocket API",
     "webcam": "show cameras, streams and files live in a window",
     "train": "fine-tune on pictures or videos of your own, or follow a recipe",
+    "explain": "why objects have the identities that they have, of a run with --save explain",
     "repair": "decide anew about the identities of a finished run, fill gaps, drop ghosts",
     "eval": "score a model or its results on annotated videos or pictures",
     "data": "check annotated data, render videos with exact masks",

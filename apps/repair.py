@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SUFFIX = "-repaired"
 PICTURES = {"video", "pictures"}
 """Kinds of results that need the source once more."""
+OF_THE_RUN = {"explain", "events"}
+"""Kinds of results that only a run itself can make."""
 WORDS = {"joined": "joined", "parted": "parted", "dropped": "dropped", "filled": "gaps filled"}
 ABOUT = """Decides anew about the identities of a finished run, now that all of it is known: identities that show one
 object are joined, those that turned into another object are parted, doubtful ones that were seen only briefly are
@@ -92,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
         if stop.asked:
             return stop.exit_code(0)
         summary.notes = list(_missing(saved, source))
-        kinds = [kind for kind in saved.kinds if source is not None or kind not in PICTURES]
+        left_out = OF_THE_RUN if source is not None else OF_THE_RUN | PICTURES
+        kinds = [kind for kind in saved.kinds if kind not in left_out]
         clip: Any = source or _NoClip()
         results = Results(clip, saved.class_names, target, kinds, summary=summary)
         again = saved.results() if source is None else saved.on(source)
@@ -146,6 +149,9 @@ def _source(
 def _missing(saved: SavedRun, source: Source | None) -> Iterator[str]:
     """What a repair has to do without."""
     yield from (f"{saved.folder}: {line}" for line in saved.notes)
+    lost = [FILES[kind] for kind in saved.kinds if kind in OF_THE_RUN]
+    if lost:
+        yield f"{saved.folder}: {' and '.join(lost)} can only be made by a run itself: not repaired"
     if not saved.embeddings:
         yield (
             f"{saved.folder}: has no {FILES['appearance']}: identities are joined by motion, class and size alone"

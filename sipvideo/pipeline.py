@@ -18,6 +18,8 @@ from sipvideo import stages
 from sipvideo.config import RepairConfig
 from sipvideo.engine import Engine, FunctionEngine
 from sipvideo.structures import Detections, FloatArray, Frame, FrameResult, IntArray
+from sipvideo.tracker import Tracker
+from sipvideo.tracker.explain import Explanation
 from sipvideo.veil import Veil
 
 
@@ -49,6 +51,9 @@ class VideoSegmenter:
         class_names: names in label order.
         veil: covers pictures before anybody sees them; None: nothing is covered.
         repair: for whoever looks at its results again with what came later, see :mod:`sipvideo.repair`.
+
+    Attributes:
+        explaining: results tell why their objects have the identities that they have, where the tracker can.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class VideoSegmenter:
         self.class_names = tuple(class_names)
         self.veil = veil
         self.repair = repair or RepairConfig()
+        self.explaining = False
 
     @property
     def choice(self) -> str:
@@ -89,12 +95,18 @@ class VideoSegmenter:
             started: ``time.perf_counter()`` when work on this frame began, for the latency.
         """
         frame, detections = self.covered(frame, detections)
+        told: list[Explanation] = []
+        if isinstance(self.tracker, Tracker):
+            self.tracker.recorder = told.append if self.explaining else None
         track_ids = self.tracker.update(detections, frame.timestamp)
         labels = self.tracker.labels(detections, track_ids)
         detections = dataclasses.replace(detections, labels=labels)
         returned = self.tracker.returned(track_ids)
         took = (time.perf_counter() - started) * 1000
-        return FrameResult(frame, detections, track_ids, took, returned=returned)
+        explanation = told[0] if told else None
+        return FrameResult(
+            frame, detections, track_ids, took, returned=returned, explanation=explanation
+        )
 
     def covered(self, frame: Frame, detections: Detections) -> tuple[Frame, Detections]:
         """The frame as others may see it, and the objects that they may see; once for every frame, in order."""

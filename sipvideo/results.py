@@ -57,6 +57,7 @@ KINDS = {
     "csv": Kind("objects.csv", "TrackTable", ("class_names",)),
     "parquet": Kind("objects.parquet", "TrackTable", ("class_names",)),
     "appearance": Kind("appearance.npz", "AppearanceTable"),
+    "explain": Kind("explain.jsonl.gz", "Explanations"),
     "events": Kind("events", "EventFiles", ("event_watch", "name", "send"), "sipvideo.events.sink"),
 }
 """What can be saved, by the name under which it is asked for."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +29,40 @@ Json = dict[str, Any]
 Size = tuple[int, int]
 FPS = 25.0
 """Frames per second where nothing tells their times."""
+
+
+def read_explanations(folder: str | Path) -> Iterator[Json]:
+    """What the tracker told of each frame, as :class:`sipvideo.sinks.Explanations` wrote it.
+
+    Raises:
+        DatasetError: there is none, or it is damaged.
+    """
+    path = Path(folder) / FILES["explain"]
+    if not path.is_file():
+        raise DatasetError(
+            f"{folder}: has no {path.name}; a run keeps the reasons for its identities with --save explain"
+        )
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for place, line in enumerate(file, 1):
+                with _at(f"{path}: line {place}"):
+                    record = json.loads(line)
+                    missing = {
+                        "frame",
+                        "timestamp",
+                        "size",
+                        "track_ids",
+                        "boxes",
+                        "scores",
+                        "labels",
+                    }
+                    missing |= {"verdicts", "pairs", "reunions", "weights", "cut"}
+                    missing -= record.keys()
+                    if missing:
+                        raise ValueError(f"{min(missing)} is missing")
+                    yield record
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: is damaged: {error}") from error
 
 
 class SavedRun:
@@ -129,12 +165,14 @@ class SavedRun:
             embeddings=np.zeros((len(objects), 0), np.float32),
             mask_scores=None if None in quality or not quality else np.array(quality, np.float32),
         )
+        away = np.array([number(o.get("returned", 0)) for o in objects], np.float32)
         ids = [-1 if o["track_id"] is None else whole(o["track_id"], 0) for o in objects]
         name, index = str(record.get("name", "")), whole(record["frame"], 0)
         frame = _black(index, number(record["timestamp"]), (height, width), name)
         carried = record.get("carried") is True
         marks = filled if filled.any() else None
-        return FrameResult(frame, found, np.array(ids, np.int64), 0.0, carried, marks)
+        returned = away if away.any() else None
+        return FrameResult(frame, found, np.array(ids, np.int64), 0.0, carried, marks, returned)
 
     def _tracks(self) -> Iterator[FrameResult]:
         path = self.folder / FILES["json"]
@@ -169,7 +207,9 @@ class SavedRun:
         filled = np.array([row.filled for row in rows], bool)
         ids = np.array([row.track_id for row in rows], np.int64)
         marks = filled if filled.any() else None
-        result = FrameResult(_black(index, second, size), found, ids, 0.0, filled=marks)
+        away = np.array([row.returned for row in rows], np.float32)
+        frame, returned = _black(index, second, size), away if away.any() else None
+        result = FrameResult(frame, found, ids, 0.0, filled=marks, returned=returned)
         return result.selected(np.argsort(-found.scores, kind="stable"))
 
     def _table(self, length: int, tracks: list[list[Any]]) -> dict[tuple[int, int], _Row]:
@@ -200,7 +240,7 @@ class SavedRun:
             self._names.setdefault(label, str(label))
             for index, mask in enumerate(entry["segmentations"]):
                 if mask:
-                    found[k, index] = _Row(index, index / FPS, k, label, score, None, False)
+                    found[k, index] = _Row(index, index / FPS, k, label, score, None)
         return found
 
 
@@ -214,7 +254,8 @@ class _Row:
     label: int
     score: float
     box: list[float] | None
-    filled: bool
+    filled: bool = False
+    returned: float = 0.0
 
     @classmethod
     def of(cls, fields: Json) -> _Row:
@@ -224,7 +265,8 @@ class _Row:
         if min(numbers) < 0 or not np.isfinite([second, score, *box]).all():
             raise ValueError(f"expected numbers from 0 on, got {shown(fields)}")
         frame, track_id, label = numbers
-        return cls(frame, second, track_id, label, score, box, bool(int(fields.get("filled") or 0)))
+        marks = bool(int(fields.get("filled") or 0)), float(fields.get("returned") or 0)
+        return cls(frame, second, track_id, label, score, box, *marks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -135,6 +135,8 @@ class FrameResult:
             none was.
         returned: float32 [N], for how many seconds an identity was away that came back just now (the tracker marks it
             for a while), 0 for others; None: nobody looked.
+        explanation: why the objects have these identities, a :class:`sipvideo.tracker.explain.Explanation`; None:
+            nobody asked.
     """
 
     frame: Frame
@@ -144,6 +146,7 @@ class FrameResult:
     carried: bool = False
     filled: NDArray[np.bool_] | None = None
     returned: FloatArray | None = None
+    explanation: Any = None
 
     def __post_init__(self) -> None:
         _expect("FrameResult.track_ids", self.track_ids, (len(self.detections),), np.int64)

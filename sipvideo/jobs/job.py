@@ -186,6 +186,7 @@ class _Run:
             showing=Showing.read(job.showing, names, job.send),
         )
         with self._results:
+            segmenter.explaining = "explain" in job.kinds
             found = segmenter.run(self.source, job.ahead, batch=job.batch)
             if job.lookahead:
                 found = look_ahead(found, job.lookahead, segmenter.repair, self._changes)

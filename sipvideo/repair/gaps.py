@@ -176,12 +176,14 @@ def _with(result: FrameResult, fillings: Sequence[Filling]) -> FrameResult:
         mask_scores=np.concatenate([p.mask_scores for p in parts]) if scored else None,
         grey=result.detections.grey,
     )
-    whole = FrameResult(
-        result.frame,
-        every,
-        np.array(ids, np.int64),
-        result.latency_ms,
-        carried=result.carried,
+    returned = result.returned
+    if returned is not None:
+        returned = np.append(returned, np.zeros(len(fillings), np.float32))
+    whole = replace(
+        result,
+        detections=every,
+        track_ids=np.array(ids, np.int64),
         filled=filled,
+        returned=returned,
     )
     return whole.selected(np.argsort(-every.scores, kind="stable"))

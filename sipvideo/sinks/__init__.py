@@ -5,6 +5,7 @@ Every sink is a context manager with ``write(result)`` and ``close()``; see :cla
 
 from sipvideo.sinks.appearance import AppearanceTable
 from sipvideo.sinks.callback import Callback
+from sipvideo.sinks.explanations import Explanations
 from sipvideo.sinks.pictures import AnnotatedPicture, AnnotatedPictures, LabelMapPngs
 from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults, result_record
 from sipvideo.sinks.sink import Sink
@@ -18,6 +19,7 @@ __all__ = [
     "AppearanceTable",
     "Callback",
     "CocoRleLines",
+    "Explanations",
     "LabelMapPngs",
     "MotsText",
     "Sink",

@@ -106,7 +106,8 @@ class Explanation:
     Attributes:
         timestamp: seconds on the source's clock.
         track_ids: identity of each of the frame's N detections, -1: none.
-        verdicts: what became of each of the N detections.
+        boxes, scores, labels: of the N detections, frame pixels, as they came.
+        verdicts: what became of each of them.
         pairs: those within reach, and for detections that begin a track also those with tracks that nobody took.
         reunions: of detections that have no identity yet with identities that are out of sight.
         weights: of the cues, by the names of the settings.
@@ -116,6 +117,9 @@ class Explanation:
 
     timestamp: float
     track_ids: tuple[int, ...]
+    boxes: tuple[tuple[float, ...], ...]
+    scores: tuple[float, ...]
+    labels: tuple[int, ...]
     verdicts: tuple[Verdict, ...]
     pairs: tuple[Pair, ...]
     reunions: tuple[Reunion, ...]
@@ -162,6 +166,9 @@ def explained(step: Step, timestamp: float, config: TrackerConfig) -> Explanatio
     return Explanation(
         timestamp=timestamp,
         track_ids=tuple(track_ids),
+        boxes=tuple(map(tuple, detections.boxes.tolist())),
+        scores=tuple(detections.scores.tolist()),
+        labels=tuple(detections.labels.tolist()),
         verdicts=tuple(verdicts),
         pairs=tuple(_pairs(step, config)),
         reunions=tuple(_reunions(step, config)),
