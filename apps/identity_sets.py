@@ -43,35 +43,35 @@ SETS = {
         "--seed 78 --videos 10 --frames 60 --difficulty hard",
     ),
     "still": FilmSet(
-        "a camera that stands", f"--seed 79 --videos 4 --frames 60 --camera still {SMALL}"
+        "a camera that stands", f"--seed 79 --videos 3 --frames 60 --camera still {SMALL}"
     ),
     "pan": FilmSet(
         "the same scenes, the camera turns",
-        f"--seed 79 --videos 4 --frames 60 --camera pan {SMALL}",
+        f"--seed 79 --videos 3 --frames 60 --camera pan {SMALL}",
     ),
     "move": FilmSet(
         "the same scenes, the camera travels",
-        f"--seed 79 --videos 4 --frames 60 --camera move {SMALL}",
+        f"--seed 79 --videos 3 --frames 60 --camera move {SMALL}",
     ),
     "zoom": FilmSet(
         "the same scenes, the camera zooms",
-        f"--seed 79 --videos 4 --frames 60 --camera zoom {SMALL}",
+        f"--seed 79 --videos 3 --frames 60 --camera zoom {SMALL}",
     ),
     "returns": FilmSet(
         "objects leave and come back after 3 to 20 seconds, over the same edge or the other",
-        f"--seed 80 --videos 6 --frames 240 --fps 6 --drop 0.02 --returns 0.8 {SMALL}",
+        f"--seed 80 --videos 4 --frames 240 --fps 6 --drop 0.02 --returns 0.8 {SMALL}",
     ),
     "lookalikes": FilmSet(
         "six objects of one model and texture",
-        f"--seed 81 --videos 4 --frames 48 --lookalikes 1 --objects 6 {SMALL}",
+        f"--seed 81 --videos 3 --frames 48 --lookalikes 1 --objects 6 {SMALL}",
     ),
     "crowd": FilmSet(
         "ten to twenty small objects",
-        f"--seed 82 --videos 3 --frames 48 --difficulty crowd {SMALL}",
+        f"--seed 82 --videos 2 --frames 48 --difficulty crowd {SMALL}",
     ),
     "cuts": FilmSet(
         "four hard cuts, to another camera of the scene, to another scene, and back",
-        f"--seed 83 --videos 4 --frames 80 --cuts 4 {SMALL}",
+        f"--seed 83 --videos 3 --frames 80 --cuts 4 {SMALL}",
     ),
     **{
         f"fps{rate}": FilmSet(
