@@ -73,22 +73,28 @@ def run(args: argparse.Namespace) -> int:
     if peers is None and not args.no_peers:
         peers = identity_trackers.peers_environment(ROOT / "benchmarks" / ".trackers")
     contenders = identity_trackers.contenders(args.work, None if args.no_peers else peers)
-    figures = {
-        name: {kind: _measured(name, kind, args, contenders) for kind in kinds} for name in names
-    }
     content: Json = {
         "titles": {name: contender.title for name, contender in contenders.items()},
-        "sets": figures,
+        "sets": {},
     }
+    for name in names:
+        content["sets"][name] = {kind: _measured(name, kind, args, contenders) for kind in kinds}
+        _write(args.output, content)
     if not args.no_cost:
         content["cost"] = identity_cost.costs(args.work, None if args.no_peers else peers)
-    page = identity_tables.page(content)
-    print(page)
-    if args.output:
-        command_line = json.dumps(content, indent=1) + "\n"
-        args.output.with_suffix(".json").write_text(command_line, encoding="utf-8")
-        args.output.write_text(page, encoding="utf-8")
+        _write(args.output, content)
+    print(identity_tables.page(content))
     return 0
+
+
+def _write(path: Path | None, content: Json) -> None:
+    """Saves what is known so far."""
+    from sipvideo.apps.identity_tables import page
+
+    if path:
+        figures = json.dumps(content, indent=1) + "\n"
+        path.with_suffix(".json").write_text(figures, encoding="utf-8")
+        path.write_text(page(content), encoding="utf-8")
 
 
 def _chosen(text: str, known: dict[str, Any], flag: str, everything: str = "") -> list[str]:
