@@ -14,6 +14,7 @@ COMMANDS = {
     "video": "segment and track videos and picture sequences, save the results",
     "serve": "a page for the browser: live views, your webcam, uploads; REST and WebSocket API",
     "webcam": "show cameras, streams and files live in a window",
+    "recover": "whole results of runs and recordings that were killed",
     "train": "fine-tune on pictures or videos of your own, or follow a recipe",
     "explain": "why objects have the identities that they have, of a run with --save explain",
     "repair": "decide anew about the identities of a finished run, fill gaps, drop ghosts",

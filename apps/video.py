@@ -7,7 +7,6 @@ SIGTERM, 141 where the reader of --stdout went away).
 from __future__ import annotations
 
 import argparse
-import glob
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from sipvideo.apps import command
 from sipvideo.apps.inputs import Input, find_inputs
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import SipVideoError
+from sipvideo.files import is_pattern, matches
 from sipvideo.jobs import Job, Watch, completed, run_job
 from sipvideo.results import FILES
 from sipvideo.showing import Showing, with_stamps
@@ -221,6 +221,7 @@ def _job(single: Input, args: argparse.Namespace) -> Job:
         ahead=AHEAD,
         showing=command.showing(args),
         send=tuple(args.send),
+        notes=(single.note,) if single.note else (),
         **flags,
         **part,
     )
@@ -258,10 +259,12 @@ def _unusual(args: argparse.Namespace) -> dict[str, Any]:
 
 def _stamp(text: str | None) -> Any:
     """A text; where it names files, their paths, sizes and times, so that a changed file is noticed."""
-    if text is None or glob.has_magic(text) or not os.path.isdir(text):
-        paths = sorted(glob.glob(text)) if text and glob.has_magic(text) else [text or ""]
-    else:
+    if text is not None and os.path.isdir(text):
         paths = sorted(os.path.join(text, name) for name in os.listdir(text))
+    elif text is not None and is_pattern(text):
+        paths = sorted(map(str, matches(text)))
+    else:
+        paths = [text or ""]
     files = [path for path in paths if os.path.isfile(path)]
     stats = [(os.path.abspath(path), os.stat(path)) for path in files]
     listing = [[path, stat.st_size, stat.st_mtime] for path, stat in stats]

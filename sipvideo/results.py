@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sipvideo.errors import SinkError, contained
+from sipvideo.errors import SinkError
 from sipvideo.showing import Showing
 from sipvideo.summary import MARK, SUMMARY, RunMark, Summary
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sipvideo.sinks import Sink
-    from sipvideo.sinks.sink import Kept
     from sipvideo.sinks.video import Clip
     from sipvideo.structures import FrameResult
 
@@ -33,12 +34,14 @@ class Kind:
         sink: name of the class that writes it.
         takes: what the sink is given beside its path, attributes of :class:`Results`.
         module: where the class is.
+        copied: the whole file is made beside the hidden one, and cannot do without that room.
     """
 
     file: str
     sink: str
     takes: tuple[str, ...] = ()
     module: str = "sipvideo.sinks"
+    copied: bool = False
 
     @property
     def writer(self) -> type[Sink]:
@@ -50,20 +53,25 @@ class Kind:
 KINDS = {
     "video": Kind("video.mp4", "AnnotatedVideo", ("picture", "source")),
     "pictures": Kind("pictures", "AnnotatedPictures", ("picture",)),
-    "json": Kind("results.json", "YouTubeVISResults"),
+    "json": Kind("results.json", "YouTubeVISResults", copied=True),
     "lines": Kind("results.jsonl", "CocoRleLines", ("class_names",)),
-    "mots": Kind("mots.txt", "MotsText"),
+    "mots": Kind("mots.txt", "MotsText", copied=True),
     "png": Kind("masks", "LabelMapPngs"),
     "csv": Kind("objects.csv", "TrackTable", ("class_names",)),
-    "parquet": Kind("objects.parquet", "TrackTable", ("class_names",)),
-    "appearance": Kind("appearance.npz", "AppearanceTable"),
-    "explain": Kind("explain.jsonl.gz", "Explanations"),
+    "parquet": Kind("objects.parquet", "TrackTable", ("class_names",), copied=True),
+    "appearance": Kind("appearance.npz", "AppearanceTable", copied=True),
+    "explain": Kind("explain.jsonl.gz", "Explanations", copied=True),
     "events": Kind("events", "EventFiles", ("event_watch", "name", "send"), "sipvideo.events.sink"),
 }
 """What can be saved, by the name under which it is asked for."""
 
 SINGLE_PICTURE = Kind("picture.png", "AnnotatedPicture", ("picture",))
 """Takes the video's place where the input is a single picture."""
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at the room that is left."""
+SPARE = 4_000_000
+"""Bytes beside those of the files that are copied: what the encoder still holds, and the summary."""
 
 FILES = {name: kind.file for name, kind in KINDS.items()}
 """Kind of result -> its file or folder."""
@@ -117,6 +125,7 @@ class Results:
         self._sinks: list[Sink] | None = None
         self._stack = ExitStack()
         self._mark: RunMark | None = None
+        self._look_again = 0.0
 
     def __enter__(self) -> Results:
         return self
@@ -126,7 +135,7 @@ class Results:
             self._stack.__exit__(*exception)  # type: ignore[arg-type]
         finally:
             if self._mark is not None and self.summary is None:
-                self._mark.release(keep=bool(_waiting(self._mark.path.parent)))
+                self._mark.release(keep=bool(waiting(self._mark.path.parent)))
 
     @property
     def notes(self) -> list[str]:
@@ -153,8 +162,28 @@ class Results:
             self._sinks = []
             for open_sink in self._openers():
                 self._sinks.append(self._stack.enter_context(open_sink()))
+        self._check_room()
         for sink in self._sinks:
             sink.write(result)
+
+    def _check_room(self) -> None:
+        """Ends the run while there is still room to complete its files, which a disk that is quite full has not."""
+        now = time.monotonic()
+        if self._mark is None or now < self._look_again:
+            return
+        self._look_again = now + LOOK_EVERY
+        folder = self._mark.path.parent
+        try:
+            copied = [path.stat().st_size for kind, path in waiting(folder) if kind.copied]
+            free = shutil.disk_usage(folder).free
+        except OSError:
+            return  # whoever writes there will tell
+        wanted = SPARE + sum(copied)
+        if free < wanted and any(sink.frames_written for sink in self._sinks or ()):
+            raise SinkError(
+                f"{folder}: the disk is full but for {free / 1e6:.1f} MB, which completing the files takes;"
+                " what was computed before is kept"
+            )
 
     def finish(self) -> None:
         """Writes the summary as it is now, if there are results. After the ``with`` block.
@@ -170,7 +199,7 @@ class Results:
                 self.summary.files = sizes(folder)
                 self.summary.write(folder)
         finally:
-            self._mark.release(keep=bool(_waiting(folder)))
+            self._mark.release(keep=bool(waiting(folder)))
 
     def _openers(self) -> Iterator[Callable[[], Sink]]:
         from sipvideo import sinks
@@ -209,58 +238,13 @@ def sizes(folder: Path) -> dict[str, int]:
     return found
 
 
-def _waiting(folder: Path) -> list[tuple[Kind, Path]]:
+def waiting(folder: Path) -> list[tuple[Kind, Path]]:
     """Kinds of results of which only the hidden beginning is there."""
     from sipvideo.sinks.sink import hidden
 
     kinds = (*KINDS.values(), SINGLE_PICTURE)
     paths = [(kind, hidden(folder / kind.file)) for kind in kinds]
     return [(kind, path) for kind, path in paths if path.exists()]
-
-
-def recover(folder: Path) -> Summary | None:
-    """Makes whole results of what a run that was killed, or whose disk was full, left in a folder.
-
-    Returns:
-        what is there now, as saved in its summary; None: there is nothing to recover.
-
-    Raises:
-        SinkError: the run is still in work, or something cannot be written; what is hidden stays then.
-    """
-    if not (folder / MARK).is_file():
-        return None
-    mark = RunMark(folder)
-    waiting = _waiting(folder)
-    try:
-        summary = Summary.read(folder) or Summary.read(folder, MARK) or Summary(input=folder.name)
-        kept = []
-        for kind, path in waiting:
-            with contained(str(folder / kind.file)):
-                kept.append((kind, kind.writer.assemble(path, folder / kind.file)))
-        for new in folder.glob(".*.new"):
-            new.unlink()
-        _tell(summary, kept)
-        summary.files = sizes(folder)
-        if summary.files:
-            summary.write(folder)
-    finally:
-        mark.release(keep=bool(_waiting(folder)))
-    if not summary.files:
-        with suppress(OSError):
-            folder.rmdir()
-    return summary
-
-
-def _tell(summary: Summary, kept: Sequence[tuple[Kind, Kept]]) -> None:
-    """Says what was recovered."""
-    summary.state = "recovered"
-    summary.objects = summary.identities = None
-    summary.frames = max((one.frames or 0 for _, one in kept), default=0) or summary.frames
-    summary.duration = max((one.seconds or 0.0 for _, one in kept), default=0.0) or summary.duration
-    for kind, one in kept:
-        if one.frames is not None and one.frames < summary.frames:
-            line = f"{kind.file}: {one.frames} of {summary.frames} frames"
-            summary.notes.append(f"{line}, the last ones were not written yet")
 
 
 def clear(folder: Path) -> None:

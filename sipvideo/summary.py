@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field
 
 from sipvideo.errors import SinkError
 
@@ -66,19 +66,6 @@ class Summary(BaseModel):
     settings: dict[str, Any] = {}
     files: dict[str, int] = {}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_version_1(cls, content: Any) -> Any:
-        """Summaries without a version: of inputs, and of recordings, whose seconds were those of the film."""
-        if not isinstance(content, dict) or "version" in content:
-            return content
-        old = {**content, "version": 1, "identities": content.get("tracks")}
-        old.setdefault("begun", "")
-        old.setdefault("objects", None)
-        if "dropped" in content:
-            old |= {"duration": content.get("seconds", 0.0), "seconds": 0.0}
-        return old
-
     def count(self, objects: int, identities: int) -> None:
         """One more frame is saved, with so many tracked objects; so many identities were seen so far."""
         self.frames += 1
@@ -98,8 +85,11 @@ class Summary(BaseModel):
     def read(cls, folder: Path, name: str = SUMMARY) -> Summary | None:
         """The summary of a folder; None where there is none that can be read."""
         try:
-            return cls.model_validate_json((folder / name).read_bytes())
-        except (OSError, ValidationError):
+            content = json.loads((folder / name).read_bytes())
+            if isinstance(content, dict) and "version" not in content:
+                content = _of_version_1(content)
+            return cls.model_validate(content)
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def write(self, folder: Path) -> None:
@@ -128,6 +118,14 @@ def writable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [writable(one) for one in value]
     return value
+
+
+def _of_version_1(old: dict[str, Any]) -> dict[str, Any]:
+    """Summaries without a version: of inputs, and of recordings, whose seconds were those of the film."""
+    new = {"version": 1, "begun": "", "objects": None, "identities": old.get("tracks"), **old}
+    if "dropped" in old:
+        new |= {"duration": old.get("seconds", 0.0), "seconds": 0.0}
+    return new
 
 
 class RunMark:

@@ -47,7 +47,7 @@ LAYERS = (
     {"events"},
     {"showing"},
     {"engine", "runtime", "training", "evaluation", "results", "repair"},
-    {"pipeline", "results_reader"},
+    {"pipeline", "recovery", "results_reader"},
     {"build", "jobs", "live", "export", "bench"},
     {"web"},
     {"apps"},

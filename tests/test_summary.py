@@ -16,6 +16,7 @@ from sipvideo.summary import MARK, RunMark, Summary, writable
 
 
 def test_a_summary_reads_back_as_it_was(tmp_path: Path) -> None:
+    assert Summary(input="a.mp4").version == 2
     summary = Summary(input="a.mp4", state="complete", notes=["one"], settings={"fps": 25.0})
     summary.count(3, 2)
     summary.files = {"video.mp4": 1234}

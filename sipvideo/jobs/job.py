@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sipvideo.errors import SipVideoError, SourceError, failure
+from sipvideo.jobs import room
 from sipvideo.repair import ChangeLog, look_ahead
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
@@ -175,6 +176,8 @@ class _Run:
         assert self.source is not None
         job, watch = self.job, self.watch
         watch.begin(self.source)
+        if job.folder is not None and (warning := room.check(self.source, job.folder, job.kinds)):
+            watch.note(warning)
         names = segmenter.class_names
         self._results = Results(
             self.source,

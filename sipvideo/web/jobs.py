@@ -26,7 +26,8 @@ from sipvideo.errors import SipVideoError, SourceError, UnforeseenError
 from sipvideo.jobs import Job as Work
 from sipvideo.jobs import Watch, run_job
 from sipvideo.pipeline import VideoSegmenter
-from sipvideo.results import FILES, recover
+from sipvideo.recovery import recover
+from sipvideo.results import FILES
 from sipvideo.sources import Source, VideoFile
 from sipvideo.structures import FrameResult
 from sipvideo.summary import Summary

@@ -11,7 +11,7 @@ import pytest
 
 from sipvideo.errors import SinkError, SipVideoError
 from sipvideo.jobs import Job, Watch, completed, run_job
-from sipvideo.results import recover
+from sipvideo.recovery import recover
 from sipvideo.sources import VideoFile
 from sipvideo.structures import FrameResult
 from sipvideo.summary import RunMark, Summary
