@@ -193,9 +193,9 @@ class TrackerConfig(Section):
     """sipvideo: detections from this score on may still go on with the track that they clearly fit."""
     match_affinity: float = Field(default=0.15, ge=0, lt=1)
     """sipvideo: least affinity of a confident detection and its track; higher gives more, but purer identities."""
-    clear_affinity: float = Field(default=0.4, ge=0, lt=1)
+    clear_affinity: float = Field(default=0.35, ge=0, lt=1)
     """sipvideo: least affinity of a doubtful detection and its track."""
-    duplicate_iou: float = Field(default=0.7, ge=0, le=1)
+    duplicate_iou: float = Field(default=0.55, ge=0, le=1)
     """sipvideo: mask overlap above which two detections are reports of one object, whatever their labels."""
     part_share: float = Field(default=0.8, ge=0, le=1)
     """sipvideo: share of a mask inside a better one of the same class above which it is a part of that object: a
@@ -211,13 +211,13 @@ class TrackerConfig(Section):
     as they cost time."""
     max_age: float = Field(default=2.0, gt=0, le=3600)
     """sipvideo: seconds that an object is looked for near its place while it is not seen."""
-    probation: float = Field(default=0.25, ge=0, le=1)
+    probation: float = Field(default=0.12, ge=0, le=1)
     """sipvideo: share of ``max_age`` that an object detected only once is remembered: most are false alarms."""
     max_tracks: int = Field(default=512, ge=1)
     """sipvideo: bound of the memory; the longest unseen tracks go first."""
     embedding_momentum: float = Field(default=0.8, ge=0, lt=1)
     """sipvideo: share of the old embedding that a track keeps at each match."""
-    velocity_memory: float = Field(default=0.3, gt=0, le=60)
+    velocity_memory: float = Field(default=0.2, gt=0, le=60)
     """sipvideo: seconds over which velocity is averaged; evens out the jitter of boxes."""
     velocity_fade: float = Field(default=0.5, gt=0, le=60)
     """sipvideo: seconds in which an unseen object loses all but 1/e of its velocity."""

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sipvideo.config import TrackerConfig
 from sipvideo.pipeline import Associator
+from sipvideo.structures import IntArray
 from sipvideo.tracker import build_tracker
 from tests.scenes import REALISTIC, Actor, Shot, clock, crossing, crowd, film, occlusion, reentry
 
@@ -50,6 +51,23 @@ def score_identities(tracker: Associator, shots: Iterable[Shot]) -> IdentityScor
         shared[actors.index(actor), tracks.index(track_id)] = count
     true_positives = shared[linear_sum_assignment(-shared)].sum()
     return IdentityScore(switches, float(2 * true_positives / (objects + claims)), objects)
+
+
+def agreement(first: Iterable[IntArray], second: Iterable[IntArray]) -> float:
+    """IDF1 (0..1) between the identities that two runs gave to the same detections, frame by frame."""
+    shared: dict[tuple[int, int], int] = {}
+    named = 0
+    for a, b in zip(first, second, strict=True):
+        named += int((a >= 0).sum() + (b >= 0).sum())
+        for pair in zip(a.tolist(), b.tolist(), strict=True):
+            if min(pair) >= 0:
+                shared[pair] = shared.get(pair, 0) + 1
+    rows, columns = (sorted({pair[k] for pair in shared}) for k in (0, 1))
+    counts = np.zeros((len(rows), len(columns)))
+    for (a, b), count in shared.items():
+        counts[rows.index(a), columns.index(b)] = count
+    best = counts[linear_sum_assignment(-counts)].sum()
+    return float(2 * best / named) if named else 1.0
 
 
 def without_embeddings(shots: Iterable[Shot]) -> list[Shot]:

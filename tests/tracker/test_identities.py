@@ -11,7 +11,7 @@ from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections, IntArray
 from sipvideo.tracker import build_tracker
 from tests.scenes import REALISTIC, Shot, clock, crossing, crowd, film
-from tests.tracker.scoring import score_identities, without_embeddings
+from tests.tracker.scoring import agreement, score_identities, without_embeddings
 
 
 class Scripted:
@@ -69,6 +69,43 @@ def test_our_rule_holds_identities_better_than_the_published_one(name: str) -> N
     (switches, idf1), (published_switches, published_idf1) = totals
     assert switches < published_switches / 3
     assert idf1 > published_idf1 + 0.05
+
+
+def test_two_runs_agree_wholly_half_or_not_at_all() -> None:
+    first = [np.array([0, 1, -1]), np.array([1, 0, 2])]
+    renamed = [np.array([7, 3, -1]), np.array([3, 7, 5])]
+    assert agreement(first, renamed) == 1
+    nobody = [np.full(3, -1)] * 2
+    assert agreement(first, nobody) == 0
+    assert agreement(nobody, nobody) == 1
+    swapped = [first[0], np.array([0, 1, 2])]
+    assert agreement(first, swapped) == pytest.approx(6 / 10)
+
+
+def test_a_recorded_session_replayed_with_its_timestamps_has_the_same_identities() -> None:
+    """Live clocks start anywhere, drop frames and wobble; files keep milliseconds from zero."""
+    times = clock(8, 12, drops=0.25, wobble=0.4, seed=3)
+    shots = list(film(crowd(8, 8, 3), times, faults=REALISTIC, seed=3))
+    begun = 1_234_567.891234
+    live, replayed = build_tracker(TrackerConfig()), build_tracker(TrackerConfig())
+    for shot in shots:
+        second = shot.frame.timestamp
+        ids = live.update(shot.detections, begun + second)
+        again = replayed.update(shot.detections, round(second - times[0][1], 3))
+        np.testing.assert_array_equal(ids, again)
+
+
+@pytest.mark.parametrize("name", ["crowd", "no embeddings"])
+def test_every_second_frame_alone_gives_nearly_the_same_identities(name: str) -> None:
+    shares = []
+    for seed in range(4):
+        shots = list(film(crowd(5, 8, seed), clock(8, 16), seed=seed))
+        shots = without_embeddings(shots) if name == "no embeddings" else shots
+        whole, half = build_tracker(TrackerConfig()), build_tracker(TrackerConfig())
+        every = [whole.update(s.detections, s.frame.timestamp) for s in shots][::2]
+        some = [half.update(s.detections, s.frame.timestamp) for s in shots[::2]]
+        shares.append(agreement(every, some))
+    assert np.mean(shares) >= 0.98, shares
 
 
 def test_what_all_embeddings_have_in_common_does_little_harm() -> None:

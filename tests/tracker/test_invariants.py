@@ -117,7 +117,7 @@ def test_input_arrays_are_neither_changed_nor_kept() -> None:
 
 
 def test_memory_stays_bounded_over_thousands_of_frames_of_new_objects() -> None:
-    made = tracker(max_tracks=8, max_age=0.8)
+    made = tracker(max_tracks=8, max_age=0.8, probation=0.25)
     template = scripted([BOX], frame_size=(1, 1))
     places = np.random.default_rng(0).uniform(0, 1e5, (4_000, 2)).astype(np.float32)
     largest = newest = 0
