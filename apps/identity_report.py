@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output",
         type=Path,
         metavar="FILE",
-        help="tables in Markdown, and the figures beside as .json; default: only shown",
+        help="tables in Markdown, and the figures beside as .json; sets that are there and not measured now stay as "
+        "they are; default: only shown",
     )
     add(
         "--peers",
@@ -52,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="PYTHON",
         help="interpreter of an environment with benchmarks/trackers.txt; default: benchmarks/.trackers, "
         "made if need be",
+    )
+    add(
+        "--only",
+        metavar="NAME,...",
+        help="only some of those that give identities, by their names in the .json",
     )
     add("--no-peers", action="store_true", help="only sipvideo's own trackers")
     add("--no-cost", action="store_true", help="do not measure the time that association takes")
@@ -73,18 +79,32 @@ def run(args: argparse.Namespace) -> int:
     if peers is None and not args.no_peers:
         peers = identity_trackers.peers_environment(ROOT / "benchmarks" / ".trackers")
     contenders = identity_trackers.contenders(args.work, None if args.no_peers else peers)
-    content: Json = {
-        "titles": {name: contender.title for name, contender in contenders.items()},
-        "sets": {},
-    }
+    if args.only:
+        chosen = [*_chosen(args.only, contenders, "--only"), "perfect"]
+        contenders = {name: one for name, one in contenders.items() if name in chosen}
+    content = _earlier(args.output)
+    content["titles"].update({name: contender.title for name, contender in contenders.items()})
     for name in names:
-        content["sets"][name] = {kind: _measured(name, kind, args, contenders) for kind in kinds}
+        found = {kind: _measured(name, kind, args, contenders) for kind in kinds}
+        content["sets"][name] = {**content["sets"].get(name, {}), **found}
         _write(args.output, content)
     if not args.no_cost:
         content["cost"] = identity_cost.costs(args.work, None if args.no_peers else peers)
         _write(args.output, content)
     print(identity_tables.page(content))
     return 0
+
+
+def _earlier(path: Path | None) -> Json:
+    """What an earlier run saved."""
+    saved = path.with_suffix(".json") if path else None
+    if saved is None or not saved.is_file():
+        return {"titles": {}, "sets": {}}
+    try:
+        content: Json = json.loads(saved.read_text(encoding="utf-8"))
+        return {**content, "titles": dict(content["titles"]), "sets": dict(content["sets"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{saved}: are no figures of this report; move it away") from error
 
 
 def _write(path: Path | None, content: Json) -> None:

@@ -68,6 +68,7 @@ def page(content: Json) -> str:
         content: ``titles`` by contender, ``sets``: figures by set, reports and contender; ``cost`` if measured.
     """
     sets, titles = content["sets"], content["titles"]
+    sets = {name: sets[name] for name in SETS if name in sets}
     parts = [HEAD]
     if reached := aims(sets):
         parts += [AIMED, _markdown(["", "aim", "reached", "missed by"], reached)]
@@ -118,17 +119,19 @@ def _row(title: str, one: Json, perfect: Json, comes_back: bool) -> list[str]:
 
 def _moving(sets: Json, titles: Json) -> str:
     """AssA before a moving camera as a share of that before a standing one."""
-    moving = [name for name in MOVING if name in sets]
+    moving = [name for name in MOVING if sets["still"].keys() <= sets.get(name, {}).keys()]
+    everybody = [sets[name][kind].keys() for name in ("still", *moving) for kind in sets["still"]]
+    common = [name for name in titles if all(name in known for known in everybody)]
     text = (
         "## A camera that moves against one that stands\n\n"
         "AssA as a share of that of the same scenes before a camera that stands.\n\n"
     )
     for kind in sets["still"]:
         rows = []
-        for name, title in titles.items():
+        for name in common:
             base = sets["still"][kind][name]["ass_a"]
             shares = [sets[other][kind][name]["ass_a"] / max(base, 1e-9) for other in moving]
-            rows.append([title, f"{base:.3f}", *(f"{share:.3f}" for share in shares)])
+            rows.append([titles[name], f"{base:.3f}", *(f"{share:.3f}" for share in shares)])
             rows[-1].append(f"{mean(shares):.3f}" if shares else "")
         text += f"{REPORTS[kind][0].upper()}{REPORTS[kind][1:]}:\n\n"
         text += _markdown(["", "AssA, standing", *moving, "mean"], rows)

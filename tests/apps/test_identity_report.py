@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 import numpy as np
 
-folder, name = Path(sys.argv[2]), sys.argv[4]
+folder, names = Path(sys.argv[2]), sys.argv[4]
 for path in folder.glob("*.npz"):
     with np.load(path) as content:
         counts = content["counts"]
@@ -28,8 +28,9 @@ for path in folder.glob("*.npz"):
         assert len(content["seconds"]) == len(content["pictures"]) == len(counts)
         assert all(Path(str(picture)).is_file() for picture in content["pictures"])
     # Every report is somebody new, or nobody.
-    ids = np.arange(counts.sum()) if name == "strangers" else np.full(counts.sum(), -1)
-    np.save(path.with_name(f"{path.stem}.{name}.npy"), ids)
+    ids = {"strangers": np.arange(counts.sum()), "nobody": np.full(counts.sum(), -1)}
+    for name in names.split(","):
+        np.save(path.with_name(f"{path.stem}.{name}.npy"), ids[name])
 """
 
 
@@ -97,9 +98,35 @@ def test_what_is_known_is_not_done_again(small: Path, monkeypatch: pytest.Monkey
     assert _report(small / "work", "--sets", "still", "--no-peers") == 0
 
 
+def test_a_page_is_brought_up_to_date_set_by_set(small: Path) -> None:
+    page = small / "page.md"
+    common = ["--no-peers", "--only", "paper", "-o", str(page)]
+    assert _report(small / "work", "--sets", "pan", *common) == 0
+    saved = json.loads(page.with_suffix(".json").read_text())
+    saved["sets"]["pan"]["truth"]["paper"]["hota"] = 0.123
+    page.with_suffix(".json").write_text(json.dumps(saved))
+    assert _report(small / "work", "--sets", "still", *common) == 0
+    content = json.loads(page.with_suffix(".json").read_text())
+    assert content["sets"]["pan"] == saved["sets"]["pan"]
+    assert content["sets"]["still"]["truth"].keys() == {"paper", "perfect"}
+    text = page.read_text()
+    assert "0.123" in text
+    assert text.index("## still") < text.index("## pan")
+
+
+def test_figures_of_something_else_are_not_overwritten(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small / "page.json").write_text("[]")
+    assert _report(small / "work", "--no-peers", "-o", str(small / "page.md")) == 2
+    assert "are no figures of this report" in capsys.readouterr().err
+    assert (small / "page.json").read_text() == "[]"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["--only", "luck"], "--only: unknown luck"),
         (["--sets", "still,soft"], "--sets: unknown soft; known: still, pan, returns"),
         (["--reports", "luck"], "--reports: unknown luck"),
         (["-o", "/nowhere/page.md"], "there is no folder /nowhere"),
