@@ -7,6 +7,7 @@ SIGTERM, 141 where the reader of --stdout went away).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -218,10 +219,10 @@ def _job(single: Input, args: argparse.Namespace) -> Job:
         folder,
         args.save,
         settings=_settings(single, args),
+        notes=(single.note,) if single.note else (),
         ahead=AHEAD,
         showing=command.showing(args),
         send=tuple(args.send),
-        notes=(single.note,) if single.note else (),
         **flags,
         **part,
     )
@@ -259,12 +260,12 @@ def _unusual(args: argparse.Namespace) -> dict[str, Any]:
 
 def _stamp(text: str | None) -> Any:
     """A text; where it names files, their paths, sizes and times, so that a changed file is noticed."""
+    paths = [text or ""]
     if text is not None and os.path.isdir(text):
-        paths = sorted(os.path.join(text, name) for name in os.listdir(text))
+        with contextlib.suppress(OSError):
+            paths = sorted(os.path.join(text, name) for name in os.listdir(text))
     elif text is not None and is_pattern(text):
-        paths = sorted(map(str, matches(text)))
-    else:
-        paths = [text or ""]
+        paths = [str(path) for path in matches(text)]
     files = [path for path in paths if os.path.isfile(path)]
     stats = [(os.path.abspath(path), os.stat(path)) for path in files]
     listing = [[path, stat.st_size, stat.st_mtime] for path, stat in stats]
@@ -286,6 +287,11 @@ class Row:
         return self.kept or self.summary.state
 
 
+def _shown(text: str) -> str:
+    """An input in the table: the name of a file, a whole pattern, since others may end alike."""
+    return text if is_pattern(text) else Path(text).name or text
+
+
 def _table(rows: Sequence[Row]) -> str:
     """What became of each input, one line each."""
     lines = [("input", "frames", "objects", "tracks", "seconds", "fps", "state", "results")]
@@ -294,7 +300,7 @@ def _table(rows: Sequence[Row]) -> str:
         numbers = (str(one.frames), str(one.objects or 0), str(one.identities or 0))
         speed = (f"{one.seconds:.1f}", f"{one.fps:.1f}")
         where = str(folder) if folder is not None and folder.exists() else "-"
-        lines.append((Path(one.input).name or one.input, *numbers, *speed, row.state, where))
+        lines.append((_shown(one.input), *numbers, *speed, row.state, where))
     widths = [max(len(line[column]) for line in lines) for column in range(8)]
     return "\n".join(
         "  ".join(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sipvideo.errors import SourceError
+from sipvideo.pictures import file_kind
 from sipvideo.sources.decoder import Decoder
 from sipvideo.sources.fetch import fetched
 from sipvideo.sources.source import Capture, Source, converted
@@ -37,9 +39,12 @@ class VideoFile(Source):
         self.path: Path = Path(path)
         self._options = options
         super().__init__(str(self.path))
-        if not self.path.is_file():
-            what = "a folder, not a video file" if self.path.is_dir() else "no such file"
+        if not os.path.isfile(self.path):
+            what = "a folder, not a video file" if os.path.isdir(self.path) else "no such file"
             raise SourceError(f"{self.path}: {what}")
+        if (kind := file_kind(self.path)) in ("HEIC", "AVIF"):
+            # FFmpeg takes it for a film and shows one of the parts that it is made of.
+            raise SourceError(f"{self.path}: a picture ({kind}), not a video")
         with (
             contextlib.closing(self._decoder()) as decoder,
             contextlib.closing(decoder.captures()) as captures,

@@ -15,6 +15,7 @@ from PIL import Image
 from sipvideo.errors import SourceError
 from sipvideo.sources import (
     ImageFolder,
+    VideoFile,
     open_source,
     read_picture,
 )
@@ -206,6 +207,13 @@ def test_pictures_made_of_parts_are_refused_by_the_name_of_their_format(
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
     with pytest.raises(SourceError, match="HEIC is not read: save it as JPEG, PNG, WebP or AVIF"):
         open_source(str(path))
+
+
+def test_a_video_file_is_never_one_tile_of_a_picture(tmp_path: Path) -> None:
+    Image.fromarray(picture(1)).save(tmp_path / "a.mp4", "AVIF")
+    with pytest.raises(SourceError, match=r"a\.mp4: a picture \(AVIF\), not a video"):
+        VideoFile(tmp_path / "a.mp4")
+    assert len(list(open_source(str(tmp_path / "a.mp4")))) == 1
 
 
 def test_patterns_over_folders_give_pictures_of_all_of_them(tmp_path: Path) -> None:
