@@ -133,6 +133,7 @@ class AnnotatedVideo(Sink):
         self._fps = Fraction(fps).limit_denominator(1001)
         self._last_tick = -1
         self._next_index = 0
+        self._size, self._others = (0, 0), 0
         self._video: av.VideoStream | None = None
         self._audio: AudioTrack | None = None
         self._convert = _ToYuv()
@@ -142,6 +143,7 @@ class AnnotatedVideo(Sink):
         if self._video is None:
             self._begin(picture, result.frame.timestamp)
         assert self._video is not None
+        self._others += picture.shape[:2] != self._size
         fitted = _fitted(picture, (self._video.height, self._video.width))
         frame = self._convert(fitted)
         tick = round((result.frame.timestamp - (self._start or 0.0)) / self._tick)
@@ -153,6 +155,7 @@ class AnnotatedVideo(Sink):
 
     def _begin(self, picture: NDArray[np.uint8], timestamp: float) -> None:
         """Opens the file: its size is the first picture's, made even, as yuv420p demands."""
+        self._size = picture.shape[:2]
         if self._start is None:
             self._start = timestamp
         # The unit of the first frame's delay; by default it is a coarse millisecond.
@@ -197,6 +200,11 @@ class AnnotatedVideo(Sink):
     def _finish(self) -> None:
         if self._video is None:
             raise SinkError(f"{self.path}: there was no frame to write")
+        if self._others:
+            height, width = self._size
+            self.notes.append(
+                f"{self._others} pictures of another size are fitted into that of the first, {width} x {height}"
+            )
         self._mux(self._video.encode(None))
         if self._audio is not None:
             end = float(self._last_tick * self._tick + 1 / self._fps)

@@ -75,7 +75,10 @@ def test_pictures_of_any_size_are_one_sequence(tmp_path: Path) -> None:
     for k, size in enumerate([(64, 96), (96, 64), (50, 70), (65, 97)]):
         save(tmp_path / "mix" / f"{k}.png", picture(k, size))
     assert run_empty(tmp_path / "mix", "-o", tmp_path / "out", "--save", KINDS) == 0
-    assert summary(tmp_path / "out" / "mix")["frames"] == 4
+    told = summary(tmp_path / "out" / "mix")
+    assert told["frames"] == 4
+    fitted = "3 pictures of another size are fitted into that of the first, 96 x 64"
+    assert told["notes"] == [f"{tmp_path / 'out' / 'mix' / 'video.mp4'}: {fitted}"]
 
 
 def test_quoted_patterns_and_animations_each_get_a_folder(
