@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sipvideo.errors import contained
-from sipvideo.results import Kind, sizes, waiting
+from sipvideo.errors import SipVideoError, contained
+from sipvideo.results import FILES, Kind, sizes, waiting
 from sipvideo.sinks.sink import Kept
 from sipvideo.summary import MARK, RunMark, Summary
 
@@ -19,7 +21,7 @@ def recover(folder: Path) -> Summary | None:
         what is there now, as saved in its summary; None: there is nothing to recover.
 
     Raises:
-        SinkError: the run is still in work, or something cannot be written; what is hidden stays then.
+        SipVideoError: the run is still in work, or something cannot be written: that stays hidden, the rest is saved.
     """
     if not (folder / MARK).is_file():
         return None
@@ -27,16 +29,17 @@ def recover(folder: Path) -> Summary | None:
     left = waiting(folder)
     try:
         summary = Summary.read(folder) or Summary.read(folder, MARK) or Summary(input=folder.name)
-        kept = []
-        for kind, path in left:
-            with contained(str(folder / kind.file)):
-                kept.append((kind, kind.writer.assemble(path, folder / kind.file)))
+        problems: list[SipVideoError] = []
+        kept = [(kind, _assembled(kind, path, folder / kind.file, problems)) for kind, path in left]
         for new in folder.glob(".*.new"):
             new.unlink()
         _tell(summary, kept)
+        summary.objects, summary.identities = _count(folder)
         summary.files = sizes(folder)
         if summary.files:
             summary.write(folder)
+        if problems:
+            raise problems[0]
     finally:
         mark.release(keep=bool(waiting(folder)))
     if not summary.files:
@@ -45,13 +48,37 @@ def recover(folder: Path) -> Summary | None:
     return summary
 
 
+def _assembled(kind: Kind, partial: Path, path: Path, problems: list[SipVideoError]) -> Kept:
+    """One result; what keeps it from being made is added to the problems."""
+    try:
+        with contained(str(path)):
+            return kind.writer.assemble(partial, path)
+    except SipVideoError as error:
+        problems.append(error)
+        return Kept()
+
+
 def _tell(summary: Summary, kept: Sequence[tuple[Kind, Kept]]) -> None:
     """Says what was recovered."""
     summary.state = "recovered"
-    summary.objects = summary.identities = None
     summary.frames = max((one.frames or 0 for _, one in kept), default=0) or summary.frames
     summary.duration = max((one.seconds or 0.0 for _, one in kept), default=0.0) or summary.duration
     for kind, one in kept:
         if one.frames is not None and one.frames < summary.frames:
             line = f"{kind.file}: {one.frames} of {summary.frames} frames"
             summary.notes.append(f"{line}, the last ones were not written yet")
+
+
+def _count(folder: Path) -> tuple[int | None, int | None]:
+    """Objects and identities, as far as one of the results tells them row by row."""
+    table, lines = folder / FILES["csv"], folder / FILES["lines"]
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as file:
+            ids = [row["track_id"] for row in csv.DictReader(file)]
+    elif lines.is_file():
+        with lines.open(encoding="utf-8") as file:
+            found = (one["track_id"] for line in file for one in json.loads(line)["objects"])
+            ids = [track_id for track_id in found if track_id is not None]
+    else:
+        return None, None
+    return len(ids), len(set(ids))

@@ -95,6 +95,7 @@ def test_a_run_killed_by_kill_9_keeps_all_but_the_last_two_seconds(
     assert summary["input"].endswith("long.mp4")
     assert summary["settings"]["save"] == KINDS.split(",")
     assert summary["frames"] >= seen
+    assert (summary["objects"], summary["identities"]) == (lines_in(folder / "objects.csv") - 1, 2)
     assert summary["duration"] == pytest.approx((summary["frames"] - 1) / FPS, abs=0.01)
     assert summary["files"].keys() == {path.name for path in folder.iterdir()} - {"summary.json"}
 
@@ -170,6 +171,7 @@ def test_one_folder_that_cannot_be_recovered_does_not_stop_the_others(
     assert str(out / "bad") in told.err
     assert "Traceback" not in told.err
     assert frames_of(out / "long" / "video.mp4") > 0
+    assert lines_in(out / "bad" / "results.jsonl") > 0
     # What is hidden stays until there is no obstacle any more.
     shutil.rmtree(out / "bad" / "video.mp4")
     assert main(["recover", str(out)]) == 0
@@ -202,6 +204,7 @@ def test_a_recording_killed_by_kill_9_plays(tmp_path: Path) -> None:
     summary = summary_of(folder)
     assert (summary["state"], summary["input"], summary["frames"]) == ("recovered", "cam", 75)
     assert lines_in(folder / "results.jsonl") == 75
+    assert summary["objects"] == lines_in(folder / "objects.csv") - 1
     # A live picture is not held back by the encoder: only the last piece is missing.
     assert frames_of(folder / "video.mp4") >= 75 - 14
     assert len(json.loads((folder / "results.json").read_text())[0]["segmentations"]) == 75

@@ -18,6 +18,8 @@ from websockets.sync.client import connect
 
 from sipvideo.apps import serve
 from sipvideo.apps.command import guarded
+from sipvideo.web.jobs import Jobs
+from sipvideo.web.settings import Settings
 from tests.apps.scripted import clip
 from tests.waiting import PATIENCE, until
 from tests.web.serving import receive_result, segmenter
@@ -72,6 +74,31 @@ def test_ctrl_c_ends_everything_and_what_was_in_work_can_be_played(
     with av.open(str(data / key / "results" / "video.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) >= 3
     assert not list(data.rglob(".*.partial"))
+
+
+def test_an_upload_that_a_killed_server_was_at_is_kept(tmp_path: Path) -> None:
+    film = clip(tmp_path / "long.mp4", 4.0)
+    data = tmp_path / "data"
+    with command("--data", data, delay=0.05) as (process, address):
+        answer = httpx.post(f"{address}api/jobs", content=film.read_bytes(), timeout=PATIENCE)
+        key = answer.json()["id"]
+        until(lambda: httpx.get(f"{address}api/jobs/{key}").json()["frames"] >= 55)
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+    assert not (data / key / "results" / "video.mp4").exists()
+    jobs = Jobs(segmenter(), Settings(data=data))
+    try:
+        job = jobs.get(key)
+        assert job is not None
+        assert job.state == "interrupted"
+        assert job.frames >= 55
+        results = {path.name: path for path in jobs.results(job)}
+        assert results.keys() == {"video.mp4", "results.json", "results.jsonl", "objects.csv"}
+        with av.open(str(results["video.mp4"])) as container:
+            assert sum(1 for _ in container.decode(video=0)) > 5
+        assert len(results["results.jsonl"].read_text().splitlines()) == job.frames
+    finally:
+        jobs.close()
 
 
 def complaint_about(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
