@@ -217,7 +217,7 @@ class TrackerConfig(Section):
     """sipvideo: bound of the memory; the longest unseen tracks go first."""
     embedding_momentum: float = Field(default=0.8, ge=0, lt=1)
     """sipvideo: share of the old embedding that a track keeps at each match."""
-    velocity_memory: float = Field(default=0.2, gt=0, le=60)
+    velocity_memory: float = Field(default=0.15, gt=0, le=60)
     """sipvideo: seconds over which velocity is averaged; evens out the jitter of boxes."""
     velocity_fade: float = Field(default=0.5, gt=0, le=60)
     """sipvideo: seconds in which an unseen object loses all but 1/e of its velocity."""
@@ -242,7 +242,7 @@ class TrackerConfig(Section):
     """sipvideo: detections that an identity needs to be remembered."""
     return_likeness: float = Field(default=0.45, ge=0, le=1)
     """sipvideo: least likeness of embeddings by which an identity is known again; higher gives fewer and surer ones."""
-    return_ratio: float = Field(default=0.85, ge=0, le=1)
+    return_ratio: float = Field(default=0.75, ge=0, le=1)
     """sipvideo: what is missing to full likeness may be at most this share of what is missing for the next best pair of
     either side; lower gives fewer and surer ones."""
     return_wait: float = Field(default=0.5, ge=0, le=60)

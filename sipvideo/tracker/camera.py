@@ -7,6 +7,7 @@ a similarity is then one factor and one shift.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -16,17 +17,17 @@ from numpy.typing import NDArray
 
 from sipvideo.cuts import scene_changed
 from sipvideo.masks import BoolArray, CompactMasks
-from sipvideo.structures import Detections, FloatArray
+from sipvideo.structures import Detections, FloatArray, IntArray
 
 Points = NDArray[np.complex64]
 """complex64 [P], x + iy in pixels of the grey picture."""
 
-POINTS = 60
+POINTS = 50
 """Cells that the picture is divided into, each with one corner to follow."""
 CORNER = 5e-4
 """Least strength of a corner, as OpenCV's smaller eigenvalue of 8-bit pictures scaled to 0..1."""
-WINDOW = {"winSize": (9, 9), "maxLevel": 3}
-"""Of the optical flow: finds motions of up to about a tenth of the picture."""
+FLOW = {"winSize": (9, 9), "maxLevel": 3, "criteria": (3, 8, 0.05)}
+"""Of the optical flow: finds motions of up to about a tenth of the picture, in eight steps on each of four sizes."""
 FEWEST = 10
 """Points below which nothing is believed."""
 AGREED = 1.0
@@ -37,10 +38,10 @@ MAJORITY = 0.5
 """Least share of the points that must agree with a motion."""
 STILL = 0.25
 """Pixels of the grey picture below which a point did not move: the noise of the flow."""
-STANDING = 0.35
+STANDING = 0.3
 """Share of points that did not move from which on the camera stands, whatever the others did: a large object that
 nobody detected may be most of the picture, but under a moving camera hardly anything stays in place."""
-TRIALS = 100
+TRIALS = 40
 """Pairs of points that propose a motion."""
 SKEW = 0.15
 """Largest deviation from a similarity that is believed."""
@@ -146,7 +147,7 @@ def _followed(
     if len(points) < FEWEST:
         return None
     pairs = points.view(np.float32).reshape(-1, 1, 2)
-    there, found, _ = cv2.calcOpticalFlowPyrLK(before, after, pairs, None, **WINDOW)  # type: ignore[call-overload]
+    there, found, _ = cv2.calcOpticalFlowPyrLK(before, after, pairs, None, **FLOW)  # type: ignore[call-overload]
     kept = found[:, 0] > 0
     return agreement(points[kept], there[kept].reshape(-1, 2).view(np.complex64)[:, 0])
 
@@ -179,19 +180,28 @@ def agreement(before: Points, after: Points) -> CameraMotion | None:
 
 def _consensus(before: Points, after: Points, agreed: float) -> BoolArray:
     """The points that agree with the similarity that most agree with, among those that pairs of points propose."""
-    count = len(before)
-    rng = np.random.default_rng(count)  # the same points, the same motion
-    i = rng.integers(0, count, TRIALS)
-    j = (i + rng.integers(1, count, TRIALS)) % count
+    i, j = _trials(len(before))
     factors = (after[j] - after[i]) / (before[j] - before[i])
-    misses = np.abs(factors[:, None] * (before - before[i][:, None]) + after[i][:, None] - after)
-    agree: BoolArray = misses[(misses < agreed).sum(1).argmax()] < agreed
+    misses = factors[:, None] * (before - before[i][:, None]) + after[i][:, None] - after
+    near = misses.real**2 + misses.imag**2 < agreed**2
+    agree: BoolArray = near[near.sum(1).argmax()]
     return agree
 
 
+@functools.lru_cache(maxsize=2 * POINTS)
+def _trials(count: int) -> tuple[IntArray, IntArray]:
+    """Pairs of different points among ``count``; always the same, so that a film gives the same motions every time."""
+    rng = np.random.default_rng(count)
+    i = rng.integers(0, count, TRIALS)
+    return i, (i + rng.integers(1, count, TRIALS)) % count
+
+
 def _least_squares(before: Points, after: Points) -> CameraMotion:
-    terms = np.stack((before, before.conj(), np.ones_like(before)), 1)
-    factor, skew, shift = np.linalg.lstsq(terms, after, rcond=None)[0].tolist()
+    terms = np.stack((before, before.conj(), np.ones_like(before))).astype(np.complex128)
+    try:
+        factor, skew, shift = np.linalg.solve(terms.conj() @ terms.T, terms.conj() @ after).tolist()
+    except np.linalg.LinAlgError:  # all points on one line
+        return CameraMotion(shift=complex((after - before).mean()))
     return CameraMotion(factor, skew, shift)
 
 
