@@ -16,6 +16,7 @@ COMMANDS = {
     "webcam": "show cameras, streams and files live in a window",
     "recover": "whole results of runs and recordings that were killed",
     "train": "fine-tune on pictures or videos of your own, or follow a recipe",
+    "tune": "find settings of the tracker for videos like your own",
     "explain": "why objects have the identities that they have, of a run with --save explain",
     "repair": "decide anew about the identities of a finished run, fill gaps, drop ghosts",
     "eval": "score a model or its results on annotated videos or pictures",

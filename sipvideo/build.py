@@ -86,7 +86,7 @@ def load(
         )
     if ready.veil is None:
         engine = SelectingEngine(ready.engine, labels, area)
-        return VideoSegmenter(engine, ready.tracker, ready.class_names, repair=ready.repair)
+        return VideoSegmenter(engine, ready.tracker, ready.class_names, config=ready.config)
     if area is not None:
         raise ConfigError("area: with privacy the whole picture has to be looked at")
     ready.veil.shown = labels  # what is to be covered must be found too
@@ -283,7 +283,7 @@ def _assembled(engine: Engine, config: Config) -> VideoSegmenter:
         labels = labels_of(config.veil.classes, config.class_names, "veil.classes: ")
         veil = Veil(config.veil, labels, config.postprocess.score_threshold)
     tracker = build_tracker(config.tracker)
-    return VideoSegmenter(engine, tracker, config.class_names, veil, repair=config.repair)
+    return VideoSegmenter(engine, tracker, config.class_names, veil, config=config)
 
 
 def _engine(config: Config, model: SipMask, device: str, runtime: str) -> Engine:

@@ -282,7 +282,7 @@ class RepairConfig(Section):
 
     join_seconds: float = Field(default=30.0, gt=0, le=86400)
     """Seconds for which an object may be away and still be joined to what it was before."""
-    join_odds: float = Field(default=-4.0, ge=-30, le=30)
+    join_odds: float = Field(default=-3.0, ge=-30, le=30)
     """Least logarithm of the odds that two stretches of identities show one object; higher joins fewer."""
     ghost_seconds: float = Field(default=0.5, ge=0, le=60)
     """Identities seen for less time in all are dropped, unless they are sure; 0: none is."""

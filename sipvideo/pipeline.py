@@ -15,7 +15,7 @@ from contextlib import closing
 from typing import Protocol
 
 from sipvideo import stages
-from sipvideo.config import RepairConfig
+from sipvideo.config import Config, RepairConfig
 from sipvideo.engine import Engine, FunctionEngine
 from sipvideo.structures import Detections, FloatArray, Frame, FrameResult, IntArray
 from sipvideo.tracker import Tracker
@@ -50,7 +50,7 @@ class VideoSegmenter:
         tracker: gives identities; its memory belongs to this object alone.
         class_names: names in label order.
         veil: covers pictures before anybody sees them; None: nothing is covered.
-        repair: for whoever looks at its results again with what came later, see :mod:`sipvideo.repair`.
+        config: what it was built from; None: it was put together by hand.
 
     Attributes:
         explaining: results tell why their objects have the identities that they have, where the tracker can.
@@ -63,14 +63,19 @@ class VideoSegmenter:
         class_names: Sequence[str],
         veil: Veil | None = None,
         *,
-        repair: RepairConfig | None = None,
+        config: Config | None = None,
     ) -> None:
         self.engine = engine if isinstance(engine, Engine) else FunctionEngine(engine)
         self.tracker = tracker
         self.class_names = tuple(class_names)
         self.veil = veil
-        self.repair = repair or RepairConfig()
+        self.config = config
         self.explaining = False
+
+    @property
+    def repair(self) -> RepairConfig:
+        """For whoever looks at its results again with what came later, see :mod:`sipvideo.repair`."""
+        return self.config.repair if self.config is not None else RepairConfig()
 
     @property
     def choice(self) -> str:
@@ -151,7 +156,7 @@ class VideoSegmenter:
         """The same, its engine set up for overlapping runs: throughput instead of latency, where it can choose."""
         engine = self.engine.for_files()
         names = self.class_names
-        return VideoSegmenter(engine, self.tracker, names, self.veil, repair=self.repair)
+        return VideoSegmenter(engine, self.tracker, names, self.veil, config=self.config)
 
     def reset(self) -> None:
         """Ends the current video: identities start anew."""
@@ -164,4 +169,4 @@ class VideoSegmenter:
         tracker = copy.deepcopy(self.tracker)
         tracker.reset()
         veil = None if self.veil is None else self.veil.another()
-        return VideoSegmenter(self.engine, tracker, self.class_names, veil, repair=self.repair)
+        return VideoSegmenter(self.engine, tracker, self.class_names, veil, config=self.config)

@@ -315,8 +315,8 @@ def _reported(
             Frame(picture(file), t, second)
             for t, (file, second) in enumerate(zip(replay.pictures, replay.seconds, strict=True))
         )
-        _save(path, list(reporter(replay, frames)))
-    return replace(replay, reports=_load(path, replay.frame_size), key=key)
+        save_reports(path, list(reporter(replay, frames)))
+    return replace(replay, reports=load_reports(path, replay.frame_size), key=key)
 
 
 def _key(replay: Replay, reporter: Reporter) -> str:
@@ -328,7 +328,8 @@ def _key(replay: Replay, reporter: Reporter) -> str:
     return digest.hexdigest()[:32]
 
 
-def _save(path: Path, reports: Sequence[Detections]) -> None:
+def save_reports(path: Path, reports: Sequence[Detections]) -> None:
+    """Writes the reports of a video; the file is whole or not there."""
     bits = [crop for report in reports for crop in report.masks.bits]
     greys = [report.grey for report in reports if report.grey is not None]
     quality = [report.mask_scores for report in reports if report.mask_scores is not None]
@@ -353,7 +354,8 @@ def _save(path: Path, reports: Sequence[Detections]) -> None:
     partial.replace(path)
 
 
-def _load(path: Path, frame_size: tuple[int, int]) -> tuple[Detections, ...]:
+def load_reports(path: Path, frame_size: tuple[int, int]) -> tuple[Detections, ...]:
+    """The reports of a video of (height, width), as :func:`save_reports` wrote them."""
     with np.load(path, allow_pickle=False) as content:
         saved = dict(content)
     ends = np.cumsum(saved["shapes"].prod(1))[:-1]
