@@ -39,10 +39,27 @@ def closing_code(server: Running, path: str, *messages: str | bytes) -> int | No
     return closed.value.rcvd.code if closed.value.rcvd is not None else None
 
 
-def submitted(server: Running) -> int:
-    """Pictures of visitors that have come, while the first of them is in work."""
-    visitors = server.state.visitors
-    return sum(one.dropped for one in visitors._present) + len(visitors._slots) + 1
+class Held:
+    """A network that stands still until it is let go, with the first picture in work."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Event()
+        self._going_on = threading.Event()
+
+    def __call__(self) -> None:
+        self._begun.set()
+        self._going_on.wait()
+
+    def let_go_when(self, server: Running, count: int) -> None:
+        """Once so many pictures of visitors have come."""
+        visitors = server.state.visitors
+
+        def have_come() -> bool:
+            dropped = sum(visitor.dropped for visitor in visitors._present)
+            return self._begun.is_set() and dropped + len(visitors._slots) + 1 == count
+
+        until(have_come)
+        self._going_on.set()
 
 
 def send_shown(socket: ClientConnection, header: dict[str, Any]) -> None:
@@ -213,18 +230,18 @@ def test_a_damaged_picture_is_one_line_and_not_the_end(server: Running) -> None:
 
 
 def test_a_visitor_who_floods_gets_the_newest_picture_only() -> None:
-    going_on = threading.Event()
-    with serving(delay=going_on.wait) as server, server.socket("/api/webcam") as socket:
+    held = Held()
+    with serving(delay=held) as server, server.socket("/api/webcam") as socket:
         for stamp in range(20):
             send_picture(socket, stamp)
-        until(lambda: submitted(server) == 20)
-        going_on.set()
+        held.let_go_when(server, 20)
         stamps: list[float] = []
         while 19 not in stamps:
             header, _ = receive_result(socket)
             stamps.append(header["captured"])
-        assert len(stamps) <= 2  # one was being worked on
-        assert header["dropped"] == 20 - len(stamps)
+        # One was being worked on: an earlier one, whose result may have given way, or the last one itself.
+        assert len(stamps) <= 2
+        assert header["dropped"] in (18, 19)
 
 
 @pytest.mark.parametrize(
@@ -319,14 +336,13 @@ def test_fifty_visitors_at_once_are_served_fairly_while_a_source_goes_on(street:
 
 
 def test_no_visitor_is_served_twice_before_all_were_served_once() -> None:
-    going_on = threading.Event()
-    with serving(delay=going_on.wait) as server, contextlib.ExitStack() as stack:
+    held = Held()
+    with serving(delay=held) as server, contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(server.socket("/api/webcam")) for _ in range(5)]
         for number in range(3):
             for socket in sockets:
                 send_picture(socket, number)
-        until(lambda: submitted(server) == 15)
-        going_on.set()
+        held.let_go_when(server, 15)
         # Everybody's newest picture, although earlier ones were there; the very first may have been taken at once.
         stamps = [receive_result(socket)[0]["captured"] for socket in sockets]
         assert stamps.count(2) >= 4
