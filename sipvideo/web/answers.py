@@ -76,6 +76,7 @@ class JobInfo(BaseModel):
     duration: float | None = Field(description="of the video in seconds, where known")
     fps: float = Field(description="frames done per second")
     tracks: int = Field(description="identities so far")
+    notes: list[str] = Field(description="what was chosen, changed or left out, once it has ended")
     expires: float | None = Field(description="when its results are removed, seconds since 1970")
     results: list[ResultFile] = Field(description="once it has ended")
     archive: str | None = Field(description="address of all results in one zip file")

@@ -69,6 +69,7 @@ class Job:
         duration: of the video in seconds, where declared.
         fps: frames done per second of wall time.
         tracks: identities so far.
+        notes: what was chosen, changed or left out, one line each, once it has ended.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Job:
     duration: float | None = None
     fps: float = 0.0
     tracks: int = 0
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 _RECORD = TypeAdapter(Job)
@@ -241,6 +243,7 @@ class Jobs:
         work = Work(job.name, self._folder_of(job) / RESULTS, KINDS)
         summary = run_job(work, self._segmenter.another(), watch, lambda _: self._opened(job))
         job.problem = self._named(job, watch.problem)
+        job.notes = [self._named(job, line) for line in summary.notes]
         if summary.state == "failed":
             self._end(job, "failed")
         else:

@@ -23,7 +23,9 @@ from sipvideo.web import uploads
 from sipvideo.web.containers import FFMPEG_OPTIONS
 from sipvideo.web.jobs import Job, Jobs, shown_name
 from sipvideo.web.settings import Settings
-from tests.apps.scripted import clip
+from tests.apps.scripted import clip, shots
+from tests.media import Tone, picture, write_video
+from tests.sources.test_choice import FILM, STILL, write_streams
 from tests.waiting import PATIENCE, until
 from tests.web.serving import Running, segmenter, serving
 
@@ -243,6 +245,31 @@ def test_a_video_that_hides_its_length_is_cut_at_the_limit(tmp_path: Path, stree
         assert job["problem"] == "endless.mkv: longer than 0.5 s: the rest is left out"
         assert 12 <= job["frames"] <= 15
         assert len(job["results"]) == 4
+
+
+def test_odd_uploads_are_processed_whole_and_say_what_was_chosen(tmp_path: Path) -> None:
+    tone = Tone("aac", seconds=6, rate=48000)
+    late = Tone("aac", seconds=1.2, rate=48000, begin=3600)
+    size = shots(1.0)[0].frame.size
+    images = [picture(k, size) for k in range(30)]
+    hour = range(25 * 3600, 25 * 3600 + 30)
+    write_video(tmp_path / "late.mkv", images, ticks=hour, tone=late)
+    write_video(tmp_path / "late.ts", images, ticks=hour, tone=late)
+    write_video(tmp_path / "outlasts.mkv", images, tone=tone)
+    write_video(tmp_path / "b_frames.avi", images, "mpeg4", encoder={"bf": "2"})
+    with serving(Settings(max_duration=2)) as server:
+        for path in sorted(tmp_path.iterdir()):
+            job = server.wait(server.upload(path).json()["id"], "done", "failed")
+            assert (job["frames"], job["problem"]) == (30, ""), path
+            assert job["seconds"] == pytest.approx(29 / 25, abs=0.05)
+            assert job["notes"] == []
+        film = (FILM[0], size, *FILM[2:])
+        two = write_streams(tmp_path / "two.mkv", [STILL, film])
+        job = server.wait(server.upload(two).json()["id"], "done", "failed")
+        assert job["frames"] == 12
+        assert job["notes"] == [
+            f"two.mkv: of 2 video streams number 2 is shown ({size[1]} x {size[0]}, h264)"
+        ]
 
 
 def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, street: Path) -> None:

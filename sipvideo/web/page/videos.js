@@ -136,7 +136,8 @@ class Card {
       const left = job.frame_count && job.fps ? `, ${duration((job.frame_count - job.frames) / job.fps)} left` : "";
       return `${job.frames}${job.frame_count ? ` of ${job.frame_count}` : ""} frames, ${job.fps.toFixed(1)} per second${left}`;
     }
-    return `${job.frames} frames, ${job.tracks} ${job.tracks === 1 ? "object" : "objects"}`;
+    const notes = (job.notes || []).map((note) => `. ${note}`).join("");
+    return `${job.frames} frames, ${job.tracks} ${job.tracks === 1 ? "object" : "objects"}${notes}`;
   }
 
   act(job) {
