@@ -35,7 +35,7 @@ def test_every_request_gets_an_answer_of_the_description(server: Running, street
             described_answers(case, response)
 
         answers()
-    assert tried == 12
+    assert tried == 13
 
 
 def described_answers(case: Any, response: Any) -> None:
