@@ -63,17 +63,17 @@ def figures(found: list[Outcome]) -> str:
     for outcome in found:
         rows[outcome["kind"]].append(outcome)
     lines = [
-        "| kind | inputs | exit 0 | exit 2 | broke a rule | seconds | longest | peak MB |",
+        "| kind | inputs | exit 0 | exit 2 | broke a rule | seconds | longest | most MB |",
         "|---" * 8 + "|",
     ]
     for kind, some in [*sorted(rows.items()), ("all", found)]:
         codes = Counter(outcome["code"] for outcome in some)
         broken = sum(bool(outcome["problem"]) for outcome in some)
         seconds = [outcome["seconds"] for outcome in some]
-        peak = max(outcome["peak_mb"] for outcome in some)
+        took = max(outcome.get("took_mb", 0) for outcome in some)
         lines.append(
             f"| {kind} | {len(some)} | {codes[0]} | {codes[2]} | {broken} | {sum(seconds):.0f} "
-            f"| {max(seconds):.1f} | {peak} |"
+            f"| {max(seconds):.1f} | {took} |"
         )
     kept = Counter(f"{o['problem']}: {o['where']}" for o in found if o["problem"])
     return "\n".join([*lines, "", *(f"{count:6} {key}" for key, count in kept.most_common())])

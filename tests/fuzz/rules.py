@@ -17,7 +17,7 @@ CODES = (0, 2, 130, 141, 143)
 LONGEST_LINE = 2000
 """Letters of an error that is still a line for people."""
 
-ONCE = ("tqdm_monitor", "torchinductor")
+ONCE = ("tqdm_monitor", "torchinductor", "asyncio", "AnyIO")
 """What libraries leave behind once in the life of a process."""
 
 ERROR = re.compile(r"sipvideo[\w ]*: error: ")

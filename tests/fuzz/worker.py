@@ -72,7 +72,7 @@ def run(seed: int, number: int, kind: str, folder: Path, guard: Guard) -> dict[s
     before = _listing(place)
     with contextlib.suppress(OSError):  # from here on the peak of memory counts
         Path("/proc/self/clear_refs").write_text("5")
-    threads = set(threading.enumerate())
+    threads, memory = set(threading.enumerate()), _megabytes("VmRSS")
     with _captured(folder), guard.watching(place):
         begun = time.process_time()
         code, error = _execute(case)
@@ -90,7 +90,8 @@ def run(seed: int, number: int, kind: str, folder: Path, guard: Guard) -> dict[s
         "kind": kind,
         "code": code,
         "seconds": round(seconds, 3),
-        "peak_mb": _peak_mb(),
+        "peak_mb": _megabytes("VmHWM"),
+        "took_mb": max(0, _megabytes("VmHWM") - memory),
         "about": case.about[:300].encode("utf-8", "replace").decode(),
         "problem": problem,
         "where": where,
@@ -159,9 +160,9 @@ def _differing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return sorted(name for name, _ in set(before.items()) ^ set(after.items()))
 
 
-def _peak_mb() -> int:
+def _megabytes(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) // 1024
     return 0
 
