@@ -33,7 +33,6 @@ def inspect(args: argparse.Namespace) -> int:
     """
     from sipvideo.config import load_config
     from sipvideo.model import checkpoint
-    from sipvideo.model.sipmask import SipMask
 
     file = checkpoint.read(args.file)
     values = sum(tensor.numel() for tensor in file.tensors.values())
@@ -62,7 +61,7 @@ def inspect(args: argparse.Namespace) -> int:
         names = checkpoint.matching_configs(file)
         print(f"fits      {', '.join(names) or 'no configuration that comes with sipvideo'}")
         return 0
-    checkpoint.load_weights(SipMask(config), file)
+    checkpoint.loaded(config, file)
     print(f"fits      {config.name}, {len(config.class_names)} classes")
     return 0
 

@@ -165,7 +165,6 @@ def load_model(
     """A network with its weights, as loaded, and its configuration; arguments and errors as :func:`load`."""
     try:
         from sipvideo.model import checkpoint
-        from sipvideo.model.sipmask import SipMask
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "torchvision"):
             raise
@@ -182,9 +181,7 @@ def load_model(
         config = load_config(config)
     if overrides:
         config = config.with_overrides(overrides)
-    network = SipMask(config)
-    checkpoint.load_weights(network, file)
-    return config, network
+    return config, checkpoint.loaded(config, file)
 
 
 def packaged_weights(model: str | None = None) -> Path:

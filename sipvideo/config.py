@@ -34,6 +34,10 @@ SHAPE_MAPS = 6
 """Of an object's box: see ``HeadConfig.shape_maps``."""
 MOST_VALUES = 100_000
 """In a configuration, aliases written out."""
+MOST_OF_A_KIND = 4096
+"""Channels and the like of a network; a damaged file could ask for more than fits into the memory."""
+Amount = Annotated[int, Field(ge=0, le=MOST_OF_A_KIND)]
+Units = Annotated[int, Field(ge=0, le=64)]
 Side = Annotated[int, Field(ge=1, le=16384)]
 Deviation = Annotated[float, Field(gt=0)]
 
@@ -69,7 +73,7 @@ class BackboneConfig(Section):
     """Where a ResNet bottleneck keeps its stride: first 1x1 (caffe) or 3x3 (pytorch)."""
     norm_epsilon: float = Field(default=1e-5, ge=0)
     """Added to the batch norms' variances; the FCOS tree adds nothing."""
-    deformable_every: int = Field(default=0, ge=0)
+    deformable_every: Units = 0
     """SipMask++: every n-th block of layer2-4 has a deformable 3x3 convolution; 0 means none."""
 
     @model_validator(mode="after")
@@ -85,7 +89,7 @@ class NeckConfig(Section):
     name: Literal["fpn", "pan", "ghost_pan"] = "fpn"
     """fpn: lateral and output convolutions plus two extra levels; pan: resize-and-add in both directions; ghost_pan:
     the same paths with ghost blocks, and a level at stride 64."""
-    channels: int = 256
+    channels: Amount = 256
 
 
 class HeadConfig(Section):
@@ -95,11 +99,11 @@ class HeadConfig(Section):
     norm: Literal["group", "none"] = "group"
     tower_bias: bool | None = None
     """Bias of the tower convolutions; by default only where there is no norm."""
-    class_units: int = 2
-    box_units: int = 3
+    class_units: Units = 2
+    box_units: Units = 3
     """Units of the box tower; 0: the box prediction reads the class tower."""
-    track_units: int = 2
-    mask_units: int = 0
+    track_units: Units = 2
+    mask_units: Units = 0
     """Units of a tower of its own for the coefficients, shared by the levels; 0: they read the class tower."""
     tower_kernel: Literal[3, 5] = 3
     """Unit separable: side of the depthwise kernels of class and box towers; all other towers have 3."""
@@ -108,42 +112,42 @@ class HeadConfig(Section):
     """Where a cell's box distances start: the middle of its input pixels, or their top left."""
     box_distances: Literal["linear", "relu", "distribution"] = "linear"
     """distribution: expectation over ``distance_bins`` per side (generalised focal loss), in strides."""
-    distance_bins: int = 8
+    distance_bins: Amount = 8
     centerness: bool = True
     alignment: Literal["classes_and_coefficients", "coefficients", "box_grid", "none"] = (
         "classes_and_coefficients"
     )
     """What reads the feature aligned to the predicted box (section 3.2 of the paper). box_grid: the coefficients,
     from a grid of taps over the box that see the basis masks too."""
-    alignment_groups: int = 4
-    grid_side: int = Field(default=7, ge=1)
+    alignment_groups: Amount = 4
+    grid_side: int = Field(default=7, ge=1, le=MOST_OF_A_KIND)
     """box_grid: taps per side of the box."""
-    grid_hidden: int = Field(default=512, ge=1)
+    grid_hidden: int = Field(default=512, ge=1, le=MOST_OF_A_KIND)
     """box_grid: width of its hidden layer."""
     grid_quality: bool = False
     """box_grid: one more output, the expected overlap of the mask with its object; masks are ranked by it."""
-    sub_regions: int = Field(default=2, ge=1)
+    sub_regions: int = Field(default=2, ge=1, le=MOST_OF_A_KIND)
     """Each box is split into sub_regions x sub_regions parts with coefficients of their own (section 3.1)."""
     shape_maps: bool = False
     """Each part of a box combines 1, u, v, u^2, v^2 and u v too, where u and v run from -1 to 1 across and down the
     object's box: what is special to an object needs no basis mask."""
-    bases: int = 32
-    basis_channels: int = 512
+    bases: Amount = 32
+    basis_channels: Amount = 512
     basis_source: Literal["box_tower", "pyramid"] = "box_tower"
-    basis_units: int = Field(default=1, ge=0)
+    basis_units: Units = 1
     """Basis source pyramid: units before the upsampling."""
     basis_detail: bool = False
     """Basis source pyramid: it also sees the trunk's feature at stride 2; needs a ShuffleNetV2."""
-    basis_residuals: int = Field(default=0, ge=0)
+    basis_residuals: Units = 0
     """Basis source pyramid: units beside the way, after the upsampling."""
     mask_pyramid: bool = False
     """Masks have a pyramid of their own at strides 8, 16 and 32, from the detector's levels and the trunk; needs basis
     source pyramid. The coefficients of coarser levels are read in its coarsest one."""
-    mask_channels: int | None = Field(default=None, ge=1)
+    mask_channels: int | None = Field(default=None, ge=1, le=MOST_OF_A_KIND)
     """Of the mask pyramid; by default the neck's."""
     basis_upsample: Literal[1, 2, 4, 8] = 4
     """Factor from stride 8 to the basis masks; 4 gives half the input's resolution. The pyramid's is always 2."""
-    embedding: int = 512
+    embedding: Amount = 512
     """Channels of the tracking map; 0: no tracking branch."""
     rescoring: bool = False
     """SipMask++: predict the quality of each mask."""

@@ -27,7 +27,7 @@ RGB = NDArray[np.uint8]
 
 BACKGROUND = (255, 255, 255)
 """Under transparent pixels."""
-MAX_PIXELS = 1 << 27
+MAX_PIXELS = 104_000_000
 """Of a picture. Larger ones are more likely a decompression bomb than a photograph."""
 MOST = f"{MAX_PIXELS / 1e6:.0f} million"
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "AVIF", "GIF")
@@ -278,7 +278,9 @@ def _rgb(image: Image.Image) -> RGB:
     if image.mode == "LAB":
         raise PictureError("CIELAB colours are not read: save it as RGB")
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"), np.uint8)
+        if image.mode == "L":
+            return np.repeat(np.asarray(image, np.uint8)[:, :, None], 3, 2)
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
     layers = image.convert("RGBA")
     canvas = Image.new("RGB", image.size, BACKGROUND)
     canvas.paste(layers, mask=layers.getchannel("A"))

@@ -151,7 +151,7 @@ class Behind(Generic[Item]):
 
     Args:
         function: what is done with an item; after an error of it no more items are done.
-        most: items that may wait.
+        most: items that may wait; 0: there is no thread, ``put`` calls the function itself.
 
     Raises:
         BaseException: the function's error, from the next ``put`` or at the end of the block.
@@ -159,6 +159,7 @@ class Behind(Generic[Item]):
 
     def __init__(self, function: Callable[[Item], object], most: int) -> None:
         self._function = function
+        self._most = most
         self._line = Line[Item](most)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="behind", daemon=True)
@@ -169,7 +170,9 @@ class Behind(Generic[Item]):
 
     def put(self, item: Item) -> None:
         """Hands over the next item; waits while too many do."""
-        if not self._line.put(item):
+        if not self._most:
+            self._function(item)
+        elif not self._line.put(item):
             self._raise()
 
     def drop(self) -> None:

@@ -68,6 +68,11 @@ def test_configurations_cannot_be_changed_afterwards() -> None:
         ("", "name: Field required"),
         ("name: x\ninput: {size: [0, 0]}", "input.size.0: Input should be greater than"),
         ("name: x\ninput: {std: [0, 0, 0]}", "input.std.0: Input should be greater than 0"),
+        (
+            "name: x\nhead: {basis_channels: 1000000}",
+            "head.basis_channels: Input should be less than",
+        ),
+        ("name: x\nneck: {channels: -1}", "neck.channels: Input should be greater than"),
         ("name: x\nclasses: []", "expected at least one name"),
         ("name: x\nhead: {basis_upsample: 3}", "head.basis_upsample: Input should be 1, 2, 4 or 8"),
         ("name: x\nhead: {basis_source: pyramid}", "basis_source pyramid gives 2"),

@@ -157,7 +157,10 @@ def evaluate_tracking(
     by_class: dict[Any, TrackingCounts] = {}
     for (_, category), count in counts.items():
         by_class[category] = by_class.get(category, TrackingCounts.none()) + count
-    classes = {key: by_class[key].scores() for key in sorted(by_class)}
+    classes = {
+        key: by_class[key].scores()
+        for key in sorted(by_class, key=lambda key: (isinstance(key, str), key))
+    }
     combined = sum(by_class.values(), TrackingCounts.none()).scores()
     return TrackingReport(
         score_threshold, combined, _average(list(classes.values()), combined), classes, counts

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BEHIND = 2
 """Results that wait to be written."""
+LARGE = 1 << 26
+"""Bytes of a frame from which one is done after the other: 8K and more would fill the memory with frames that wait."""
 
 
 @dataclass(frozen=True)
@@ -190,11 +192,13 @@ class _Run:
         )
         with self._results:
             segmenter.explaining = "explain" in job.kinds
-            found = segmenter.run(self.source, job.ahead, batch=job.batch)
+            height, width = self.source.frame_size or (0, 0)
+            large = height * width * 3 > LARGE
+            found = segmenter.run(self.source, 0 if large else job.ahead, batch=job.batch)
             if job.lookahead:
                 found = look_ahead(found, job.lookahead, segmenter.repair, self._changes)
             try:
-                with closing(found), Behind(self._write, most=BEHIND) as written:
+                with closing(found), Behind(self._write, 0 if large else BEHIND) as written:
                     for result in watch.until(found):
                         written.put(result)
                     if watch.stopped:

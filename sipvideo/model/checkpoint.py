@@ -128,12 +128,35 @@ def matching_configs(file: Checkpoint) -> list[str]:
     return names
 
 
+def loaded(config: Config, checkpoint: Checkpoint) -> SipMask:
+    """The network of a configuration with those weights; errors as :func:`load_weights`.
+
+    No memory is taken for a network that does not fit, whatever sizes a damaged configuration may ask for.
+    """
+    with torch.device("meta"):
+        _check_fit(SipMask(config), checkpoint)
+    model = SipMask(config)
+    load_weights(model, checkpoint)
+    return model
+
+
 def load_weights(model: SipMask, checkpoint: Checkpoint) -> None:
     """Copies all weights into the model.
 
     Raises:
         CheckpointError: names that are missing, unexpected or of another shape, listed; numbers that are not finite.
     """
+    _check_fit(model, checkpoint)
+    for name, tensor in checkpoint.tensors.items():
+        # What such a network finds is nothing, or nonsense, and nobody would be told why.
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{checkpoint.path}: damaged: {name} holds numbers that are not finite"
+            )
+    model.load_state_dict(checkpoint.tensors, strict=False)
+
+
+def _check_fit(model: SipMask, checkpoint: Checkpoint) -> None:
     expected = model.state_dict()
     given = checkpoint.tensors
     problems = _listed("missing", {n for n in expected.keys() - given.keys() if not _optional(n)})
@@ -150,13 +173,6 @@ def load_weights(model: SipMask, checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path}: does not fit the configuration: {'; '.join(problems)}"
         )
-    for name, tensor in given.items():
-        # What such a network finds is nothing, or nonsense, and nobody would be told why.
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{checkpoint.path}: damaged: {name} holds numbers that are not finite"
-            )
-    model.load_state_dict(given, strict=False)
 
 
 def save(path: str | Path, model: SipMask, config: Config, half: bool = False) -> None:

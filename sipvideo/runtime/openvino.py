@@ -82,9 +82,9 @@ def _check_xml(path: Path) -> None:
             beginning = file.read(4096)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    if (
-        b"<net " not in beginning or b"<!" in beginning
-    ):  # entities of a document type are for nobody's good
+    # Entities of a document type are for nobody's good.
+    begins = beginning.lstrip().startswith((b"<?xml", b"<net "))
+    if not begins or b"<net " not in beginning or b"<!" in beginning:
         raise CheckpointError(f"{path}: damaged, or not a network in OpenVINO's form")
 
 

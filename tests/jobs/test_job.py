@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,23 @@ def test_a_job_gives_results_and_says_what_they_are(
     assert completed(job) == summary == Summary.read(tmp_path / "out")
     assert completed(replace(job, settings={"weights": "y"})) is None
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*summary.files, "summary.json"}
+
+
+def test_frames_so_large_that_waiting_ones_would_fill_the_memory_are_done_one_after_the_other(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+
+    class Noting(Watch):
+        def advance(self, summary: Summary, result: FrameResult) -> None:
+            threads.add(threading.current_thread().name)
+
+    job = replace(job_of(street, tmp_path / "a"), ahead=3)
+    run_job(job, segmenter(), Noting())
+    monkeypatch.setattr("sipvideo.jobs.job.LARGE", 100)
+    summary = run_job(replace(job, folder=tmp_path / "b"), segmenter(), Noting())
+    assert threads == {"behind", "MainThread"}
+    assert (summary.state, summary.frames) == ("complete", 20)
 
 
 def test_whoever_watches_may_stop_it_and_what_is_there_is_whole(
