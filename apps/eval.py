@@ -26,7 +26,10 @@ ABOUT = """Scores video instance segmentation as YouTube-VIS does, and tells why
 
 Without --results a model runs over all videos first; its results go to DIR/results.json, with the dataset's own
 ids. A run that was stopped goes on where it was. A dataset of still pictures (COCO's layout) gets COCO's figures
-of boxes and masks."""
+of boxes and masks.
+
+Tracks in the forms of MOT (text of boxes) and MOTS (text of masks, or 16-bit PNGs) are scored too: DATASET and
+--results are then text files, or folders with one file, or one folder of PNGs, for each sequence."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +45,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dataset", metavar="DATASET", help="annotation file (json)")
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="annotation file (json), or MOT and MOTS files"
+    )
     parser.add_argument(
         "--images",
         metavar="DIR",
@@ -128,9 +133,9 @@ def _add_score_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--score-threshold",
         type=float,
-        default=0.5,
+        default=None,
         metavar="X",
-        help="least score of a track that HOTA and its relatives look at; default: 0.5",
+        help="least score of a track that HOTA and its relatives look at; default: 0.5, for MOT and MOTS files 0",
     )
     group.add_argument(
         "--resamples",
@@ -178,8 +183,16 @@ def run(
         args: of :func:`parse`.
         load: makes the segmenter, if one is needed.
     """
+    from sipvideo.apps import eval_mot
     from sipvideo.apps.eval_score import compare, score
 
+    mot = eval_mot.is_mot(args.dataset)
+    if args.score_threshold is None:
+        args.score_threshold = 0.0 if mot else 0.5
+    if mot:
+        if not args.results:
+            raise DatasetError(f"{args.dataset}: MOT and MOTS files are scored with --results")
+        return eval_mot.score(args)
     data = Dataset.of(args)
     if args.compare:
         return compare(data)
