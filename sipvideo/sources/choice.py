@@ -66,11 +66,11 @@ def _seconds(stream: av.VideoStream) -> float:
 
 def tagged_seconds(stream: av.VideoStream) -> float | None:
     """The end of a stream in Matroska, as its tags have it; None where they do not."""
-    tag = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
+    tag = re.fullmatch(r"(\d{1,6}):(\d\d?):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else None
 
 
 def _bits_per_second(stream: av.VideoStream) -> int:
     told = stream.metadata.get("variant_bitrate", "")
     context: Any = stream.codec_context
-    return int(told) if told.isdigit() else (context and context.bit_rate) or 0
+    return int(told) if told.isascii() and told.isdigit() else (context and context.bit_rate) or 0

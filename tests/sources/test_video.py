@@ -87,6 +87,21 @@ def test_pictures_free_their_memory_without_the_garbage_collector(tmp_path: Path
     assert left == []
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_titles_of_other_encodings_are_no_obstacle(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+        container.metadata["title"] = "caf\u00e9"
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = SIZE
+        stream.metadata["title"] = "\u00fcber"
+        stream.metadata["DURATION"] = "00:00:1.2.3"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0), format="rgb24")))
+        container.mux(stream.encode(None))
+    assert b"caf\xe9" in path.read_bytes()
+    assert len(list(VideoFile(path))) == 1
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 3)])
 def test_tiny_pictures_are_read_and_written(tmp_path: Path, size: tuple[int, int]) -> None:
     images = [np.full((*size, 3), 40 * k, np.uint8) for k in range(1, 5)]
