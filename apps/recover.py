@@ -13,7 +13,6 @@ from pathlib import Path
 
 from sipvideo.apps import command
 from sipvideo.errors import SipVideoError, SourceError, contained
-from sipvideo.recovery import recover
 from sipvideo.summary import MARK, Summary
 
 
@@ -43,6 +42,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Recovers everything in the folders; returns the exit code."""
+    command.require_opencv()
+    from sipvideo.recovery import recover
+
     failed = False
     count = 0
     for folder in args.folders:

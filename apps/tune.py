@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 
 from sipvideo.apps import command
@@ -279,6 +278,8 @@ def _study(
 
 
 def _read(trial: Any) -> Trial:
+    import numpy as np
+
     from sipvideo.evaluation.tracking import ALPHAS, TrackingCounts
     from sipvideo.evaluation.tuning import Trial
 

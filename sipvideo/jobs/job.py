@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from sipvideo.errors import SipVideoError, SourceError, failure
 from sipvideo.jobs import room
-from sipvideo.repair import ChangeLog, look_ahead
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
 from sipvideo.stages import Behind
@@ -19,6 +18,7 @@ from sipvideo.summary import Summary, writable
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
+    from sipvideo.repair import ChangeLog
     from sipvideo.sources import Source
     from sipvideo.structures import FrameResult
 
@@ -168,7 +168,7 @@ class _Run:
         self.summary = Summary(input=job.input, settings=job.settings)
         self.source: Source | None = None
         self._results: Results | None = None
-        self._changes = ChangeLog()
+        self._changes: ChangeLog | None = None
         self._identities: set[int] = set()
         self._started = time.perf_counter()
         self._first: float | None = None
@@ -196,6 +196,9 @@ class _Run:
             large = height * width * 3 > LARGE
             found = segmenter.run(self.source, 0 if large else job.ahead, batch=job.batch)
             if job.lookahead:
+                from sipvideo.repair import ChangeLog, look_ahead
+
+                self._changes = ChangeLog()
                 found = look_ahead(found, job.lookahead, segmenter.repair, self._changes)
             try:
                 with closing(found), Behind(self._write, 0 if large else BEHIND) as written:
@@ -210,7 +213,7 @@ class _Run:
     def _write(self, result: FrameResult) -> None:
         assert self._results is not None
         self._results.write(result)
-        if self.job.lookahead and self.job.folder is not None:
+        if self._changes is not None and self.job.folder is not None:
             self._changes.save(self.job.folder)
         summary = self.summary
         ids = result.track_ids[result.track_ids >= 0].tolist()
