@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sipvideo.errors import SipVideoError, contained
+from sipvideo.errors import SinkError, SipVideoError, failure
 from sipvideo.results import FILES, Kind, sizes, waiting
 from sipvideo.sinks.sink import Kept
 from sipvideo.summary import MARK, RunMark, Summary
+
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, EOFError, csv.Error)
+"""What reading a file ends in whose bytes are others than were written."""
 
 
 def recover(folder: Path) -> Summary | None:
@@ -51,11 +54,13 @@ def recover(folder: Path) -> Summary | None:
 def _assembled(kind: Kind, partial: Path, path: Path, problems: list[SipVideoError]) -> Kept:
     """One result; what keeps it from being made is added to the problems."""
     try:
-        with contained(str(path)):
-            return kind.writer.assemble(partial, path)
-    except SipVideoError as error:
-        problems.append(error)
-        return Kept()
+        return kind.writer.assemble(partial, path)
+    except DAMAGE as error:
+        reason = str(error).partition("\n")[0]
+        problems.append(SinkError(f"{path}: what the run left of it is damaged: {reason}"))
+    except Exception as error:
+        problems.append(failure(error, str(path)))
+    return Kept()
 
 
 def _tell(summary: Summary, kept: Sequence[tuple[Kind, Kept]]) -> None:
@@ -70,7 +75,13 @@ def _tell(summary: Summary, kept: Sequence[tuple[Kind, Kept]]) -> None:
 
 
 def _count(folder: Path) -> tuple[int | None, int | None]:
-    """Objects and identities, as far as one of the results tells them row by row."""
+    """Objects and identities, as far as one of the results tells them row by row, undamaged."""
+    with suppress(*DAMAGE):
+        return _counted(folder)
+    return None, None
+
+
+def _counted(folder: Path) -> tuple[int | None, int | None]:
     table, lines = folder / FILES["csv"], folder / FILES["lines"]
     if table.is_file():
         with table.open(newline="", encoding="utf-8") as file:

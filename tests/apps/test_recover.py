@@ -158,6 +158,26 @@ def test_a_recovery_that_was_killed_itself_can_be_done_again(left: tuple[Path, i
     assert frames_of(folder / "video.mp4") > seen - LOST
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00", b'{"a": 1}\n' * 3, b"a,b\n1\n"])
+def test_what_a_disk_has_damaged_is_told_in_one_line_and_the_rest_recovered(
+    damage: bytes, left: tuple[Path, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = left
+    folder = out / "long"
+    spoilt = [
+        folder / f".{name}.partial" for name in ("objects.csv", "objects.parquet", "results.json")
+    ]
+    for path in spoilt:
+        if path.is_file():
+            path.write_bytes(damage + path.read_bytes()[200:])
+    assert main(["recover", str(out)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "damaged" in lines[0]
+    assert "--debug" not in lines[0]
+    assert (folder / "video.mp4").is_file()
+
+
 def test_one_folder_that_cannot_be_recovered_does_not_stop_the_others(
     left: tuple[Path, int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,8 +22,14 @@ current = NOTHING
 """Which engine commands get: of the case that runs."""
 
 
+seen: Callable[[Frame], None] | None = None
+"""Is told of every frame, for who wants to see a run in the middle."""
+
+
 def detect(frame: Frame) -> Detections:
     """Up to three objects in any picture, however small; one of them moves, one comes and goes."""
+    if seen is not None:
+        seen(frame)
     height, width = frame.size
     rng = np.random.default_rng(frame.index)
     crops, origins, boxes = [], [], []

@@ -11,7 +11,7 @@ import numpy as np
 from tests.fuzz.case import Case
 
 KINDS: dict[str, tuple[str, int]] = {
-    "video": ("videos.video", 360),
+    "video": ("videos.video", 340),
     "video-network": ("videos.video_by_network", 15),
     "playlist": ("videos.playlist", 20),
     "picture": ("pictures.single", 60),
@@ -22,6 +22,7 @@ KINDS: dict[str, tuple[str, int]] = {
     "evaluation": ("annotations.evaluated", 50),
     "repair": ("runs.repair", 30),
     "resume": ("runs.resume", 20),
+    "recover": ("runs.recover", 20),
     "weights": ("weights.weights", 40),
     "pickle": ("weights.pickles", 30),
     "export": ("exports.exported", 5),

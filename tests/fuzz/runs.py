@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from sipvideo.apps.main import main as sipvideo
+from sipvideo.structures import Frame
 from tests.fuzz import engines, videos
 from tests.fuzz.case import FUNCTION, Case
 from tests.fuzz.mutate import Rng, choose, json_bytes, mutated_bytes, mutated_tree
@@ -19,6 +20,7 @@ SAVE = "video,json,lines,csv,parquet,mots,appearance"
 def _run() -> dict[str, bytes]:
     """The files of a whole run."""
     place = Path("making")
+    shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     (place / "in.gif").write_bytes(videos.base("gif"))
     engines.current = FUNCTION
@@ -26,6 +28,24 @@ def _run() -> dict[str, bytes]:
     folder = place / "out" / "in"
     files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     shutil.rmtree(place)
+    return files
+
+
+@functools.cache
+def _unfinished() -> dict[str, bytes]:
+    """The files, hidden ones with them, of a run in the middle: what a kill leaves."""
+    files: dict[str, bytes] = {}
+
+    def copy(frame: Frame) -> None:
+        if frame.index == 11:
+            paths = [p for p in Path("making/out/in").rglob("*") if p.is_file()]
+            files.update({str(p.relative_to("making/out/in")): p.read_bytes() for p in paths})
+
+    engines.seen = copy
+    try:
+        _run.__wrapped__()
+    finally:
+        engines.seen = None
     return files
 
 
@@ -79,3 +99,16 @@ def resume(rng: Rng, folder: Path) -> Case:
     (folder / "in.gif").write_bytes(videos.base("gif"))
     arguments = ["video", "in.gif", "-o", "out", "-q", "--save", choose(rng, (SAVE, "csv"))]
     return Case(how, [*arguments, *choose(rng, ([], ["--resume"]))])
+
+
+def recover(rng: Rng, folder: Path) -> Case:
+    """``sipvideo recover`` of what a killed run left, damaged as well."""
+    files = dict(_unfinished())
+    name = choose(rng, sorted(files))
+    files[name], how = _spoilt(rng, name, files[name])
+    if rng.random() < 0.1:
+        del files[name]
+    for file, data in files.items():
+        (folder / "out" / "in" / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "out" / "in" / file).write_bytes(data)
+    return Case(f"{name}: {how}", ["recover", "out", *choose(rng, ([], ["-q"]))], lines=2)
