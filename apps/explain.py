@@ -112,13 +112,12 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 def _draw(args: argparse.Namespace, moments: Sequence[Moment]) -> None:
     from sipvideo.apps.explain_strip import save_strip
-    from sipvideo.summary import Summary
+    from sipvideo.results_reader import source_of
 
     command.require_opencv()
     folder = args.folder.resolve()
     target = args.output or folder.with_name(f"{folder.name}-explain.png")
-    summary = Summary.read(folder)
-    source = args.source or (summary.input if summary else None)
+    source = source_of(folder, args.source)
     if save_strip(target, moments, source, args.track_id):
         print(target)
         return

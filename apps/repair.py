@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     config = section_from_values(Config, {"name": "repair"}, "--set", args.overrides).repair
     settings = {"repaired": str(args.folder), "repair": config.model_dump()}
     summary = Summary(input=args.source or saved.source or "", settings=settings)
+    summary.covered = saved.covered
     log = ChangeLog()
     repair = Repair(config, log)
     with command.Stop() as stop, contextlib.ExitStack() as stack:
@@ -125,9 +126,10 @@ def _source(
     args: argparse.Namespace, saved: SavedRun, stack: contextlib.ExitStack
 ) -> Source | None:
     """What the run was made from, opened; None where it is not there any more."""
+    from sipvideo.results_reader import source_of
     from sipvideo.sources import open_source
 
-    text = args.source or saved.source
+    text = source_of(saved.folder, args.source)
     if text is None:
         return None
     if args.source is None and "://" not in text and not Path(text).exists():
@@ -159,9 +161,12 @@ def _missing(saved: SavedRun, source: Source | None) -> Iterator[str]:
     if source is None:
         lost = [FILES[kind] for kind in saved.kinds if kind in PICTURES]
         drawn = f", and {' and '.join(lost)} cannot be drawn anew" if lost else ""
-        yield (
-            f"{saved.folder}: its source {saved.source or ''} is not there: gaps are filled by interpolation{drawn}"
+        why = (
+            "was made with privacy"
+            if saved.covered
+            else f"its source {saved.source or ''} is not there"
         )
+        yield f"{saved.folder}: {why}: gaps are filled by interpolation{drawn}"
 
 
 class _NoClip:

@@ -31,6 +31,27 @@ FPS = 25.0
 """Frames per second where nothing tells their times."""
 
 
+def source_of(folder: Path, asked: str | None = None) -> str | None:
+    """What a run was made from, as it was named then, for whoever draws its pictures anew.
+
+    Args:
+        folder: of the run's results.
+        asked: what somebody says it was made from, instead.
+
+    Returns:
+        None where it is not known, or where the run covered people: their uncovered pictures are not shown again.
+
+    Raises:
+        DatasetError: it covered people, and a source was asked for.
+    """
+    summary = Summary.read(folder)
+    if summary is not None and summary.covered:
+        if asked is not None:
+            raise DatasetError(f"{folder}: was made with privacy, its source is not shown")
+        return None
+    return asked or ((summary.input or None) if summary else None)
+
+
 def read_explanations(folder: str | Path) -> Iterator[Json]:
     """What the tracker told of each frame, as :class:`sipvideo.sinks.Explanations` wrote it.
 
@@ -77,7 +98,8 @@ class SavedRun:
     Attributes:
         folder: that folder.
         kinds: what was saved, keys of :data:`sipvideo.results.FILES`.
-        source: what the run was made from, as it was named then; None: not known.
+        source: see :func:`source_of`.
+        covered: whether people were made unrecognisable in the run's pictures; None: not known.
         notes: lines for people about what is missing; complete after reading.
         class_names: names in label order, as far as objects tell; complete after reading.
         embeddings: what identities looked like is known.
@@ -95,7 +117,9 @@ class SavedRun:
             raise DatasetError(
                 f"{folder}: holds neither {FILES['lines']} nor {FILES['json']}, of which one is needed"
             )
-        self.source = self._source()
+        self.source = source_of(self.folder)
+        summary = Summary.read(self.folder)
+        self.covered = None if summary is None else summary.covered
         self.notes: list[str] = []
         self._names: dict[int, str] = {}
         self._looks = _Looks.read(self.folder / FILES["appearance"])
@@ -136,10 +160,6 @@ class SavedRun:
                         f" {frame.size} (height, width)"
                     )
                 yield replace(result, frame=frame)
-
-    def _source(self) -> str | None:
-        summary = Summary.read(self.folder)
-        return (summary.input or None) if summary else None
 
     def _lines(self) -> Iterator[FrameResult]:
         path = self.folder / FILES["lines"]

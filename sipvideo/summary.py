@@ -46,6 +46,7 @@ class Summary(BaseModel):
         duration: seconds from the first frame to the last, on the source's clock.
         dropped: frames of a live source that could not be saved.
         settings: what determines the results: equal settings, equal results.
+        covered: whether people were made unrecognisable in its pictures (see :mod:`sipvideo.veil`); None: not known.
         files: bytes of each file or folder of results, by name.
     """
 
@@ -64,6 +65,7 @@ class Summary(BaseModel):
     duration: float = 0.0
     dropped: int = 0
     settings: dict[str, Any] = {}
+    covered: bool | None = None
     files: dict[str, int] = {}
 
     def count(self, objects: int, identities: int) -> None:

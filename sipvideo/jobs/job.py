@@ -181,6 +181,7 @@ class _Run:
         if job.folder is not None and (warning := room.check(self.source, job.folder, job.kinds)):
             watch.note(warning)
         names = segmenter.class_names
+        self.summary.covered = segmenter.veil is not None
         self._results = Results(
             self.source,
             names,

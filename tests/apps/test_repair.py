@@ -131,6 +131,24 @@ def test_what_a_repair_has_to_do_without_is_told(
     assert "interpolated" in (tmp_path / "mended" / "repair.log").read_text()
 
 
+def test_a_run_with_privacy_is_not_drawn_anew_from_its_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = segment(tmp_path, "--save", "video,lines")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["covered"] is False
+    (folder / "summary.json").write_text(json.dumps(summary | {"covered": True}))
+    assert main(["repair", str(folder)]) == 0
+    repaired = folder.with_name(f"{folder.name}-repaired")
+    assert not (repaired / "video.mp4").exists()
+    assert json.loads((repaired / "summary.json").read_text())["covered"] is True
+    source = ["--source", str(tmp_path / "film.mp4"), "-o", str(tmp_path / "other")]
+    capsys.readouterr()
+    assert main(["repair", str(folder), *source]) == 2
+    assert "was made with privacy" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_settings_change_what_is_repaired(tmp_path: Path) -> None:
     folder = segment(tmp_path, "--save", "lines")
     keep = ["--set", "repair.join_odds=30", "--set", "repair.fill_seconds=0"]
