@@ -47,6 +47,8 @@ SKEW = 0.15
 """Largest deviation from a similarity that is believed."""
 ZOOM = 1.3
 """Largest change of size between two frames that is believed."""
+LOST = 0.5
+"""Seconds for which a camera is believed to go on as it did when its motion was last known."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class CameraMotion:
         """Where points [M] of the frame before are now."""
         moved = self.factor * points + self.skew * points.conj() + self.shift
         return moved.astype(np.complex64)
+
+    def scaled(self, share: float) -> CameraMotion:
+        """About so much of the same motion."""
+        factor = 1 + share * (self.factor - 1)
+        return CameraMotion(factor, share * self.skew, share * self.shift)
 
     @property
     def still(self) -> bool:
@@ -91,14 +98,20 @@ class Camera:
         """Forgets the last frame."""
         self.grey: NDArray[np.uint8] | None = None
         self.points: Points = np.zeros(0, np.complex64)
+        self.rate, self.known, self.last = STANDS, -math.inf, 0.0
 
-    def follow(self, detections: Detections) -> CameraMotion | None:
-        """The motion since the last frame; the identity where it is unknown, None at a cut.
+    def follow(self, detections: Detections, now: float) -> CameraMotion | None:
+        """The motion since the last frame, None at a cut.
+
+        Where the background does not tell it, it is what the camera did last: objects that move along with the picture
+        would jump otherwise. After ``LOST`` seconds, or without a picture, it is the identity.
 
         Args:
             detections: of the next frame; without a grey picture nothing is known of this and the next motion.
+            now: time of that frame, seconds.
         """
         grey, before, points = detections.grey, self.grey, self.points
+        seconds, self.last = now - self.last, now
         if grey is None:
             self.reset()
             return STANDS
@@ -109,9 +122,14 @@ class Camera:
             return STANDS
         motion = _followed(before, grey, points)
         if motion is None:
-            return None if scene_changed(before, grey) else STANDS
+            if scene_changed(before, grey):
+                self.rate = STANDS
+                return None
+            return self.rate.scaled(seconds) if now - self.known < LOST else STANDS
         pixels = float(np.sqrt(scale.prod()))
-        return CameraMotion(motion.factor, motion.skew, motion.shift * pixels)
+        motion = CameraMotion(motion.factor, motion.skew, motion.shift * pixels)
+        self.rate, self.known = motion.scaled(1 / seconds) if seconds > 0 else STANDS, now
+        return motion
 
 
 def corners(grey: NDArray[np.uint8], masks: CompactMasks, scale: NDArray[np.float64]) -> Points:

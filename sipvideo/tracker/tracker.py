@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker.assignment import assign
-from sipvideo.tracker.camera import STANDS, Camera
+from sipvideo.tracker.camera import STANDS, Camera, CameraMotion
 from sipvideo.tracker.explain import Explanation, Step, explained
 from sipvideo.tracker.match import Match
 from sipvideo.tracker.memory import PLAUSIBLE, Meeting, Memory, look, meet, memorable
@@ -75,6 +76,9 @@ class Tracker:
             "common": np.asarray(self._common_embedding, np.float32),
             "grey": np.zeros((0, 0), np.uint8) if grey is None else grey,
             "points": self.camera.points,
+            "camera": np.array(
+                [*astuple(self.camera.rate), self.camera.known, self.camera.last], np.complex128
+            ),
         }
         return whole | packed(self.tracks + self.memory.tracks)
 
@@ -96,6 +100,9 @@ class Tracker:
         self._common_embedding = state["common"]
         self.camera.grey = state["grey"] if state["grey"].size else None
         self.camera.points = state["points"]
+        *rate, known, last = state["camera"].tolist()
+        self.camera.rate = CameraMotion(*rate)
+        self.camera.known, self.camera.last = known.real, last.real
 
     def update(self, detections: Detections, timestamp: float) -> IntArray:
         """Identities of one frame's detections, int64 [N], each once at most; -1 for detections without one.
@@ -108,7 +115,9 @@ class Tracker:
             ValueError: the embeddings have another size than before.
         """
         self._advance(timestamp)
-        motion = self.camera.follow(detections) if self.config.camera else STANDS
+        motion: CameraMotion | None = STANDS
+        if self.config.camera:
+            motion = self.camera.follow(detections, self.now)
         if motion is None:
             self._part(self.tracks)
         else:

@@ -61,8 +61,8 @@ MOTIONS = (
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_shifts_zooms_and_turns_are_found_in_frame_pixels(motion: CameraMotion) -> None:
     camera, scene = Camera(), texture()
-    assert camera.follow(seen(view(scene, grain=2))).still
-    found = camera.follow(seen(view(scene, motion, grain=2, seed=1)))
+    assert camera.follow(seen(view(scene, grain=2)), 0.1).still
+    found = camera.follow(seen(view(scene, motion, grain=2, seed=1)), 0.1)
     points = np.array([100 + 80j, 500 + 80j, 320 + 180j, 100 + 300j], np.complex64)
     expected = 2 * CameraMotion(motion.factor, 0, motion.shift)(points / 2)
     assert np.abs(found(points) - expected).max() < 1.0
@@ -71,7 +71,7 @@ def test_shifts_zooms_and_turns_are_found_in_frame_pixels(motion: CameraMotion) 
 def test_a_standing_camera_is_exactly_the_identity_whatever_the_noise() -> None:
     camera, scene = Camera(), texture()
     for k in range(6):
-        assert camera.follow(seen(view(scene, grain=3, seed=k))) == STANDS
+        assert camera.follow(seen(view(scene, grain=3, seed=k)), 0.1) == STANDS
 
 
 def test_a_large_undetected_object_does_not_move_a_standing_camera() -> None:
@@ -79,7 +79,7 @@ def test_a_large_undetected_object_does_not_move_a_standing_camera() -> None:
     for k in range(4):
         grey = view(scene, grain=2, seed=k)
         grey[:, 120:] = view(front, CameraMotion(shift=7 * k), grain=2, seed=k)[:, 120:]
-        assert camera.follow(seen(grey)) == STANDS
+        assert camera.follow(seen(grey), 0.1) == STANDS
 
 
 def test_masks_keep_objects_out_of_the_motion() -> None:
@@ -89,7 +89,21 @@ def test_masks_keep_objects_out_of_the_motion() -> None:
         grey = view(scene, CameraMotion(shift=3 * k), grain=1, seed=k)
         grey[:, 20:] = view(front, CameraMotion(shift=-6 * k), grain=1, seed=k)[:, 20:]
         # Hardly any background is left, so nothing is believed; the object's motion least of all.
-        assert camera.follow(seen(grey, found)) == STANDS
+        assert camera.follow(seen(grey, found), 0.1) == STANDS
+
+
+def test_a_camera_that_is_lost_for_a_moment_is_believed_to_go_on() -> None:
+    camera, scene = Camera(), texture()
+    everything = scripted([(0, 0, 640, 360)], frame_size=(360, 640))
+    moved = []
+    for k in range(10):
+        hidden = everything if k >= 3 else None  # no background is left to look at from then on
+        grey = view(scene, CameraMotion(shift=4 * k), grain=1, seed=k)
+        moved.append(camera.follow(seen(grey, hidden), 0.1 * k))
+    shifts = [0 if motion is None else motion.shift.real for motion in moved]
+    assert shifts[1:4] == pytest.approx([8, 8, 8], abs=0.5)
+    assert shifts[4:8] == pytest.approx([shifts[3]] * 4, abs=1e-3)
+    assert shifts[9] == 0
 
 
 def test_what_cannot_be_trusted_is_the_identity() -> None:
@@ -98,8 +112,8 @@ def test_what_cannot_be_trusted_is_the_identity() -> None:
     rng = np.random.default_rng(0)
     unrelated = rng.integers(50, 130, (4, *SIZE)).astype(np.uint8)
     for grey in (flat, flat, *unrelated, flat[:1], flat[:1], flat[:, :1], flat[:, :1]):
-        assert camera.follow(seen(grey)) == STANDS
-    assert camera.follow(Detections.empty((360, 640))) == STANDS
+        assert camera.follow(seen(grey), 0.1) == STANDS
+    assert camera.follow(Detections.empty((360, 640)), 0.1) == STANDS
     assert camera.grey is None
 
 
