@@ -36,13 +36,19 @@ def guarded(command: Callable[[], int]) -> int:
     """
     try:
         with contained():
-            return command()
+            return _while_read(command)
     except SipVideoError as error:
         complain(error)
         return FAILED
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
+
+
+def _while_read(command: Callable[[], int]) -> int:
+    """Runs a command as long as somebody reads what it prints."""
+    try:
+        return command()
     except BrokenPipeError:
         # Whoever read our standard output went away; it must not be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

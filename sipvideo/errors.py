@@ -76,14 +76,14 @@ def contained(where: str = "") -> Iterator[None]:
     """One input never hurts another: whatever happens inside becomes that input's failure.
 
     Every loop over inputs, sources, uploads or videos takes each of them inside of this block and goes on after a
-    :class:`SipVideoError`. A reader of standard output that went away is no input's failure.
+    :class:`SipVideoError`.
 
     Raises:
         SipVideoError: as :func:`failure` makes it.
     """
     try:
         yield
-    except (SipVideoError, BrokenPipeError):
+    except SipVideoError:
         raise
     except Exception as error:
         raise failure(error, where) from error

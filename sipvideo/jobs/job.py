@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sipvideo.errors import SipVideoError, SourceError, failure
+from sipvideo.errors import SipVideoError, SourceError, contained, failure
 from sipvideo.jobs import room
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
@@ -136,10 +136,10 @@ def run_job(
         with (opener or _opened)(job) as source:
             run.source = source
             run.segment(segmenter)
-    except BrokenPipeError:
-        run.summary.state = "interrupted"
-        raise
     except Exception as error:
+        if job.stdout and isinstance(error, BrokenPipeError):
+            run.summary.state = "interrupted"
+            raise
         run.fail(failure(error, job.input))
     finally:
         run.close(segmenter)
@@ -243,7 +243,8 @@ class _Run:
             summary.state = "interrupted" if self.watch.stopped else "complete"
         if self._results is not None:
             try:
-                self._results.finish()
+                with contained(self.job.input):
+                    self._results.finish()
             except SipVideoError as error:
                 self.fail(error)
 

@@ -22,7 +22,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from sipvideo.errors import SipVideoError, SourceError, UnforeseenError
+from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, contained
 from sipvideo.jobs import Job as Work
 from sipvideo.jobs import Watch, run_job
 from sipvideo.pipeline import VideoSegmenter
@@ -239,6 +239,16 @@ class Jobs:
                 self._end(job, self._stopped)
             return
         job.state = "running"
+        try:
+            with contained(job.name):
+                self._run(job, stop)
+        except (
+            UnforeseenError
+        ) as error:  # not in the video: a lack of memory before it begins, for instance
+            job.problem = error.brief
+            self._end(job, "failed")
+
+    def _run(self, job: Job, stop: threading.Event) -> None:
         watch = _Progress(job, stop, self._settings.max_duration)
         work = Work(job.name, self._folder_of(job) / RESULTS, KINDS)
         summary = run_job(work, self._segmenter.another(), watch, lambda _: self._opened(job))

@@ -110,6 +110,17 @@ def test_a_watch_that_breaks_is_the_failure_of_its_job(street: Path, tmp_path: P
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 6
 
 
+def test_a_pipe_that_breaks_where_nobody_prints_is_a_failure_like_others(
+    street: Path, tmp_path: Path
+) -> None:
+    def broken() -> None:
+        raise BrokenPipeError
+
+    summary = run_job(job_of(street, tmp_path), segmenter(), Recorded(5, broken))
+    assert summary.state == "failed"
+    assert "BrokenPipeError" in summary.problem
+
+
 def test_two_runs_in_one_folder_at_once_are_refused_and_nothing_is_lost(
     street: Path, tmp_path: Path
 ) -> None:
