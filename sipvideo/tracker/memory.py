@@ -121,8 +121,9 @@ def meet(
         return Meeting(newcomers, absent, nothing, nothing, {})
     likeness = likenesses(newcomers, absent, common, config.label_penalty)
     rival = np.maximum(_others(likeness), _others(likeness.T).T)
-    ratio = 1 + BLUR - likeness <= config.return_ratio * (1 + BLUR - rival)
-    sure = (likeness >= config.return_likeness) & ratio
+    # Strictly less: a pair that is better than all others of both sides is nobody else's, whatever the settings.
+    unique = 1 + BLUR - likeness < config.return_ratio * (1 + BLUR - rival)
+    sure = (likeness >= config.return_likeness) & unique
     chosen = dict(zip(*(axis.tolist() for axis in sure.nonzero()), strict=True))
     return Meeting(newcomers, absent, likeness, rival, chosen)
 

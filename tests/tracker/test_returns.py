@@ -196,7 +196,7 @@ def test_a_return_is_told_with_the_pairs_that_lost() -> None:
     chosen = next(r for r in last.reunions if r.verdict == "chosen")
     assert chosen.away == pytest.approx(4.5)
     assert chosen.likeness > chosen.needed
-    assert 1.1 - chosen.likeness <= chosen.ratio * (1.1 - chosen.rival)
+    assert 1.1 - chosen.likeness < chosen.ratio * (1.1 - chosen.rival)
 
 
 def test_filmed_actors_that_leave_for_seconds_come_back_as_who_they_were() -> None:
@@ -231,6 +231,12 @@ def test_no_identity_is_ever_in_two_places_with_a_lively_memory() -> None:
         assert len(known) == len(set(known))
         back += sum(math.isfinite(track.returned) for track in made.tracks)
     assert back > 0
+
+
+def test_exact_twins_never_share_an_identity_even_if_any_lead_is_enough() -> None:
+    made = tracker(return_ratio=1.0)
+    assert showing(made, [BOX], looks(1), 0.0) == [0]
+    assert sorted(showing(made, [CORNER, FAR], looks(1, 1), 5.0)) == [1, 2]
 
 
 def test_results_carry_the_mark_through_the_pipeline() -> None:
