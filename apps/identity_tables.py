@@ -80,6 +80,8 @@ def page(content: Json) -> str:
                 f"{REPORTS[kind][0].upper()}{REPORTS[kind][1:]}:\n\n",
                 _table(figures, titles),
             ]
+    if missing := [f"*{name}* ({SETS[name].about})" for name in SETS if name not in sets]:
+        parts.append(f"Not measured for this page: {'; '.join(missing)}.\n\n")
     if "still" in sets:
         parts.append(_moving(sets, titles))
     if "cost" in content:

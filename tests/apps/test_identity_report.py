@@ -112,6 +112,7 @@ def test_a_page_is_brought_up_to_date_set_by_set(small: Path) -> None:
     text = page.read_text()
     assert "0.123" in text
     assert text.index("## still") < text.index("## pan")
+    assert "Not measured for this page: *returns* (all leave)." in text
 
 
 def test_figures_of_something_else_are_not_overwritten(
