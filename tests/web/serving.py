@@ -135,3 +135,4 @@ def receive_result(
         header, rest = receive(socket, timeout)
         if header["type"] not in ("status", "clock"):
             return header, rest
+        assert header.get("state") not in ("failing", "failed"), header
