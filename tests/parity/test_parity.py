@@ -41,11 +41,24 @@ def reference_frames() -> Iterator[tuple[str, dict[str, Any], Frame]]:
         yield f"v{video}_f{index}__", facts, frame
 
 
-@torch.inference_mode()
+_MAPS: dict[tuple[str, int, bytes], tuple[dict[str, Any], DenseOutputs]] = {}
+
+
 def dense_maps(
     segmenter: HostEngine, image: NDArray[np.float32]
 ) -> tuple[dict[str, Any], DenseOutputs]:
-    """All dense tensors under their names in the fixtures."""
+    """All dense tensors under their names in the fixtures; computed once for each picture and way."""
+    key = (segmenter.model, winograd.LEAST_CELLS, image.tobytes())
+    if key not in _MAPS:
+        _MAPS[key] = _dense_maps(segmenter, image)
+    maps, outputs = _MAPS[key]
+    return dict(maps), outputs
+
+
+@torch.inference_mode()
+def _dense_maps(
+    segmenter: HostEngine, image: NDArray[np.float32]
+) -> tuple[dict[str, Any], DenseOutputs]:
     assert isinstance(segmenter.runtime, TorchRuntime)
     model = segmenter.runtime.model
     pyramid, stem = model.pyramid(torch.from_numpy(image)[None])
@@ -143,23 +156,23 @@ def test_candidates_boxes_masks_and_embeddings_equal_the_reference(
 
 
 def tracked(
-    vis: HostEngine, tracker: PaperTracker
+    vis_remembered: HostEngine, tracker: PaperTracker
 ) -> Iterator[tuple[str, dict[str, Any], Detections]]:
     for key, facts, frame in reference_frames():
         if facts["frame"] == 0:
             tracker.reset()
-        found = vis.detect([frame])[0]
+        found = vis_remembered.detect([frame])[0]
         result = FrameResult(frame, found, tracker.update(found, frame.timestamp), 0.0)
         yield key, facts | {"result": result}, found
 
 
 def test_ids_and_comparison_scores_of_the_whole_chain_equal_the_reference(
-    vis: HostEngine,
+    vis_remembered: HostEngine,
 ) -> None:
     stored = arrays(FIXTURES / "vis.npz")
     tracker = PaperTracker(TrackerConfig(preset="paper"))
     compared = objects = differing = 0
-    for key, facts, found in tracked(vis, tracker):
+    for key, facts, found in tracked(vis_remembered, tracker):
         if len(found):
             np.testing.assert_array_equal(tracker.last_claims, stored[key + "det_obj_ids"])
         if key + "comp_scores" in stored:
@@ -184,34 +197,34 @@ def test_ids_and_comparison_scores_of_the_whole_chain_equal_the_reference(
 
 @pytest.mark.parametrize(("name", "survives"), [("vis_thr", True), ("vis_thr_reset", False)])
 def test_memory_over_empty_first_frames_follows_the_switch(
-    vis: HostEngine, name: str, survives: bool
+    vis_remembered: HostEngine, name: str, survives: bool
 ) -> None:
     stored = arrays(FIXTURES / f"{name}.npz")
-    config = vis.postprocess.config
-    vis.postprocess.config = config.model_copy(update={"score_threshold": 0.2})
+    config = vis_remembered.postprocess.config
+    vis_remembered.postprocess.config = config.model_copy(update={"score_threshold": 0.2})
     try:
         tracker = PaperTracker(
             TrackerConfig(preset="paper", memory_survives_empty_first_frame=survives)
         )
         compared = 0
-        for key, _, found in tracked(vis, tracker):
+        for key, _, found in tracked(vis_remembered, tracker):
             assert len(found) == len(stored[key + "det_boxes"])
             if key + "det_obj_ids" in stored:
                 np.testing.assert_array_equal(tracker.last_claims, stored[key + "det_obj_ids"])
                 compared += 1
         assert compared >= 10
     finally:
-        vis.postprocess.config = config
+        vis_remembered.postprocess.config = config
 
 
 @pytest.mark.parametrize(("name", "threshold"), [("results_mini", 0.03), ("results_mini_thr", 0.2)])
 def test_the_result_file_of_five_videos_equals_the_reference(
-    vis: HostEngine, tmp_path: Path, name: str, threshold: float
+    vis_remembered: HostEngine, tmp_path: Path, name: str, threshold: float
 ) -> None:
-    config = vis.postprocess.config
-    vis.postprocess.config = config.model_copy(update={"score_threshold": threshold})
+    config = vis_remembered.postprocess.config
+    vis_remembered.postprocess.config = config.model_copy(update={"score_threshold": threshold})
     tracker = PaperTracker(TrackerConfig(preset="paper", memory_survives_empty_first_frame=True))
-    segmenter = VideoSegmenter(vis, tracker, vis.config.class_names)
+    segmenter = VideoSegmenter(vis_remembered, tracker, vis_remembered.config.class_names)
     lengths = Counter(facts["video"] for _, facts, _ in reference_frames())
     with YouTubeVISResults(tmp_path / "results.json", 1, length=lengths[1]) as sink:
         for _, facts, frame in reference_frames():
@@ -220,7 +233,7 @@ def test_the_result_file_of_five_videos_equals_the_reference(
                 if facts["video"] > 1:
                     sink.start_video(facts["video"], lengths[facts["video"]])
             sink.write(segmenter.step(frame))
-    vis.postprocess.config = config
+    vis_remembered.postprocess.config = config
     ours = json.loads((tmp_path / "results.json").read_text())
     reference = json.loads((FIXTURES / f"{name}.json").read_text())
     assert len(ours) == len(reference) > 10
@@ -242,12 +255,12 @@ def test_the_result_file_of_five_videos_equals_the_reference(
     assert masks >= 17
 
 
-def test_a_wrong_coefficient_would_be_noticed(vis: HostEngine) -> None:
+def test_a_wrong_coefficient_would_be_noticed(vis_remembered: HostEngine) -> None:
     """Negative control: ids alone do not notice a wrong label weight, comparison scores do."""
     stored = arrays(FIXTURES / "vis.npz")
     tracker = PaperTracker(TrackerConfig(preset="paper", label_weight=9.0))
     worst = 0.0
-    for key, _, _ in tracked(vis, tracker):
+    for key, _, _ in tracked(vis_remembered, tracker):
         expected = stored.get(key + "comp_scores")
         if expected is not None and expected.shape == tracker.last_scores.shape:
             worst = max(worst, float(np.abs(tracker.last_scores - expected).max()))
