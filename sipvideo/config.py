@@ -284,7 +284,7 @@ class VeilConfig(Section):
 class RepairConfig(Section):
     """Identities looked at again with what came later: ``sipvideo repair`` and ``--lookahead``."""
 
-    join_seconds: float = Field(default=30.0, gt=0, le=86400)
+    join_seconds: float = Field(default=60.0, gt=0, le=86400)
     """Seconds for which an object may be away and still be joined to what it was before."""
     join_odds: float = Field(default=-3.0, ge=-30, le=30)
     """Least logarithm of the odds that two stretches of identities show one object; higher joins fewer."""

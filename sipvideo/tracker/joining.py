@@ -31,6 +31,8 @@ FADE = 0.5
 """Seconds in which an unseen object is taken to lose all but 1/e of its velocity."""
 REACH, REACH_PER_SECOND = 0.15, 1.0
 """Distance from the predicted place that is nothing special, in sizes of the object, at once and per second."""
+KEPT = 0.5
+"""Lead over the least odds that the tracker's own decisions have at least."""
 CLEARLY_UNIQUE = 0.5
 """Lead in likeness over the next best candidate from which on more does not count."""
 
@@ -82,6 +84,9 @@ def join(
     looks = bool(earlier[0].look.size)
     weights = WITH_LOOKS if looks else WITHOUT_LOOKS
     odds = weights[0] + cues @ weights[1:]
+    # The tracker knew more of who is who than is known here: only a better pair parts what it took for one.
+    same = _next_of_same(cues[:, 0] > 0, columns, gaps[rows, columns])
+    odds[same] = np.maximum(odds[same], config.join_odds + KEPT)
     kept = (odds > config.join_odds).nonzero()[0]
     rows, columns, odds, cues = rows[kept], columns[kept], odds[kept], cues[kept]
     chosen = _best_pairs(rows, columns, odds - config.join_odds)
@@ -112,7 +117,7 @@ def weigh(
     sizes and relative to what is usual after such a gap, by prediction from both sides, or without motion where
     that fits better. ``log_gap`` (of seconds + 0.1) and ``gap`` (tens of seconds). ``class``: share of votes that
     agree. ``size``: logarithm of the ratio of mask areas at the ends. ``likeness``: cosine of the embeddings.
-    ``uniqueness``: its lead over the best other candidate of either tracklet.
+    ``uniqueness``: its lead over the best other candidate of either tracklet that was there at the same time.
 
     Args:
         earlier, later: tracklets.
@@ -131,10 +136,11 @@ def weigh(
     if earlier[0].look.size:
         looks = [_looks(side, common) for side in (earlier, later)]
         likeness = (looks[0][rows] * looks[1][columns]).sum(1).astype(np.float64)
-        uniqueness = np.minimum(
-            likeness - np.maximum(_best_other(rows, likeness), _best_other(columns, likeness)),
-            CLEARLY_UNIQUE,
+        rival = np.maximum(
+            _best_rival(columns, rows, likeness, earlier),
+            _best_rival(rows, columns, likeness, later),
         )
+        uniqueness = np.minimum(likeness - rival, CLEARLY_UNIQUE)
     return np.stack(
         (
             (ids[0][rows] == ids[1][columns]).astype(np.float64),
@@ -199,20 +205,37 @@ def _looks(tracklets: Sequence[Tracklet], common: FloatArray) -> FloatArray:
     return unit(np.array(means, np.float32) - common)
 
 
-def _best_other(groups: IntArray, values: Floats) -> Floats:
-    """The highest of the other values in the same group, [P]; -inf where there is none."""
-    order = np.lexsort((-values, groups))
-    first = np.ones(len(order), bool)
-    first[1:] = groups[order][1:] != groups[order][:-1]
-    starts = first.nonzero()[0]
-    group = np.cumsum(first) - 1
-    best = values[order][starts][group]
-    followers = starts + 1
-    has = (followers < len(order)) & ~first[np.minimum(followers, len(order) - 1)]
-    second = np.where(has, values[order][np.minimum(followers, len(order) - 1)], -np.inf)[group]
-    result = np.empty(len(values))
-    result[order] = np.where(first, second, best)
-    return result
+def _best_rival(
+    groups: IntArray, members: IntArray, values: Floats, tracklets: Sequence[Tracklet]
+) -> Floats:
+    """The highest of the values in the same group, [P], whose members were there at the same time: others may be the
+    same object, at another time. -inf where there is none.
+
+    Args:
+        groups: int64 [P].
+        members: int64 [P], indices into ``tracklets``.
+        values: [P].
+        tracklets: that have a begin and an end.
+    """
+    begins = np.array([t.begin for t in tracklets])
+    ends = np.array([t.end for t in tracklets])
+    found = np.full(len(values), -np.inf)
+    order = np.argsort(groups, kind="stable")
+    for pairs in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+        mine = members[pairs]
+        together = (begins[mine] <= ends[mine][:, None]) & (ends[mine] >= begins[mine][:, None])
+        np.fill_diagonal(together, False)
+        found[pairs] = np.where(together, values[pairs], -np.inf).max(1)
+    return found
+
+
+def _next_of_same(same: NDArray[np.bool_], columns: IntArray, gaps: Floats) -> IntArray:
+    """The pairs of P in which the tracker went on with one identity: of each later tracklet the one nearest in time."""
+    pairs = same.nonzero()[0]
+    pairs = pairs[np.lexsort((gaps[pairs], columns[pairs]))]
+    _, first = np.unique(columns[pairs], return_index=True)
+    nearest: IntArray = pairs[first]
+    return nearest
 
 
 def _best_pairs(rows: IntArray, columns: IntArray, gains: Floats) -> NDArray[np.bool_]:

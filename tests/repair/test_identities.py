@@ -62,17 +62,27 @@ def test_those_that_swap_places_unseen_are_told_apart_by_their_looks() -> None:
     assert Counter(c.kind for c in changes) == {"joined": 2}
 
 
-def test_an_identity_that_jumps_to_another_object_is_parted() -> None:
+def test_an_identity_that_jumps_to_another_object_is_parted_where_its_own_goes_on() -> None:
     def jumps(actor: int, second: float) -> int:
         if actor == 0:
-            return 7 if second < 2 else -2
-        return -2 if second < 3.2 else 7
+            return 7 if second < 2 else -2 if second < 2.4 else 9
+        return -2 if second < 2.4 else 7
 
     results = run([walker(20), walker(105, look=5, label=1)], jumps)
-    repaired, changes = whole(results, RepairConfig(fill_seconds=0, join_odds=0))
-    assert {k for ids in identities(repaired[:20]) for k in ids} == {7}
-    assert {k for ids in identities(repaired[-5:]) for k in ids} == {8}
-    assert [(c.kind, c.was, c.track_id) for c in changes] == [("parted", 7, 8)]
+    repaired, changes = whole(results)
+    last = repaired[-1]
+    by_place = np.argsort(last.detections.boxes[:, 1])
+    assert last.track_ids[by_place].tolist() == [7, 10]
+    assert {(c.kind, c.was, c.track_id) for c in changes} == {("joined", 9, 7), ("parted", 7, 10)}
+
+
+def test_what_the_tracker_knew_again_is_kept_where_nothing_fits_better() -> None:
+    def returns(actor: int, second: float) -> int:
+        return -2 if 0.5 <= second < 3 else 7
+
+    repaired, changes = whole(run([walker()], returns))
+    assert {k for ids in identities(repaired) for k in ids} == {7}
+    assert changes == []
 
 
 @pytest.mark.parametrize("repair", [whole, ahead])
