@@ -224,11 +224,17 @@ def _shifted(bits: NDArray[np.uint8], before: int, after: int, width: int) -> ND
 
 
 def from_rles(rles: Sequence[dict[str, Any]], frame_size: tuple[int, int]) -> CompactMasks:
-    """Reads COCO RLEs (compressed, counts as str or bytes) of one frame into compact masks."""
+    """Reads COCO RLEs (compressed, counts as str or bytes) of one frame into compact masks.
+
+    Raises:
+        ValueError: a mask of another size than the frame.
+    """
     crops: list[BoolArray] = []
     origins = []
     for rle in rles:
         counts = rle["counts"]
+        if tuple(rle["size"]) != tuple(frame_size):
+            raise ValueError(f"a mask of {rle['size']} in a frame of {list(frame_size)} pixels")
         raw = {
             "size": rle["size"],
             "counts": counts.encode("ascii") if isinstance(counts, str) else counts,

@@ -164,9 +164,14 @@ class SavedRun:
     def _lines(self) -> Iterator[FrameResult]:
         path = self.folder / FILES["lines"]
         with _reading(path, "rb") as file:
+            last = -1
             for place, line in enumerate(file, 1):
                 with _at(f"{path}: line {place}"):
-                    yield self._frame(json.loads(line))
+                    result = self._frame(json.loads(line))
+                    if result.frame.index <= last:
+                        raise ValueError(f"frame {result.frame.index} comes after frame {last}")
+                last = result.frame.index
+                yield result
 
     def _frame(self, record: Json) -> FrameResult:
         height, width = (whole(side, 1) for side in record["size"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,18 @@ def spoil_line(text: str) -> str:
             "objects.csv",
             lambda t: t[:-1].rpartition("\n")[0] + "\n",
             "does not tell of",
+        ),
+        (
+            "lines",
+            "results.jsonl",
+            lambda t: t + t,
+            r"line \d+: .*frame 0 comes after frame",
+        ),
+        (
+            "lines",
+            "results.jsonl",
+            lambda t: re.sub(r'(?m)^(\{[^{]*?"size": \[)\d+', r"\g<1>7", t),
+            "a mask of",
         ),
         ("json,csv", "objects.csv", lambda t: t.replace(",0,", ",x,"), "not as sipvideo writes it"),
         ("json,csv", "results.json", lambda t: "{}", "not as sipvideo writes it|holds no object"),

@@ -56,7 +56,7 @@ def test_whatever_comes_in_ends_in_results_or_one_line(kind: str, fuzzer: Fuzzer
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
     with Fuzzer(
-        20, tmp_path_factory.mktemp("strict"), Limits(0.5, 8.0, 600, again=False)
+        20, tmp_path_factory.mktemp("strict"), Limits(2.0, 8.0, 600, again=False)
     ) as running:
         yield running
 
@@ -78,12 +78,12 @@ def test_after_a_mishap_the_next_case_is_judged_by_itself(strict: Fuzzer) -> Non
 
 
 def test_a_long_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    running = long_run(20, 60, tmp_path, "picture")
+    running = long_run(20, 16, tmp_path, "video")
     first = next(running)
     running.close()
     assert outcomes(tmp_path) == [first]
     with (tmp_path / OUTCOMES).open("a") as file:
-        file.write('{"number": 59, "ki')  # what a kill leaves
-    rest = list(long_run(20, 60, tmp_path, "picture"))
+        file.write('{"number": 15, "ki')  # what a kill leaves
+    rest = list(long_run(20, 16, tmp_path, "video"))
     assert first["number"] not in [outcome["number"] for outcome in rest]
     assert len(outcomes(tmp_path)) == 1 + len(rest) >= 2
