@@ -87,17 +87,23 @@ def contenders(work: Path, peers: Path | None) -> dict[str, Contender]:
 def _later(title: str, change: Callable[[list[FrameResult]], Iterable[FrameResult]]) -> Contender:
     """Our tracker's results changed by what comes later."""
     from sipvideo.config import RepairConfig, TrackerConfig
+    from sipvideo.pipeline import VideoSegmenter
     from sipvideo.tracker import build_tracker
 
+    def found(film: Replay) -> list[FrameResult]:
+        # As a run does it: with the classes that the tracker has voted for.
+        line = VideoSegmenter(
+            lambda frame: film.reports[frame.index], build_tracker(TrackerConfig()), ()
+        )
+        unknown = [np.full(len(report), -1, np.int64) for report in film.reports]
+        shown = film.results(unknown, with_pictures=True)
+        return list(change(list(line.run(result.frame for result in shown))))
+
     def run(films: Sequence[Replay]) -> list[list[FrameResult]]:
-        found = []
-        for film in films:
-            identities = film.identities(build_tracker(TrackerConfig()))
-            found.append(list(change(film.results(identities, with_pictures=True))))
-        return found
+        return [found(film) for film in films]
 
     settings = TrackerConfig().model_dump_json() + RepairConfig().model_dump_json()
-    return Contender(title, f"{title} {_own_code()} {settings}", run, halved=False)
+    return Contender(title, f"{title}, voted {_own_code('repair')} {settings}", run, halved=False)
 
 
 def _looked_ahead(results: list[FrameResult]) -> Iterable[FrameResult]:
@@ -117,13 +123,13 @@ def _repaired(results: list[FrameResult]) -> Iterable[FrameResult]:
     return repair.repaired(results, pictures=True)
 
 
-def _own_code() -> str:
-    """A digest of what our identities depend on."""
+def _own_code(*parts: str) -> str:
+    """A digest of what our identities depend on: the tracker and other parts of the package."""
     import sipvideo
 
     root = Path(sipvideo.__file__).parent
     names = ("masks.py", "boxes.py", "carry.py", "cuts.py")
-    files = [*(root / "tracker").glob("*.py"), *(root / "repair").glob("*.py")]
+    files = [path for part in ("tracker", *parts) for path in (root / part).glob("*.py")]
     files += [root / name for name in names if (root / name).is_file()]
     digest = hashlib.sha256()
     for path in sorted(files):

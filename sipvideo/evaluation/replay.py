@@ -127,7 +127,7 @@ class Replay:
             return self._own
         frames = zip(reports, self.reports, self._own, self.objects, strict=True)
         return [
-            own if report is mine else _owners(report, *objects)
+            own if report.masks is mine.masks else _owners(report, *objects)
             for report, mine, own, objects in frames
         ]
 
@@ -135,7 +135,7 @@ class Replay:
         """The masks of each identity, one RLE or None per frame, in the order of the identities."""
         found: dict[int, list[Json | None]] = {}
         for t, result in enumerate(results):
-            mine = result.detections is self.reports[t]
+            mine = result.detections.masks is self.reports[t].masks
             for k, track_id in enumerate(result.track_ids.tolist()):
                 if track_id >= 0:
                     row = found.setdefault(track_id, [None] * len(results))
