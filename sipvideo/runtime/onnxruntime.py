@@ -50,10 +50,12 @@ class ONNXRuntime(Runtime):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: what it warns of is its own choice of kernels
+        options.log_severity_level = (
+            4  # what goes wrong is raised, what it warns of is its own choice of kernels
+        )
         if threads:
             options.intra_op_num_threads = threads
-        where = "network" if isinstance(network, bytes) else str(network)
+        where = self._where = "network" if isinstance(network, bytes) else str(network)
         content = network if isinstance(network, bytes) else str(network)
         providers = _providers(device)
         try:
@@ -85,10 +87,15 @@ class ONNXRuntime(Runtime):
 
         Raises:
             ConfigError: the network has a fixed size, and it is another one.
+            CheckpointError: the network is damaged.
         """
         if self.fixed is not None and images.shape != self.fixed:
             return in_singles(self, images, self.fixed)
-        outputs = self._session.run(None, {INPUT: np.ascontiguousarray(images)})
+        try:
+            outputs = self._session.run(None, {INPUT: np.ascontiguousarray(images)})
+        except Exception as error:  # its errors have no other common base
+            reason = str(error).strip().splitlines()[-1]
+            raise CheckpointError(f"{self._where}: ONNX Runtime cannot run it: {reason}") from error
         return gathered(dict(zip(self.names, outputs, strict=True)))
 
 

@@ -159,7 +159,13 @@ class OpenVINORuntime(Runtime):
             return self._compiled[shape]
 
     def _compile(self, shape: tuple[int, ...]) -> _Compiled:
-        claim_threads("OpenVINO")
+        try:
+            return self._compiled_for(shape)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise CheckpointError(f"network: OpenVINO cannot run it: {reason}") from error
+
+    def _compiled_for(self, shape: tuple[int, ...]) -> _Compiled:
         from openvino import Layout
         from openvino.preprocess import PrePostProcessor
 

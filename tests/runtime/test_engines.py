@@ -268,6 +268,20 @@ def test_what_is_no_network_of_ours_is_refused_in_one_line(tmp_path: Path) -> No
         bundle.open_network(tmp_path / "absent")
 
 
+def test_a_network_that_can_be_read_but_not_run_is_told_in_one_line(
+    contents: dict[int, bytes],
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(contents[0])
+    weight = next(w for w in model.graph.initializer if len(w.dims) == 4 and w.dims[1] > 1)
+    kernel = onnx.numpy_helper.to_array(weight)
+    weight.CopyFrom(onnx.numpy_helper.from_array(kernel[:, :-1].copy(), weight.name))
+    with pytest.raises(CheckpointError, match="ONNX Runtime cannot"):
+        ONNXRuntime(model.SerializeToString())(_images())
+    with pytest.raises(CheckpointError, match="OpenVINO cannot"):
+        OpenVINORuntime(read_network(model.SerializeToString()))(_images())
+
+
 def test_openvino_tells_nobody_of_its_use_and_writes_nothing_to_the_home_folder(
     tmp_path: Path,
 ) -> None:
