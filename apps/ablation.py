@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.errors import SinkError
 
 VARIANTS = {
@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="apps/ablation.py",
         description="Trains the variants of the recipe 'ablation' with several seeds, scores each on the same "
         "pictures, and prints mean and spread. With --videos also what embeddings are worth to the association.",
@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", metavar="NAME", help="what is trained on")
     parser.add_argument("--val-split", metavar="NAME", help="what is scored on")
     parser.add_argument("--videos", metavar="JSON", help="annotated videos, YouTube-VIS format")
-    parser.add_argument("--seeds", type=command.count, default=3, metavar="N", help="default: 3")
-    parser.add_argument("--steps", type=command.count, metavar="N", help="default: the recipe's")
-    parser.add_argument("--threads", type=command.count, metavar="N", help="of PyTorch")
-    command.add_output_flag(parser, "folder of the runs", "runs/ablation")
+    parser.add_argument("--seeds", type=flags.count, default=3, metavar="N", help="default: 3")
+    parser.add_argument("--steps", type=flags.count, metavar="N", help="default: the recipe's")
+    parser.add_argument("--threads", type=flags.count, metavar="N", help="of PyTorch")
+    flags.add_output_flag(parser, "folder of the runs", "runs/ablation")
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.errors import SinkError
 from sipvideo.results import FILES
 
@@ -36,13 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo bench",
         description="Times the stages of a step, frame in, identities out, and the whole pipeline on this machine.",
     )
     _add_frames(parser)
     _add_measurements(parser)
-    command.add_model_flags(parser)
+    flags.add_model_flags(parser)
     args = parser.parse_args(argv)
     args.kinds = tuple(FILES) if args.save == "all" else tuple(args.save.split(","))
     if unknown := set(args.kinds) - FILES.keys():
@@ -68,9 +68,9 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="without INPUT; default: 1280x720",
     )
-    add("--frames", type=command.count, default=20, metavar="N", help="timed; default: 20")
-    add("--warm-up", type=command.count, default=3, metavar="N", help="not timed; default: 3")
-    add("--threads", type=command.count, metavar="N", help="of PyTorch; default: as many as cores")
+    add("--frames", type=flags.count, default=20, metavar="N", help="timed; default: 20")
+    add("--warm-up", type=flags.count, default=3, metavar="N", help="not timed; default: 3")
+    add("--threads", type=flags.count, metavar="N", help="of PyTorch; default: as many as cores")
 
 
 def _add_measurements(parser: argparse.ArgumentParser) -> None:

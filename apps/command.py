@@ -1,4 +1,4 @@
-"""What every command shares: the same words for the same flags, errors as one line, exit codes."""
+"""How every command runs: errors as one line, signals, exit codes, a ready segmenter."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from sipvideo.errors import DEBUG, SipVideoError, UnforeseenError, contained, show_traceback
+from sipvideo.errors import SipVideoError, UnforeseenError, contained, show_traceback
 
 if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
-    from sipvideo.showing import ShowingOptions
 
 FAILED = 2
 INTERRUPTED = 130
@@ -59,15 +58,15 @@ def complain(problem: SipVideoError | str) -> None:
     """Writes one line of the form ``sipvideo: error: ...`` to stderr, with --debug after its traceback."""
     if isinstance(problem, SipVideoError) and not isinstance(problem, UnforeseenError):
         show_traceback(problem)  # an unforeseen one was shown when it was caught
-    print(f"sipvideo: error: {_line(str(problem))}", file=sys.stderr, flush=True)
+    print(f"sipvideo: error: {one_line(str(problem))}", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
     """Writes one line that a user should know but need not act on."""
-    print(f"sipvideo: note: {_line(text)}", file=sys.stderr, flush=True)
+    print(f"sipvideo: note: {one_line(text)}", file=sys.stderr, flush=True)
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """A text as one line that a person reads to its end: what damaged files hold can be megabytes."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
@@ -133,259 +132,6 @@ class Stop:
         self._signal = number
         if self._waiting:
             raise KeyboardInterrupt
-
-
-class Parser(argparse.ArgumentParser):
-    """The parser of every command and action: all of them have --debug."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.add_argument(
-            "--debug",
-            action=_Debug,
-            nargs=0,
-            default=argparse.SUPPRESS,
-            help="show the traceback of every error, also by SIPVIDEO_DEBUG=1",
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """As argparse does it, in a line that is read to its end."""
-        super().error(_line(message))
-
-
-class _Debug(argparse.Action):
-    """Holds for this process and those that it starts."""
-
-    def __call__(self, *_: object) -> None:
-        os.environ[DEBUG] = "1"
-
-
-def add_config_flags(parser: argparse._ActionsContainer) -> None:
-    """--config and --set: what determines a result."""
-    parser.add_argument(
-        "--config",
-        metavar="NAME|FILE",
-        help="configuration by name (sipvideo config lists them) or YAML file; "
-        "default: the one inside the weights file",
-    )
-    add_set_flag(parser)
-
-
-def add_set_flag(parser: argparse._ActionsContainer) -> None:
-    """--set."""
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one value of the configuration, for example postprocess.score_threshold=0.3; "
-        "may be repeated",
-    )
-
-
-def add_weights_flag(parser: argparse._ActionsContainer) -> None:
-    """--model and --weights."""
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help="model that comes with sipvideo: nano, or small (better and slower); default: nano",
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE|FOLDER",
-        help="weights file, or the folder of an exported model, instead of a model that comes with sipvideo",
-    )
-
-
-def add_model_flags(parser: argparse._ActionsContainer) -> None:
-    """--model, --weights, --config, --set, --device and --runtime: what :func:`segmenter` needs."""
-    add_weights_flag(parser)
-    add_config_flags(parser)
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="cpu, cuda, cuda:1 or auto (default): CUDA where there is one, else the CPU",
-    )
-    parser.add_argument(
-        "--runtime",
-        default="auto",
-        metavar="NAME",
-        help="engine that runs the network: openvino, onnxruntime, torch; openvino-bf16, torch-bf16 (half the "
-        "precision, faster on CPUs that know it); torch-compile (compiled at the start, which takes minutes; needs a "
-        "C++ compiler); torch-fp16 and torch-tf32 (only with CUDA); or auto (default): the fastest that is ready: "
-        "openvino and onnxruntime convert a network once, when they are asked for by name, and are ready from then on",
-    )
-
-
-def add_selection_flags(parser: argparse._ActionsContainer) -> None:
-    """--classes and the like: what of the objects is wanted at all; also what :func:`segmenter` needs."""
-    parser.add_argument(
-        "--classes",
-        type=words,
-        default=(),
-        metavar="CLASS,...",
-        help="names or numbers of the only classes that are looked for, for example person,car",
-    )
-    parser.add_argument(
-        "--min-score",
-        type=share,
-        metavar="N",
-        help="score from which an object counts, 0 to 1; default: what the model was tuned to",
-    )
-    parser.add_argument(
-        "--max-objects", type=count, metavar="N", help="of a frame at most, the best ones"
-    )
-    parser.add_argument(
-        "--area",
-        type=area,
-        metavar="X0,Y0,X1,Y1",
-        help="part of the picture that is looked at, 0 to 1 from its top left; objects there look larger to the model",
-    )
-    parser.add_argument(
-        "--privacy",
-        nargs="?",
-        type=words,
-        const=("person",),
-        metavar="CLASS,...",
-        help="make people (or these classes) unrecognisable before anything is shown, saved or sent; people that the "
-        "model does not see stay visible",
-    )
-    parser.add_argument(
-        "--blur-all", action="store_true", help="make every picture unrecognisable as a whole"
-    )
-
-
-def add_drawing_flags(parser: argparse._ActionsContainer) -> None:
-    """--draw, --show-classes and --background: how results look."""
-    parser.add_argument(
-        "--draw",
-        action="append",
-        default=[],
-        metavar="LOOK[:CLASS,...]",
-        help="masks (default), outlines, blur, pixelate, silhouette, spotlight, cutout or none, for all or some "
-        "classes; may be repeated",
-    )
-    parser.add_argument(
-        "--show-classes",
-        type=words,
-        default=(),
-        metavar="CLASS,...",
-        help="draw only these; results have all",
-    )
-    parser.add_argument(
-        "--background",
-        metavar="COLOUR|FILE|blur",
-        help="what is seen around objects: white, black, green, #rrggbb, a picture, or blur",
-    )
-
-
-def add_event_flags(parser: argparse._ActionsContainer) -> None:
-    """--zones and --send: what is watched in results."""
-    parser.add_argument(
-        "--zones",
-        metavar="FILE",
-        help="YAML file with zones and lines: drawn with their counts, events are saved",
-    )
-    parser.add_argument(
-        "--send",
-        action="append",
-        default=[],
-        metavar="ADDRESS",
-        help="receiver of events: http(s)://... (a POST each) or mqtt://HOST/TOPIC; may be repeated",
-    )
-
-
-def showing(args: argparse.Namespace) -> ShowingOptions:
-    """What the flags of :func:`add_drawing_flags` and :func:`add_event_flags` ask for."""
-    from sipvideo.showing import ShowingOptions
-
-    given = {name: getattr(args, name, None) for name in ShowingOptions.model_fields}
-    return ShowingOptions.model_validate({key: value for key, value in given.items() if value})
-
-
-def words(text: str) -> tuple[str, ...]:
-    """An argument that lists words, each once."""
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not found:
-        raise argparse.ArgumentTypeError(f"expected words with commas between them, got {text!r}")
-    return found
-
-
-def share(text: str) -> float:
-    """An argument from 0 to 1."""
-    value = number(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1, got {text!r}")
-    return value
-
-
-def area(text: str) -> tuple[float, float, float, float]:
-    """An argument of four numbers, x0,y0,x1,y1 in 0..1."""
-    parts = tuple(number(part) for part in text.split(","))
-    if len(parts) != 4 or not (0 <= parts[0] < parts[2] <= 1 and 0 <= parts[1] < parts[3] <= 1):
-        raise argparse.ArgumentTypeError(
-            f"expected x0,y0,x1,y1 in 0..1 with x0 < x1 and y0 < y1, got {text!r}"
-        )
-    return parts
-
-
-def number(text: str) -> float:
-    """An argument that is a number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
-
-
-def time(text: str) -> float:
-    """An argument that is a time: 90, 1:30, 0:01:30.5, 90s, 2min."""
-    from sipvideo.sources.excerpt import seconds
-
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def count(text: str) -> int:
-    """An argument that is a whole number above 0, of up to nine digits."""
-    if not text.isdecimal() or len(text) > 9 or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text[:40]!r}")
-    return int(text)
-
-
-def result_kinds(text: str) -> tuple[str, ...]:
-    """An argument that lists kinds of results, keys of :data:`sipvideo.results.FILES`; each once, in its order."""
-    from sipvideo.results import FILES
-
-    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not FILES.keys() >= set(kinds):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(FILES)}, got {text!r}")
-    return kinds
-
-
-def add_orientation_flag(parser: argparse._ActionsContainer) -> None:
-    """--ignore-orientation."""
-    parser.add_argument(
-        "--ignore-orientation",
-        action="store_true",
-        help="where a picture has the annotated size both as stored and turned by its orientation mark, take it as "
-        "stored; default: turned",
-    )
-
-
-def add_output_flag(
-    parser: argparse._ActionsContainer, what: str, default: str | None = None
-) -> None:
-    """-o and --output."""
-    about = f"{what}; default: {default}" if default else what
-    parser.add_argument("-o", "--output", default=default, metavar="DIR", help=about)
-
-
-def add_quiet_flag(parser: argparse._ActionsContainer) -> None:
-    """-q and --quiet."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
 
 
 def segmenter(args: argparse.Namespace) -> VideoSegmenter:

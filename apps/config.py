@@ -8,19 +8,19 @@ from collections.abc import Sequence
 
 import yaml
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.config import available, load_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo config",
         description="Lists the configurations that come with sipvideo, or shows one in full: "
         "its own values, the defaults of all others, and the changes of --set.",
     )
     parser.add_argument("config", nargs="?", metavar="NAME|FILE", help="show this one")
-    command.add_set_flag(parser)
+    flags.add_set_flag(parser)
     args = parser.parse_args(argv)
     if args.config is None and args.overrides:
         parser.error("--set needs a configuration to change")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ COLUMNS, ROWS = 5, 5
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo data check",
         description="Reads a data set, COCO's layout or that of YouTube-VIS and OVIS, as training and evaluation will. "
         "Tells what it holds, and everything that would make a training fail or a score 0 or -1: what it causes, "
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folder, tar or zip file of the pictures; default: images, JPEGImages and the like near the file",
     )
     parser.add_argument("--split", metavar="NAME", help="only entries with this value of 'split'")
-    command.add_orientation_flag(parser)
+    flags.add_orientation_flag(parser)
     parser.add_argument(
         "--sheet", metavar="PNG", help="write samples with masks, names and ids as one picture"
     )
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="decode at most N pictures, spread evenly; 0: none; default: all",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    command.add_quiet_flag(parser)
+    flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import ConfigError
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo data synth",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         help="new, or of an earlier run to go on with",
     )
     add("--kind", choices=KINDS, default="shapes", help="default: shapes")
-    add("--videos", type=command.count, default=8, metavar="N", help="default: 8")
-    add("--frames", type=command.count, metavar="N", help="of each video; default: 36")
+    add("--videos", type=flags.count, default=8, metavar="N", help="default: 8")
+    add("--frames", type=flags.count, metavar="N", help="of each video; default: 36")
     add("--size", type=_size, metavar="WxH", help="of the frames, pixels; default: 640x360")
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add(
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--video", action="store_true", help="also encode every video as mp4/VIDEO.mp4")
-    command.add_quiet_flag(parser)
+    flags.add_quiet_flag(parser)
     return parser
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sipvideo import __version__
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.eval_parts import Dataset, Json
 from sipvideo.apps.eval_run import PAGE, RESULTS, ZIP, ClassMap, SavedParts, run_parts, stamp
 from sipvideo.errors import DatasetError
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo eval",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,10 +54,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="folder, tar or zip file of the pictures; default: images, JPEGImages and the like near the file",
     )
     parser.add_argument("--split", metavar="NAME", help="only entries with this value of 'split'")
-    command.add_orientation_flag(parser)
+    flags.add_orientation_flag(parser)
     _add_run_flags(parser)
     _add_score_flags(parser)
-    command.add_quiet_flag(parser)
+    flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if args.results or args.compare:
         model_flags = (
@@ -79,8 +79,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("running a model")
-    command.add_model_flags(group)
-    command.add_output_flag(
+    flags.add_model_flags(group)
+    flags.add_output_flag(
         group,
         f"folder for all that is saved; default: {OUTPUT}, and none with --results or --compare",
     )
@@ -95,7 +95,7 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--classes-per-track",
-        type=command.count,
+        type=flags.count,
         default=1,
         metavar="N",
         help="list a track under up to N classes, each with its share of the score; default: 1, as published: "

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sipvideo.apps import command, explain_story
+from sipvideo.apps import command, explain_story, flags
 from sipvideo.errors import DatasetError, SipVideoError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo explain",
         description=ABOUT,
         epilog=EXAMPLES,
@@ -45,7 +45,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder with the results of a run")
     parser.add_argument("--id", type=int, dest="track_id", metavar="N", help="an identity")
-    parser.add_argument("--at", type=command.time, metavar="TIME", help="a moment: 12.3, 1:30")
+    parser.add_argument("--at", type=flags.time, metavar="TIME", help="a moment: 12.3, 1:30")
     parser.add_argument(
         "-o",
         "--output",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sipvideo import __version__
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import ConfigError, SourceError
 
@@ -42,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo export",
         description="Writes a model for ONNX Runtime or OpenVINO. --weights DIR then runs it, without PyTorch.",
     )
-    command.add_weights_flag(parser)
-    command.add_config_flags(parser)
+    flags.add_weights_flag(parser)
+    flags.add_config_flags(parser)
     parser.add_argument("--format", choices=("onnx", "openvino"), default="openvino")
     parser.add_argument(
         "--precision",
@@ -60,7 +60,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--calibration-frames",
-        type=command.count,
+        type=flags.count,
         default=64,
         metavar="N",
         help="spread over that video; default: 64",
@@ -76,8 +76,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--dynamic", action="store_true", help="frames of any aspect, and batches, may come"
     )
     _add_check_flags(parser)
-    command.add_output_flag(parser, "folder of the exported model")
-    command.add_quiet_flag(parser)
+    flags.add_output_flag(parser, "folder of the exported model")
+    flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if args.output is None:
         parser.error("say where the exported model goes: --output DIR")
@@ -97,7 +97,7 @@ def _add_check_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--check-frames",
-        type=command.count,
+        type=flags.count,
         default=40,
         metavar="N",
         help="the first ones of that video; default: 40",

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.model_report import DAVIS_FPS, FOUND, track_overlaps
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="apps/governor_report.py",
         description="Runs a model over sequences with one annotated object each (DAVIS, YouTube-VIS format) at every "
         "input size and detection interval that the governor may choose.",
     )
     parser.add_argument("dataset", metavar="FILE", type=Path, help="annotation file (json)")
-    command.add_model_flags(parser)
+    flags.add_model_flags(parser)
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sipvideo.apps import command, gpu_parts, gpu_speed
+from sipvideo.apps import command, flags, gpu_parts, gpu_speed
 from sipvideo.apps.gpu_parts import Setting
 from sipvideo.engine.precision import LEAST_MASK_IOU, LEAST_SAME_IDS, PRECISIONS
 
@@ -51,12 +51,12 @@ AT_MOST = ("step_ms", "bytes_to_host", "first_result_s")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(prog="apps/gpu_report.py", description=__doc__)
+    parser = flags.Parser(prog="apps/gpu_report.py", description=__doc__)
     parser.add_argument("--clips", type=Path, default=gpu_parts.CLIPS, help="folder of videos")
     parser.add_argument("--part", choices=PARTS, help="run one part, in this process")
     parser.add_argument("--device", default=None, help="default: cuda where there is one")
     parser.add_argument(
-        "--frames", type=command.count, default=None, help="of a run; default: 2000, CPU: 8"
+        "--frames", type=flags.count, default=None, help="of a run; default: 2000, CPU: 8"
     )
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT, help="default: %(default)s")
     args = parser.parse_args(argv)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     from sipvideo.apps.identity_sets import REPORTS, SETS
 
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="apps/identity_report.py",
         description="Renders films with exact identities, finds their objects once, has every tracker give identities "
         "on the same reports, and writes tables. What was rendered, found or scored before is not done again: a run "
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add("--no-peers", action="store_true", help="only sipvideo's own trackers")
     add("--no-cost", action="store_true", help="do not measure the time that association takes")
-    command.add_quiet_flag(parser)
+    flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 

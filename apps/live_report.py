@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sipvideo.apps import command, live_cameras
+from sipvideo.apps import command, flags, live_cameras
 from sipvideo.errors import ConfigError, SinkError
 from sipvideo.pipeline import VideoSegmenter
 
@@ -51,7 +51,7 @@ MORE_HEADS = ("filmed to shown, ms", "dropped", "back in")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="apps/live_report.py",
         description="Measures live sessions: how old pictures are when they are shown and whether that grows, what is "
         "dropped, how long a stream needs to come back after its server was killed, and whether memory grows.",
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--frames",
-        type=command.count,
+        type=flags.count,
         default=5000,
         help="for the memory: results of a light model; the real one gives a tenth (default: 5000)",
     )
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="also write the figures there, as JSON"
     )
-    command.add_model_flags(parser)
+    flags.add_model_flags(parser)
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 
 COMMANDS = {
     "video": "segment and track videos and picture sequences, save the results",
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.speak_plainly()
     width = max(map(len, COMMANDS))
     listing = "\n".join(f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo",
         description="Real-time video instance segmentation.",
         epilog=f"commands:\n{listing}\n\nsipvideo COMMAND --help tells more about one of them.",

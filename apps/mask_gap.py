@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.mask_causes import Picture, look, quality, variants
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SIZES = (32**2, 96**2)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(prog="apps/mask_gap.py", description=__doc__)
+    parser = flags.Parser(prog="apps/mask_gap.py", description=__doc__)
     parser.add_argument("data", metavar="JSON", type=Path, help="pictures with masks, COCO format")
     parser.add_argument("--split", metavar="NAME", help="pictures that count")
     parser.add_argument(
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help="pictures in which these classes were annotated; only they count",
     )
-    parser.add_argument("--limit", type=command.count, metavar="N", help="the first N pictures")
-    command.add_weights_flag(parser)
-    command.add_set_flag(parser)
+    parser.add_argument("--limit", type=flags.count, metavar="N", help="the first N pictures")
+    flags.add_weights_flag(parser)
+    flags.add_set_flag(parser)
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.errors import SinkError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ RANKED = ("postprocess.score_threshold=0.05", "postprocess.max_detections=100")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="apps/model_report.py",
         description="Scores a model on COCO pictures (coco/instances.json, split val2017), on sequences of DAVIS "
         "with one annotated object each (davis/instances.json, YouTube-VIS format), and tells how much it reports "
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--scenes", metavar="JSON", type=Path, help="rendered videos for the embeddings' retrieval"
     )
-    command.add_weights_flag(parser)
-    command.add_set_flag(parser)
+    flags.add_weights_flag(parser)
+    flags.add_set_flag(parser)
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 

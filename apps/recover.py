@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.errors import SipVideoError, SourceError, contained
 from sipvideo.summary import MARK, Summary
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo recover",
         description="Makes whole files of what runs and recordings that were killed (power, kill -9, a full disk) left "
         "in their folders. Runs that are in work are left alone, and so is everything else.",
@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="DIR",
         help="folder of results, or one with such folders anywhere in it",
     )
-    command.add_quiet_flag(parser)
+    flags.add_quiet_flag(parser)
     return parser.parse_args(argv)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import SinkError, SipVideoError, SourceError
 from sipvideo.results import FILES, Results, is_ours
@@ -54,21 +54,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo repair",
         description=ABOUT,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder with the results of a run")
-    command.add_output_flag(parser, f"new folder for the repaired results; default: DIR{SUFFIX}")
+    flags.add_output_flag(parser, f"new folder for the repaired results; default: DIR{SUFFIX}")
     parser.add_argument(
         "--source",
         metavar="INPUT",
         help="what DIR was made from; default: what it says itself, if that is still there",
     )
-    command.add_set_flag(parser)
-    command.add_quiet_flag(parser)
+    flags.add_set_flag(parser)
+    flags.add_quiet_flag(parser)
     return parser.parse_args(argv)
 
 

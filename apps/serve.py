@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.errors import SipVideoError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo serve",
         description="Serves a page with live views of sources of this machine, of the visitor's own webcam, "
         "and with uploads of videos; also a REST and WebSocket API (docs/api.md).",
@@ -88,14 +88,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     limits.add_argument(
         "--max-jobs",
-        type=command.count,
+        type=flags.count,
         default=2,
         metavar="N",
         help="videos processed at once, twice as many may wait; default: 2",
     )
     limits.add_argument(
         "--max-visitors",
-        type=command.count,
+        type=flags.count,
         default=50,
         metavar="N",
         help="live connections at once; default: 50",
@@ -120,14 +120,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="time that a live frame may take, for example 50ms: input size and detection interval follow",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
-    command.add_selection_flags(parser.add_argument_group("what is looked for"))
+    flags.add_selection_flags(parser.add_argument_group("what is looked for"))
     watching = parser.add_argument_group("what is watched in the live sources")
-    command.add_event_flags(watching)
+    flags.add_event_flags(watching)
     watching.add_argument(
         "--events", type=Path, metavar="DIR", help=f"where events are saved; default: {EVENTS}"
     )
-    command.add_model_flags(parser)
-    command.add_quiet_flag(parser)
+    flags.add_model_flags(parser)
+    flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if (args.zones or args.send or args.events) and not args.source:
         parser.error("--zones, --send and --events watch live sources: name some with --source")
@@ -231,7 +231,7 @@ def _recorder(
     from sipvideo.showing import Showing
 
     names = segmenter.class_names
-    showing = Showing.read(command.showing(args), names, args.send)
+    showing = Showing.read(flags.showing(args), names, args.send)
     folder = args.events or Path(EVENTS)
     return lambda source: Recording(source, names, folder, ("events",), showing=showing)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import av
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.live.recording import Recording
 from sipvideo.live.session import LiveSession
 
@@ -20,7 +20,7 @@ from sipvideo.live.session import LiveSession
 def main(address: str, folder: str) -> int:
     """Records until a signal comes; says of every recording, a line of JSON each, what became of it."""
     parser = argparse.ArgumentParser()
-    command.add_model_flags(parser)
+    flags.add_model_flags(parser)
     model = command.segmenter(parser.parse_args([]))
     chance = random.Random(0)
     with LiveSession(model, {"camera": address}) as session:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.train_data import (
     add_data_flags,
     batch_stream,
@@ -39,7 +39,7 @@ if "WORLD_SIZE" in os.environ:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo train",
         description="Trains on pictures or videos with instance masks (COCO or YouTube-VIS json). Without a recipe "
         "it fine-tunes the default model on the classes of the data. The folder gets model.safetensors for --weights "
@@ -81,16 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "may be repeated",
     )
     parser.add_argument(
-        "--steps", type=command.count, metavar="N", help="length; default: the recipe's"
+        "--steps", type=flags.count, metavar="N", help="length; default: the recipe's"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda or auto (default): CUDA where there is one"
     )
     parser.add_argument(
-        "--threads", type=command.count, metavar="N", help="of PyTorch; default: as many as cores"
+        "--threads", type=flags.count, metavar="N", help="of PyTorch; default: as many as cores"
     )
-    command.add_output_flag(parser, "folder of the run", "runs/RECIPE")
+    flags.add_output_flag(parser, "folder of the run", "runs/RECIPE")
     args = parser.parse_args(argv)
     if args.list:
         return command.guarded(_list)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sipvideo.apps import command
+from sipvideo.apps import flags
 from sipvideo.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         help="only pictures with this value of 'split'; without --val: of the training file",
     )
     parser.add_argument("--val-images", metavar="DIR", help="default: as --images")
-    command.add_orientation_flag(parser)
+    flags.add_orientation_flag(parser)
 
 
 def recipe_and_data(args: argparse.Namespace) -> tuple[Recipe, list[str], list[float] | None]:

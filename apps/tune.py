@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.eval_parts import video_title
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import ConfigError, DatasetError, SinkError
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo tune",
         description=ABOUT,
         epilog=EXAMPLES,
@@ -63,15 +63,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", metavar="NAME", help="only videos with this value of 'split'")
     parser.add_argument(
         "--trials",
-        type=command.count,
+        type=flags.count,
         default=100,
         metavar="N",
         help="settings to try; default: 100",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    command.add_output_flag(parser, "folder for detections, trials and the result", OUTPUT)
-    command.add_model_flags(parser)
-    command.add_quiet_flag(parser)
+    flags.add_output_flag(parser, "folder for detections, trials and the result", OUTPUT)
+    flags.add_model_flags(parser)
+    flags.add_quiet_flag(parser)
     return parser.parse_args(argv)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sipvideo import __version__
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.apps.inputs import Input, find_inputs
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import SipVideoError
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo video",
         description="Segments and tracks videos and picture sequences. Each input gets a folder of its name in DIR.",
     )
@@ -56,10 +56,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="INPUT",
         help="video file; folder of videos; folder or quoted pattern of pictures (one sequence); address of a stream",
     )
-    command.add_output_flag(parser, "folder for the results")
+    flags.add_output_flag(parser, "folder for the results")
     parser.add_argument(
         "--save",
-        type=command.result_kinds,
+        type=flags.result_kinds,
         default=DEFAULT_KINDS,
         metavar="KIND,...",
         help=f"results to save: {', '.join(FILES)}; default: {','.join(DEFAULT_KINDS)}",
@@ -83,7 +83,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--batch",
-        type=command.count,
+        type=flags.count,
         metavar="N",
         help="frames that the network sees at once; default: as many as make it faster, 1 on a CPU",
     )
@@ -94,7 +94,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--lookahead",
-        type=command.time,
+        type=flags.time,
         default=0.0,
         metavar="2s",
         help="decide about identities only after so much more of the video: joins, drops and fills as sipvideo repair "
@@ -104,22 +104,22 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     part.add_argument(
         "--from",
         dest="start",
-        type=command.time,
+        type=flags.time,
         default=0.0,
         metavar="TIME",
         help="begin there: 90, 1:30",
     )
-    part.add_argument("--to", dest="end", type=command.time, metavar="TIME", help="end there")
+    part.add_argument("--to", dest="end", type=flags.time, metavar="TIME", help="end there")
     part.add_argument(
-        "--every", type=command.count, default=1, metavar="N", help="take every N-th frame"
+        "--every", type=flags.count, default=1, metavar="N", help="take every N-th frame"
     )
-    part.add_argument("--max-frames", type=command.count, metavar="N", help="take N frames at most")
-    command.add_selection_flags(parser.add_argument_group("what is looked for"))
+    part.add_argument("--max-frames", type=flags.count, metavar="N", help="take N frames at most")
+    flags.add_selection_flags(parser.add_argument_group("what is looked for"))
     looks = parser.add_argument_group("how it looks, and what is watched")
-    command.add_drawing_flags(looks)
-    command.add_event_flags(looks)
-    command.add_model_flags(parser)
-    command.add_quiet_flag(parser)
+    flags.add_drawing_flags(looks)
+    flags.add_event_flags(looks)
+    flags.add_model_flags(parser)
+    flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if args.end is not None and args.end <= args.start:
         parser.error(f"--to {args.end:g}: expected a time after --from {args.start:g}")
@@ -142,7 +142,7 @@ def _rate(text: str) -> float:
 
 def run(args: argparse.Namespace, segmenter: VideoSegmenter) -> int:
     """Processes all inputs one after the other with a ready segmenter; returns the exit code."""
-    Showing.read(command.showing(args), segmenter.class_names, args.send)  # a mistake is told once
+    Showing.read(flags.showing(args), segmenter.class_names, args.send)  # a mistake is told once
     rows = []
     told: set[str] = set()
     with command.Stop() as stop:
@@ -211,9 +211,9 @@ class _Watch(Watch):
 
 def _job(single: Input, args: argparse.Namespace) -> Job:
     folder = None if args.output is None else Path(args.output) / single.name
-    flags = {"fps": args.fps, "batch": args.batch, "stdout": args.stdout, "strict": args.strict}
-    flags["lookahead"] = args.lookahead
-    part = {"start": args.start, "end": args.end, "every": args.every, "most": args.max_frames}
+    given = {"fps": args.fps, "batch": args.batch, "stdout": args.stdout, "strict": args.strict}
+    part = {"lookahead": args.lookahead}
+    part |= {"start": args.start, "end": args.end, "every": args.every, "most": args.max_frames}
     return Job(
         single.text,
         folder,
@@ -221,9 +221,9 @@ def _job(single: Input, args: argparse.Namespace) -> Job:
         settings=_settings(single, args),
         notes=(single.note,) if single.note else (),
         ahead=AHEAD,
-        showing=command.showing(args),
+        showing=flags.showing(args),
         send=tuple(args.send),
-        **flags,
+        **given,
         **part,
     )
 
@@ -241,7 +241,7 @@ def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
         "fps": args.fps,
         "save": list(args.save),
         **_unusual(args),
-        **with_stamps(command.showing(args)),
+        **with_stamps(flags.showing(args)),
     }
 
 

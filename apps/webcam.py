@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 from sipvideo.errors import SourceError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; wrong usage exits with code 2 before anything is loaded."""
     from sipvideo.results import FILES
 
-    parser = command.Parser(
+    parser = flags.Parser(
         prog="sipvideo webcam",
         description="Shows cameras, streams and files live in a window, with masks and identities. "
         "The key h lists the keys.",
@@ -68,24 +68,22 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     saving.add_argument(
         "--save",
-        type=command.result_kinds,
+        type=flags.result_kinds,
         metavar="KIND,...",
         help=f"record from the start: {', '.join(FILES)}; default: video,lines,csv",
     )
-    command.add_selection_flags(parser.add_argument_group("what is looked for"))
+    flags.add_selection_flags(parser.add_argument_group("what is looked for"))
     looks = parser.add_argument_group("how it looks, and what is watched")
-    command.add_drawing_flags(looks)
-    command.add_event_flags(looks)
+    flags.add_drawing_flags(looks)
+    flags.add_event_flags(looks)
     parser.add_argument("--loop", action="store_true", help="files start over at their end")
     parser.add_argument(
         "--web", action="store_true", help="show it in the browser, not in a window"
     )
-    parser.add_argument(
-        "--frames", type=command.count, metavar="N", help="end after N frames shown"
-    )
+    parser.add_argument("--frames", type=flags.count, metavar="N", help="end after N frames shown")
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds")
-    command.add_model_flags(parser)
-    command.add_quiet_flag(parser)
+    flags.add_model_flags(parser)
+    flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if args.send and not (args.record or args.web):
         parser.error("--send: events are sent of what is recorded: add --record DIR")
@@ -118,8 +116,8 @@ def in_browser(args: argparse.Namespace) -> int:
     """Hands over to ``sipvideo serve``."""
     from sipvideo.apps import serve
 
-    flags = [flag for source in args.source for flag in ("--source", source)]
-    served = serve.parse([*flags, "--open"])
+    named = [flag for source in args.source for flag in ("--source", source)]
+    served = serve.parse([*named, "--open"])
     own = ("source", "open")
     for name in (name for name in vars(served) if hasattr(args, name) and name not in own):
         setattr(served, name, getattr(args, name))
@@ -179,7 +177,7 @@ def _view(args: argparse.Namespace, session: LiveSession) -> View:
     from sipvideo.showing import Showing
 
     controls = Controls(recording=bool(args.record or args.save))
-    showing = Showing.read(command.showing(args), session.class_names, args.send)
+    showing = Showing.read(flags.showing(args), session.class_names, args.send)
     kinds = args.save or DEFAULT_KINDS
     return View(session, controls, args.record or Path(FOLDER), kinds, showing=showing)
 

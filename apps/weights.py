@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sipvideo.apps import command
+from sipvideo.apps import command, flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = command.Parser(prog="sipvideo weights", description="Looks at weights files.")
+    parser = flags.Parser(prog="sipvideo weights", description="Looks at weights files.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     about = "show what a weights file is, and whether it fits a configuration"
     inspecting = actions.add_parser("inspect", help=about, description=f"{about.capitalize()}.")
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "file", metavar="FILE", help="a .safetensors file or published checkpoint"
     )
     inspecting.add_argument("--names", action="store_true", help="list every tensor with its shape")
-    command.add_config_flags(inspecting)
+    flags.add_config_flags(inspecting)
     args = parser.parse_args(argv)
     return command.guarded(lambda: inspect(args))
 

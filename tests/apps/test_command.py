@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sipvideo.apps import command, main
+from sipvideo.apps import command, flags, main
 from sipvideo.errors import DEBUG, ConfigError, SipVideoError
 from tests.waiting import PATIENCE
 
@@ -196,9 +196,9 @@ def test_wrong_usage_exits_with_two(
 
 def test_every_command_uses_the_same_words_for_the_same_flags() -> None:
     parser = argparse.ArgumentParser()
-    command.add_model_flags(parser)
-    command.add_output_flag(parser, "folder")
-    command.add_quiet_flag(parser)
+    flags.add_model_flags(parser)
+    flags.add_output_flag(parser, "folder")
+    flags.add_quiet_flag(parser)
     args = parser.parse_args(
         [
             "--config",
