@@ -122,19 +122,21 @@ def _row(title: str, one: Json, perfect: Json, comes_back: bool) -> list[str]:
 def _moving(sets: Json, titles: Json) -> str:
     """AssA before a moving camera as a share of that before a standing one."""
     moving = [name for name in MOVING if sets["still"].keys() <= sets.get(name, {}).keys()]
-    everybody = [sets[name][kind].keys() for name in ("still", *moving) for kind in sets["still"]]
-    common = [name for name in titles if all(name in known for known in everybody)]
     text = (
         "## A camera that moves against one that stands\n\n"
         "AssA as a share of that of the same scenes before a camera that stands.\n\n"
     )
     for kind in sets["still"]:
         rows = []
-        for name in common:
+        for name in (name for name in titles if name in sets["still"][kind]):
             base = sets["still"][kind][name]["ass_a"]
-            shares = [sets[other][kind][name]["ass_a"] / max(base, 1e-9) for other in moving]
-            rows.append([titles[name], f"{base:.3f}", *(f"{share:.3f}" for share in shares)])
-            rows[-1].append(f"{mean(shares):.3f}" if shares else "")
+            known = [sets[other][kind].get(name) for other in moving]
+            shares = [one["ass_a"] / max(base, 1e-9) if one else None for one in known]
+            cells = ["" if share is None else f"{share:.3f}" for share in shares]
+            measured = [share for share in shares if share is not None]
+            complete = bool(shares) and len(measured) == len(shares)
+            whole = f"{mean(measured):.3f}" if complete else ""
+            rows.append([titles[name], f"{base:.3f}", *cells, whole])
         text += f"{REPORTS[kind][0].upper()}{REPORTS[kind][1:]}:\n\n"
         text += _markdown(["", "AssA, standing", *moving, "mean"], rows)
     return text
