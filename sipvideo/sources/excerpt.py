@@ -38,7 +38,8 @@ class Excerpt(Source):
         self._source = source
         self._from, self._to = start, math.inf if end is None else end
         self._every, self._most = every, math.inf if most is None else most
-        self.notes = source.notes  # one list: what is told while reading belongs to both
+        # One list: what is told while reading belongs to both.
+        self.notes, self.note = source.notes, source.note
         self.frame_size, self.path = source.frame_size, source.path
         self.time_base, self.pixel_aspect = source.time_base, source.pixel_aspect
         self.stream, self.clock_start = source.stream, source.clock_start

@@ -46,6 +46,12 @@ class Capture:
         return Frame(self.rgb(), self.index, self.timestamp, self.name)
 
 
+def _add(notes: list[str], text: str) -> None:
+    """Adds a line, unless it is there: reading may start anew."""
+    if text not in notes:
+        notes.append(text)
+
+
 class Source(ABC):
     """Something that gives frames, described by what is known before the first one.
 
@@ -83,14 +89,11 @@ class Source(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.notes: list[str] = []
+        # Knows the list, not the source: a decoder that has it would keep source and itself alive, with its threads.
+        self.note: Callable[[str], None] = partial(_add, self.notes)
         self._closed = False
         self._opened = contextlib.ExitStack()  # what a source holds from before its first frame
         self._running: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
-
-    def note(self, text: str) -> None:
-        """Adds a line to ``notes``, unless it is there: reading may start anew."""
-        if text not in self.notes:
-            self.notes.append(text)
 
     @property
     def expected_frames(self) -> int | None:

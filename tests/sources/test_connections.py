@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.server
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +105,20 @@ def test_an_mp4_that_cannot_be_fetched_either_is_told_in_one_line(tmp_path: Path
         NetworkStream(address, 5) as source,
     ):
         list(source)
+
+
+def test_a_stream_that_is_closed_and_dropped_is_freed_at_once(tmp_path: Path) -> None:
+    """Not by the garbage collector some day: until then its decoder's threads would live."""
+    film = write_video(tmp_path / "film.ts", [picture(k) for k in range(5)])
+    gc.collect()
+    gc.disable()
+    try:
+        with served(film.read_bytes(), "length") as address:
+            stream = NetworkStream(address)
+            assert next(iter(stream)).index == 0
+            stream.close()
+            known = weakref.ref(stream)
+            del stream
+            assert known() is None
+    finally:
+        gc.enable()
