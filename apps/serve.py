@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -190,9 +191,17 @@ def run(
             raise
         scheme = "https" if args.tls else "http"
         _welcome(args, f"{scheme}://{_shown(args.host)}:{listener.getsockname()[1]}/", settings)
-        server.run(sockets=[listener])
-    # The library raises the signal again as its last act, which a busy machine may never see.
-    return 0 if server.ended_by is None else 128 + server.ended_by
+        # The library raises the signal again as its last act, which may come too late to be seen: it is told here.
+        try:
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:
+            if server.ended_by is None:
+                raise
+    if server.ended_by is None:
+        return 0
+    if server.ended_by == signal.SIGINT:
+        command.complain("interrupted")
+    return 128 + server.ended_by
 
 
 def _governed(segmenter: VideoSegmenter, budget: float | None) -> Segmenter:

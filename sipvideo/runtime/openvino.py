@@ -159,6 +159,7 @@ class OpenVINORuntime(Runtime):
             return self._compiled[shape]
 
     def _compile(self, shape: tuple[int, ...]) -> _Compiled:
+        claim_threads("OpenVINO")
         try:
             return self._compiled_for(shape)
         except RuntimeError as error:
