@@ -198,7 +198,8 @@ class Decoder:
                     self._damaged_last = packet.is_corrupt
                 yield packet
         except av.error.FFmpegError as error:
-            self._broken = error
+            # Its traceback knows this frame, and so the decoder: that would keep each other, and threads, alive.
+            self._broken = error.with_traceback(None)
         except IndexError:
             pass  # PyAV's way to end where streams came up that it did not know
         yield None
