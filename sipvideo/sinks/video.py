@@ -161,6 +161,7 @@ class AnnotatedVideo(Sink):
         # The unit of the first frame's delay; by default it is a coarse millisecond.
         options = {**PIECES, "movie_timescale": str(self._tick.denominator)}
         self._target = av.open(str(self._partial), "w", format="mp4", options=options)
+        self._handles.callback(self._release)  # called last
         self._handles.callback(self._target.close)
         self._video = video = self._target.add_stream("libx264", self._fps, self._encoder())
         video.height, video.width = (side + side % 2 for side in picture.shape[:2])
@@ -190,6 +191,11 @@ class AnnotatedVideo(Sink):
         if (self._clip is not None and self._clip.is_live) or threads + B_FRAMES > self._fps:
             options["tune"] = "zerolatency"
         return options
+
+    def _release(self) -> None:
+        """The encoder's threads end now: whoever draws may know this sink, and both wait for the garbage collector."""
+        self._video = self._audio = None
+        del self._target
 
     def _mux(self, packets: list[av.Packet[Any]]) -> None:
         for packet in packets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -239,3 +240,21 @@ def test_damaged_sound_is_left_out_and_said(tmp_path: Path) -> None:
     ]
     assert len(list(VideoFile(tmp_path / "out.mp4"))) == 30
     assert len(packets(tmp_path / "out.mp4", "audio")) > 30
+
+
+def test_the_encoder_s_threads_end_with_the_video(tmp_path: Path) -> None:
+    """Also where whoever draws knows the sink, so that both wait for the garbage collector."""
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("threads of the encoder are counted on Linux")
+    frame = Frame(picture(0, (180, 320)), 0, 0.0)
+    no_ids = np.zeros(0, np.int64)
+    known: list[AnnotatedVideo] = []
+    gc.collect()
+    before = len(list(tasks.iterdir()))
+    for k in range(4):
+        sink = AnnotatedVideo(tmp_path / f"{k}.mp4", lambda result: result.frame.image)
+        known.append(sink)
+        with sink:
+            sink.write(FrameResult(frame, Detections.empty(frame.size), no_ids, 0.0))
+    assert len(list(tasks.iterdir())) < before + 4
