@@ -49,7 +49,11 @@ def add_config_flags(parser: argparse._ActionsContainer) -> None:
     add_set_flag(parser)
 
 
-def add_set_flag(parser: argparse._ActionsContainer) -> None:
+def add_set_flag(
+    parser: argparse._ActionsContainer,
+    of: str = "configuration",
+    example: str = "postprocess.score_threshold=0.3",
+) -> None:
     """--set."""
     parser.add_argument(
         "--set",
@@ -57,8 +61,7 @@ def add_set_flag(parser: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change one value of the configuration, for example postprocess.score_threshold=0.3; "
-        "may be repeated",
+        help=f"change one value of the {of}, for example {example}; may be repeated",
     )
 
 

@@ -71,15 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="the NanoDet that the model is built on, as ncnn .param (its .bin beside it), to start from instead",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one value of the recipe, for example optimiser.rate=0.001 or config.input.size=[320,320]; "
-        "may be repeated",
-    )
+    flags.add_set_flag(parser, "recipe", "optimiser.rate=0.001 or config.input.size=[320,320]")
     parser.add_argument(
         "--steps", type=flags.count, metavar="N", help="length; default: the recipe's"
     )

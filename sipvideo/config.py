@@ -21,19 +21,17 @@ from typing import (
     get_type_hints,
 )
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sipvideo.classes import CLASS_SETS
 from sipvideo.errors import ConfigError
+from sipvideo.yaml_files import plain_yaml, yaml_mapping
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable  # importlib.resources.abc only from Python 3.11 on
 
 SHAPE_MAPS = 6
 """Of an object's box: see ``HeadConfig.shape_maps``."""
-MOST_VALUES = 100_000
-"""In a configuration, aliases written out."""
 MOST_OF_A_KIND = 4096
 """Channels and the like of a network; a damaged file could ask for more than fits into the memory."""
 Amount = Annotated[int, Field(ge=0, le=MOST_OF_A_KIND)]
@@ -399,44 +397,8 @@ def read_yaml(what: str, name_or_path: str, folder: Traversable) -> dict[str, An
             raise ConfigError(
                 f"{what} {name_or_path!r}: unknown name{_nearest(name_or_path, known)}"
             )
-        content = (folder / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    else:
-        try:
-            content = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot read the configuration: {error}") from error
-    values = plain_yaml(content, f"{path}: not valid YAML") or {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
-    return values
-
-
-def plain_yaml(text: str, problem: str) -> Any:
-    """The values of a YAML text, of a size that its author can have meant; ``problem`` begins errors.
-
-    Raises:
-        ConfigError: no YAML, or one that stands for more than ``MOST_VALUES`` values.
-    """
-    try:
-        values = yaml.safe_load(text)
-        if _weight(values, {}) > MOST_VALUES:
-            raise ValueError(f"aliases make more than {MOST_VALUES} values of it")
-    except RecursionError as error:
-        raise ConfigError(f"{problem}: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # dates and long numbers raise the latter
-        raise ConfigError(f"{problem}: {str(error).splitlines()[0]}") from error
-    return values
-
-
-def _weight(value: Any, known: dict[int, int]) -> int:
-    """How many values it is with every alias written out: a few lines of aliases can stand for billions."""
-    if not isinstance(value, (dict, list)):
-        return 1
-    if id(value) not in known:
-        known[id(value)] = MOST_VALUES + 1  # where it is met inside of itself
-        inner = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_weight(one, known) for one in inner)
-    return known[id(value)]
+        return yaml_mapping(folder / f"{name_or_path}.yaml", "the configuration", "sections")
+    return yaml_mapping(path, "the configuration", "sections")
 
 
 def config_from_values(values: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:

@@ -62,10 +62,11 @@ class Showing:
         Raises:
             ConfigError: an unknown look, class or receiver, a background or zones that cannot be read.
         """
-        from sipvideo.events.outlets import open_outlet
+        if send:
+            from sipvideo.events.outlets import open_outlet
 
-        for address in send:
-            open_outlet(address).close()
+            for address in send:
+                open_outlet(address).close()
         rules = None
         if options.zones is not None:
             from sipvideo.events import load_rules

@@ -30,6 +30,7 @@ LAYERS = (
         "machine",
         "charts",
         "clock",
+        "yaml_files",
         "cuts",
     },
     {

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sipvideo.classes import labels_of
-from sipvideo.config import Section, plain_yaml, section_from_values
+from sipvideo.config import Section, section_from_values
 from sipvideo.errors import ConfigError
+from sipvideo.yaml_files import yaml_mapping
 
 Part = Annotated[float, Field(ge=0, le=1)]
 Point = tuple[Part, Part]
@@ -116,16 +117,7 @@ def load_rules(path: str | Path, class_names: Sequence[str]) -> Rules:
         ConfigError: unreadable, unknown key or class (with the nearest known one), a point outside of the picture, a
             polygon without area, a line without length.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise ConfigError(f"{path}: cannot read the zones: {reason}") from error
-    values = plain_yaml(text, f"{path}: not valid YAML") or {}
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path}: expected a mapping with zones and lines, got {type(values).__name__}"
-        )
+    values = yaml_mapping(Path(path), "the zones", "zones and lines")
     return rules_from_values(values, str(path), class_names)
 
 
