@@ -10,11 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sipvideo.errors import SipVideoError, UnforeseenError, contained, show_traceback
 
 if TYPE_CHECKING:
+    from sipvideo.jobs import SegmenterSpec
     from sipvideo.pipeline import VideoSegmenter
 
 FAILED = 2
@@ -134,32 +135,32 @@ class Stop:
             raise KeyboardInterrupt
 
 
+def spec(args: argparse.Namespace) -> SegmenterSpec:
+    """What the model and selection flags ask for, as values."""
+    from sipvideo.jobs import SegmenterSpec
+
+    given: dict[str, Any] = {
+        name: getattr(args, name) for name in vars(SegmenterSpec()) if hasattr(args, name)
+    }
+    return SegmenterSpec(**given | {"overrides": tuple(args.overrides)})
+
+
 def segmenter(args: argparse.Namespace) -> VideoSegmenter:
-    """The segmenter that the model flags ask for. Loads the engine, hence only here.
+    """The segmenter that the same flags ask for. Loads the engine, hence only here.
 
     Raises:
         SipVideoError: OpenCV is missing, or as :func:`sipvideo.build.load`.
     """
     require_opencv()
-    from sipvideo.build import load
-
-    selection = {
-        name: getattr(args, name)
-        for name in ("classes", "area", "min_score", "max_objects", "privacy", "blur_all")
-        if hasattr(args, name)  # commands without these flags
-    }
-    ready = load(
-        args.config,
-        args.weights,
-        args.device,
-        args.overrides,
-        args.runtime,
-        model=args.model,
-        **selection,
-    )
-    if args.weights and not args.config:
-        note(f"{args.weights}: recognised as {ready.engine.model}")
+    ready = spec(args).load()
+    recognised(args, ready.engine.model)
     return ready
+
+
+def recognised(args: argparse.Namespace, model: str) -> None:
+    """Tells which model a weights file is, where nobody said it."""
+    if args.weights and not args.config:
+        note(f"{args.weights}: recognised as {model}")
 
 
 def require_opencv() -> None:

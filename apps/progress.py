@@ -39,8 +39,12 @@ class Progress:
 
     def advance(self) -> None:
         """One more frame is done."""
-        self.frames += 1
-        self.bar.update()
+        self.reach(self.frames + 1)
+
+    def reach(self, frames: int) -> None:
+        """So many frames are done."""
+        self.bar.update(frames - self.frames)
+        self.frames = frames
         now = time.perf_counter()
         if self.speaks and now - self.said >= self.EVERY:
             self.said = now

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,12 @@ from sipvideo.apps.inputs import Input, find_inputs
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import SipVideoError
 from sipvideo.files import is_pattern, matches
-from sipvideo.jobs import Job, Watch, completed, run_job
+from sipvideo.jobs import Executor, InProcess, Job, Monitor, SegmenterSpec, completed
 from sipvideo.results import FILES
 from sipvideo.showing import Showing, with_stamps
 from sipvideo.summary import Summary
 
 if TYPE_CHECKING:
-    from sipvideo.pipeline import VideoSegmenter
-    from sipvideo.sources import Source
     from sipvideo.structures import FrameResult
 
 DEFAULT_KINDS = ("video", "json", "csv", "appearance")
@@ -41,7 +39,7 @@ AHEAD = 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parse(argv)
-    return command.guarded(lambda: run(args, command.segmenter(args).for_files()))
+    return command.guarded(lambda: run(args, command.spec(args)))
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -140,76 +138,85 @@ def _rate(text: str) -> float:
     return rate
 
 
-def run(args: argparse.Namespace, segmenter: VideoSegmenter) -> int:
-    """Processes all inputs one after the other with a ready segmenter; returns the exit code."""
-    Showing.read(flags.showing(args), segmenter.class_names, args.send)  # a mistake is told once
-    rows = []
-    told: set[str] = set()
+def run(args: argparse.Namespace, spec: SegmenterSpec) -> int:
+    """Processes all inputs with the segmenter that the spec builds; returns the exit code."""
+    command.require_opencv()
+    spec = spec.sealed()
+    with InProcess(spec) as executor:
+        return _run(args, spec.settings(), executor)
+
+
+def _run(args: argparse.Namespace, model: dict[str, Any], executor: Executor) -> int:
+    loaded = executor.load()
+    command.recognised(args, loaded.model)
+    Showing.read(flags.showing(args), loaded.class_names, args.send)  # a mistake is told once
+    rows: list[Row] = []
     with command.Stop() as stop:
-        for single in args.inputs:
-            job = _job(single, args)
-            kept = completed(job) if args.resume else None
-            if kept is not None:
-                rows.append(Row(kept, job.folder, "kept"))
-                continue
-            watch = _Watch(stop, told, quiet=args.quiet)
-            rows.append(Row(run_job(job, segmenter, watch), job.folder))
-            if stop.asked:
-                break
+        jobs = _wanted((_job(single, args, model) for single in args.inputs), args, rows)
+        outcomes = executor.run(jobs, _Monitor(stop, quiet=args.quiet))
+        rows += (Row(outcome.summary, outcome.job.folder) for outcome in outcomes)
     if not args.quiet:
         print(_table(rows), file=sys.stderr if args.stdout else sys.stdout, flush=True)
     failed = any(row.state == "failed" for row in rows)
     return stop.exit_code(command.FAILED if failed else 0)
 
 
-class _Watch(Watch):
-    """Shows a job's progress and its lines; Ctrl-C ends it.
+def _wanted(jobs: Iterable[Job], args: argparse.Namespace, rows: list[Row]) -> Iterator[Job]:
+    """Jobs without those that --resume passes over."""
+    for job in jobs:
+        kept = completed(job) if args.resume else None
+        if kept is None:
+            yield job
+        else:
+            rows.append(Row(kept, job.folder, "kept"))
+
+
+class _Monitor(Monitor):
+    """Shows progress, and each line once; Ctrl-C ends all.
 
     Args:
         stop: listens to signals.
-        told: notes that were shown already, for those that are the same for all inputs.
         quiet: no progress.
     """
 
-    def __init__(self, stop: command.Stop, told: set[str], *, quiet: bool) -> None:
-        self._stop, self._told, self._quiet = stop, told, quiet
+    def __init__(self, stop: command.Stop, *, quiet: bool) -> None:
+        self._stop, self._quiet = stop, quiet
+        self._told: set[str] = set()
         self._progress: Progress | None = None
 
     @property
     def stopped(self) -> bool:
-        """See :class:`Watch`."""
+        """See :class:`Monitor`."""
         return self._stop.asked
 
-    def begin(self, source: Source) -> None:
-        """See :class:`Watch`."""
-        self._progress = Progress(Path(source.name).name, source.expected_frames, self._quiet)
-
     def until(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
-        """See :class:`Watch`."""
+        """See :class:`Monitor`."""
         return self._stop.until(results)
 
-    def advance(self, summary: Summary, result: FrameResult) -> None:
-        """See :class:`Watch`."""
-        assert self._progress is not None
-        self._progress.advance()
+    def advance(self, job: Job, frames: int, expected: int | None) -> None:
+        """See :class:`Monitor`."""
+        if self._progress is None:
+            self._progress = Progress(_shown(job.input), expected, self._quiet)
+        self._progress.reach(frames)
 
-    def complain(self, error: SipVideoError) -> None:
-        """See :class:`Watch`."""
+    def complain(self, job: Job, error: SipVideoError) -> None:
+        """See :class:`Monitor`."""
         command.complain(error)
 
-    def note(self, line: str) -> None:
-        """See :class:`Watch`."""
+    def note(self, job: Job, line: str) -> None:
+        """See :class:`Monitor`."""
         if line not in self._told:
             self._told.add(line)
             command.note(line)
 
-    def end(self) -> None:
-        """See :class:`Watch`."""
+    def end(self, job: Job) -> None:
+        """See :class:`Monitor`."""
         if self._progress is not None:
             self._progress.bar.close()
+            self._progress = None
 
 
-def _job(single: Input, args: argparse.Namespace) -> Job:
+def _job(single: Input, args: argparse.Namespace, model: dict[str, Any]) -> Job:
     folder = None if args.output is None else Path(args.output) / single.name
     given = {"fps": args.fps, "batch": args.batch, "stdout": args.stdout, "strict": args.strict}
     part = {"lookahead": args.lookahead}
@@ -218,7 +225,7 @@ def _job(single: Input, args: argparse.Namespace) -> Job:
         single.text,
         folder,
         args.save,
-        settings=_settings(single, args),
+        settings=_settings(single, args, model),
         notes=(single.note,) if single.note else (),
         ahead=AHEAD,
         showing=flags.showing(args),
@@ -228,16 +235,12 @@ def _job(single: Input, args: argparse.Namespace) -> Job:
     )
 
 
-def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
+def _settings(single: Input, args: argparse.Namespace, model: dict[str, Any]) -> dict[str, Any]:
     """What determines an input's results: equal settings, equal results."""
     return {
         "input": _stamp(single.text),
-        "config": _stamp(args.config),
-        "model": args.model,
-        "weights": _stamp(args.weights),
         "version": __version__,
-        "overrides": args.overrides,
-        "runtime": args.runtime,
+        **model,
         "fps": args.fps,
         "save": list(args.save),
         **_unusual(args),
@@ -247,15 +250,11 @@ def _settings(single: Input, args: argparse.Namespace) -> dict[str, Any]:
 
 def _unusual(args: argparse.Namespace) -> dict[str, Any]:
     """What of the rest was asked for; runs before these flags were there compare equal."""
-    names = ("start", "end", "every", "max_frames", "classes", "area", "min_score", "max_objects")
-    more = ("privacy", "blur_all", "lookahead")
-    values = {name: getattr(args, name) for name in (*names, *more)}
-    usual = {"start": 0.0, "lookahead": 0.0, "every": 1, "classes": (), "blur_all": False}
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-        if value != usual.get(name)
+    values = {
+        name: getattr(args, name) for name in ("start", "end", "every", "max_frames", "lookahead")
     }
+    usual = {"start": 0.0, "lookahead": 0.0, "every": 1}
+    return {name: value for name, value in values.items() if value != usual.get(name)}
 
 
 def _stamp(text: str | None) -> Any:

@@ -49,7 +49,8 @@ LAYERS = (
     {"showing"},
     {"engine", "runtime", "training", "evaluation", "results", "repair"},
     {"pipeline", "recovery", "results_reader"},
-    {"build", "jobs", "live", "export", "bench"},
+    {"build", "live", "export", "bench"},
+    {"jobs"},
     {"web"},
     {"apps"},
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from sipvideo.apps import command, video
 from sipvideo.config import TrackerConfig
+from sipvideo.jobs import SegmenterSpec
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.structures import Detections, Frame
 from sipvideo.tracker import build_tracker
@@ -39,10 +41,33 @@ def segmenter(seconds: float = 1.0, delay: float = 0.0) -> VideoSegmenter:
     return VideoSegmenter(detect, build_tracker(TrackerConfig()), CLASSES)
 
 
+@dataclass(frozen=True)
+class ScriptedSpec(SegmenterSpec):
+    """That segmenter in place of the network."""
+
+    seconds: float = 1.0
+    delay: float = 0.0
+
+    def build(self) -> VideoSegmenter:
+        return segmenter(self.seconds, self.delay)
+
+
+@dataclass(frozen=True)
+class ReadySpec(SegmenterSpec):
+    """A segmenter that is there already; does not travel."""
+
+    ready: VideoSegmenter | None = None
+
+    def build(self) -> VideoSegmenter:
+        assert self.ready is not None
+        return self.ready
+
+
 def run(*arguments: str | Path, seconds: float = 1.0, delay: float = 0.0) -> int:
     """``sipvideo video`` with that segmenter in place of the network."""
     args = video.parse([str(argument) for argument in arguments])
-    return command.guarded(lambda: video.run(args, segmenter(seconds, delay)))
+    spec = ScriptedSpec(**vars(command.spec(args)), seconds=seconds, delay=delay)
+    return command.guarded(lambda: video.run(args, spec))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from sipvideo.apps import video
 from sipvideo.masks import from_rles
 from sipvideo.sources import Capture, VideoFile
 from sipvideo.structures import Detections, Frame
-from tests.apps.scripted import CLASSES, clip, run, segmenter, shots
+from tests.apps.scripted import CLASSES, ReadySpec, clip, run, segmenter, shots
 from tests.media import write_video
 from tests.waiting import PATIENCE, until
 
@@ -171,7 +171,7 @@ def test_an_error_that_nobody_foresaw_fails_its_input_alone_and_keeps_its_frames
 
     made.engine.detect = failing  # type: ignore[method-assign]
     args = video.parse([str(one), str(two), "-o", str(tmp_path / "out"), "-q"])
-    assert video.run(args, made) == 2
+    assert video.run(args, ReadySpec(ready=made)) == 2
     (told,) = errors(capsys)
     assert told.startswith(f"sipvideo: error: {one}: ")
     assert told.endswith(" (--debug shows where)")
@@ -303,7 +303,7 @@ def test_notes_of_every_part_are_shown_once_and_kept_in_the_summary(
     made = segmenter()
     made.engine.notes = ["half the precision"]
     args = video.parse([str(path), "-o", str(tmp_path / "out"), "-q"])
-    assert video.run(args, made) == 0
+    assert video.run(args, ReadySpec(ready=made)) == 0
     notes = ["half the precision", f"{path}: the second of two video streams was chosen"]
     assert capsys.readouterr().err.splitlines() == [f"sipvideo: note: {note}" for note in notes]
     assert summary(tmp_path / "out" / "a")["notes"] == notes

@@ -11,6 +11,7 @@ import numpy as np
 from sipvideo.apps import command
 from sipvideo.config import TrackerConfig
 from sipvideo.errors import UnforeseenError
+from sipvideo.jobs import SegmenterSpec
 from sipvideo.masks import CompactMasks
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.structures import Detections, Frame
@@ -51,6 +52,20 @@ unforeseen: list[Exception] = []
 """Exceptions that became a line only because everything does: defects all the same."""
 
 
+class ChosenSpec(SegmenterSpec):
+    """For ``sipvideo video``, which builds its segmenter from values."""
+
+    def build(self) -> VideoSegmenter:
+        """The one of the case, or what is asked for."""
+        return _chosen() or super().build()
+
+
+def _chosen() -> VideoSegmenter | None:
+    if current == FUNCTION:
+        return finder()
+    return _network().another() if current == NETWORK else None
+
+
 def install() -> None:
     """Lets commands ask here for their segmenter, and keeps what was unforeseen."""
     real, told = command.segmenter, UnforeseenError.__init__
@@ -62,13 +77,11 @@ def install() -> None:
     UnforeseenError.__init__ = kept
 
     def chosen(args: argparse.Namespace) -> VideoSegmenter:
-        if current == FUNCTION:
-            return finder()
-        if current == NETWORK:
-            return _network().another()
-        return real(args)
+        return _chosen() or real(args)
 
+    spec = command.spec
     command.segmenter = chosen
+    command.spec = lambda args: ChosenSpec(**vars(spec(args)))
 
 
 def finder() -> VideoSegmenter:
