@@ -56,14 +56,14 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# DATA: a folder with coco/, davis/ and clips/, see apps/model_report.py.
+# DATA: a folder with coco/, davis/ and clips/, see apps/reports/models.py.
 model-report: $(VENV)/.runtime
-	$(BIN)/python apps/model_report.py $(DATA) --model nano --output docs/model_report.json
-	$(BIN)/python apps/model_report.py $(DATA) --model small --output docs/model_report.json
+	$(BIN)/python apps/reports/models.py $(DATA) --model nano --output docs/model_report.json
+	$(BIN)/python apps/reports/models.py $(DATA) --model small --output docs/model_report.json
 
 # Renders films (panda3d, and Debian's package sweethome3d-furniture); goes on where it was stopped.
 identity-report: $(VENV)/.dev
-	$(BIN)/python apps/identity_report.py --output docs/identities.md
+	$(BIN)/python apps/reports/identities/report.py --output docs/identities.md
 
 # Needs no installation, as machines with a GPU often have PyTorch and no network: links show Python the same tree.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
@@ -71,7 +71,7 @@ GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(CURDIR)/$(BIN)/python,$(PYTHON))
 gpu-report:
 	@rm -rf build/tree && mkdir -p build/tree/sipvideo
 	@cd build/tree/sipvideo && ln -s ../../../sipvideo/* ../../../apps ../../../configs .
-	PYTHONPATH="$(CURDIR)/build/tree:$(CURDIR):$$PYTHONPATH" $(GPU_PYTHON) -m sipvideo.apps.gpu_report
+	PYTHONPATH="$(CURDIR)/build/tree:$(CURDIR):$$PYTHONPATH" $(GPU_PYTHON) -m sipvideo.apps.reports.gpu.report
 
 bench: $(VENV)/.runtime
 	$(BIN)/sipvideo bench
@@ -81,7 +81,7 @@ MINUTES ?= 120
 SOAK ?= build/soak
 
 soak: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python apps/soak.py --minutes $(MINUTES) --output $(SOAK)
+	OMP_NUM_THREADS=1 $(BIN)/python apps/reports/soak/run.py --minutes $(MINUTES) --output $(SOAK)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

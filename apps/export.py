@@ -308,8 +308,8 @@ def _average_precisions(
 
 def _evaluated(args: argparse.Namespace, segmenter: VideoSegmenter) -> dict[str, float]:
     """The average precisions of one model on the dataset."""
-    from sipvideo.apps import eval as evaluation
-    from sipvideo.apps.eval_run import SCORES
+    from sipvideo.apps.eval import command as evaluation
+    from sipvideo.apps.eval.run import SCORES
 
     def ready(_: argparse.Namespace) -> VideoSegmenter:
         return segmenter

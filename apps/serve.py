@@ -206,7 +206,7 @@ def run(
 
 def _governed(segmenter: VideoSegmenter, budget: float | None) -> Segmenter:
     """For live pictures: the segmenter itself, or under a governor where there is a budget (milliseconds)."""
-    from sipvideo.apps.webcam import governed
+    from sipvideo.apps.webcam.command import governed
 
     return governed(segmenter, budget)
 

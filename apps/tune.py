@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from sipvideo.apps import command, flags
-from sipvideo.apps.eval_parts import video_title
+from sipvideo.apps.eval.parts import video_title
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import ConfigError, DatasetError, SinkError
 
@@ -177,7 +177,7 @@ def _key(video: Video, args: argparse.Namespace) -> str:
     """Of a video's detections: what they depend on."""
     import hashlib
 
-    from sipvideo.apps.eval_run import stamp
+    from sipvideo.apps.eval.run import stamp
     from sipvideo.build import packaged_weights
 
     parts = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sipvideo.apps.eval import main
+from sipvideo.apps.eval.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

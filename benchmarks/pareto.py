@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from compare import HERE, PEERS, figures, ours
 
-from sipvideo.apps.model_report import RANKED, on_pictures
+from sipvideo.apps.reports.models import RANKED, on_pictures
 from sipvideo.build import load
 from sipvideo.charts import Panel, drawn
 

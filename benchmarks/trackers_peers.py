@@ -6,7 +6,7 @@
 
 PYTHON is the interpreter of a virtual environment with what trackers.txt lists. A file holds ``counts`` [T], and,
 frame after frame, ``boxes`` [N, 4] and ``scores`` [N]; ``seconds`` [T] and ``pictures`` [T], file names, or
-``images``, pictures that take turns. Written are identities int64 [N], -1 for none. ``apps/identity_report.py``
+``images``, pictures that take turns. Written are identities int64 [N], -1 for none. ``make identity-report``
 writes the former and reads the latter.
 """
 

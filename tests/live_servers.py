@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sipvideo.apps.live_cameras import Kind, NetworkCamera
+from sipvideo.apps.reports.cameras import Kind, NetworkCamera
 from sipvideo.config import TrackerConfig
 from sipvideo.masks import CompactMasks
 from sipvideo.pipeline import VideoSegmenter

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sipvideo.apps import command, eval
+from sipvideo.apps import command
+from sipvideo.apps.eval import command as eval
 from sipvideo.apps.main import main
 from sipvideo.masks import from_rles
 from sipvideo.pipeline import VideoSegmenter

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from sipvideo.apps import command, webcam
+from sipvideo.apps import command
+from sipvideo.apps.webcam import command as webcam
 
 if TYPE_CHECKING:
     from argparse import Namespace

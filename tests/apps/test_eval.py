@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sipvideo.apps import eval
-from sipvideo.apps.eval_parts import TrackRecorder, VideoPart
+from sipvideo.apps.eval import command as eval
+from sipvideo.apps.eval.parts import TrackRecorder, VideoPart
 from sipvideo.apps.main import main
 from sipvideo.masks import CompactMasks
 from sipvideo.pipeline import VideoSegmenter
@@ -128,7 +128,7 @@ def test_classes_are_found_by_name(
 
 
 def test_underscores_and_capitals_do_not_part_classes() -> None:
-    from sipvideo.apps.eval_run import ClassMap
+    from sipvideo.apps.eval.run import ClassMap
 
     categories = [{"id": 4, "name": "Giant_Panda"}, {"id": 2, "name": "tennis-racket"}]
     classes = ClassMap.of(["tennis racket", "cat", "giant panda"], categories)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sipvideo.apps import eval, youtube_vis
+from sipvideo.apps import youtube_vis
+from sipvideo.apps.eval import command as eval
 from sipvideo.apps.main import main
 from sipvideo.masks import CompactMasks
 from sipvideo.pipeline import VideoSegmenter
@@ -204,7 +205,7 @@ def test_pictures_get_the_figures_of_boxes_and_masks(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sipvideo.apps.eval_parts.PICTURES_PER_PART", 5)
+    monkeypatch.setattr("sipvideo.apps.eval.parts.PICTURES_PER_PART", 5)
     path = _coco(dataset, dataset.parent / "pictures.json")
     oracle = Oracle(dataset, class_names(dataset))
     segmenter = VideoSegmenter(oracle, oracle, class_names(dataset))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sipvideo.apps import gpu_parts, gpu_report
-from sipvideo.apps.gpu_parts import Setting, Worst, compared
+from sipvideo.apps.reports.gpu import parts as gpu_parts
+from sipvideo.apps.reports.gpu import report as gpu_report
+from sipvideo.apps.reports.gpu.parts import Setting, Worst, compared
 from sipvideo.masks import CompactMasks
 from sipvideo.structures import Detections, Frame, FrameResult
 

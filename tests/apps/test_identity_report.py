@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sipvideo.apps import identity_cost, identity_report, identity_sets, identity_trackers
-from sipvideo.apps.identity_aims import aims
-from sipvideo.apps.identity_sets import FilmSet
+from sipvideo.apps.reports.identities import cost as identity_cost
+from sipvideo.apps.reports.identities import report as identity_report
+from sipvideo.apps.reports.identities import sets as identity_sets
+from sipvideo.apps.reports.identities import trackers as identity_trackers
+from sipvideo.apps.reports.identities.aims import aims
+from sipvideo.apps.reports.identities.sets import FilmSet
 from tests.synth import catalogue
 
 pytest.importorskip("panda3d.core", reason="panda3d, which renders scenes, is not installed")
@@ -46,7 +49,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
     }
     monkeypatch.setattr(identity_sets, "SETS", sets)
-    monkeypatch.setattr("sipvideo.apps.identity_tables.SETS", sets)
+    monkeypatch.setattr("sipvideo.apps.reports.identities.tables.SETS", sets)
     script = tmp_path / "peer.py"
     script.write_text(PEER)
     monkeypatch.setattr(identity_trackers, "SCRIPT", script)
@@ -92,7 +95,7 @@ def test_everybody_is_scored_on_the_same_reports(
 
 def test_what_is_known_is_not_done_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _report(small / "work", "--sets", "still", "--no-peers") == 0
-    monkeypatch.setattr("sipvideo.apps.data_synth.main", lambda arguments: 1 / 0)
+    monkeypatch.setattr("sipvideo.apps.data.synth.main", lambda arguments: 1 / 0)
     monkeypatch.setattr("sipvideo.evaluation.replay.TruthReporter.__call__", lambda *_: 1 / 0)
     monkeypatch.setattr("sipvideo.evaluation.replay.tracking_counts", lambda *_: 1 / 0)
     assert _report(small / "work", "--sets", "still", "--no-peers") == 0

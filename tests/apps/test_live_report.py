@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sipvideo.apps import command, live_cameras, live_report
+from sipvideo.apps import command
+from sipvideo.apps.reports import cameras as live_cameras
+from sipvideo.apps.reports import live as live_report
 from tests.live_servers import segmenter
 from tests.media import film
 

@@ -1,4 +1,4 @@
-"""``apps/mask_gap.py``: what one cause is worth, on a made-up picture."""
+"""``apps/reports/mask_gap.py``: what one cause is worth, on a made-up picture."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sipvideo.apps import mask_causes, mask_gap
-from sipvideo.apps.mask_causes import logistic, variants, widened
+from sipvideo.apps.reports import mask_causes, mask_gap
+from sipvideo.apps.reports.mask_causes import logistic, variants, widened
 from sipvideo.data.sample import Sample
 from sipvideo.masks import CompactMasks
 from tests.networks import lively, picture, segmenter, small_config

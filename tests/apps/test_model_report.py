@@ -1,4 +1,4 @@
-"""``apps/model_report.py``: figures that can be told beforehand."""
+"""``apps/reports/models.py``: figures that can be told beforehand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from sipvideo.apps import model_report
+from sipvideo.apps.reports import models as model_report
 from sipvideo.masks import CompactMasks
 from sipvideo.structures import Detections, Frame, FrameResult
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sipvideo.apps import soak, soak_visitors
+from sipvideo.apps.reports.soak import run as soak
+from sipvideo.apps.reports.soak import visitors as soak_visitors
 
 
 def samples(folder: Path, count: int, **grows_per_hour: float) -> Path:
@@ -93,7 +94,7 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_a_short_soak_runs_from_cameras_to_table(tmp_path: Path) -> None:
     """The real server, cameras, visitors and recorder, each in a process of its own."""
-    short = "from sipvideo.apps import soak; soak.EVERY = 0.5; raise SystemExit(soak.main())"
+    short = "from sipvideo.apps.reports.soak import run as soak; soak.EVERY = 0.5; raise SystemExit(soak.main())"
     folder = tmp_path / "soak"
     command = [sys.executable, "-c", short, "--minutes", "0.08", "-o", str(folder)]
     ended = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))

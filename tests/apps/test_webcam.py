@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sipvideo.apps import webcam
+from sipvideo.apps.webcam import command as webcam
 from tests.apps import screen, scripted
 from tests.apps.screen import ROOT, Screen, until
 from tests.apps.scripted_webcam import SECONDS
@@ -121,7 +121,7 @@ def test_without_a_screen_one_line_offers_the_browser(display: str | None, clip:
 
 @needs_screen
 def test_a_source_that_is_not_there_is_one_line(shown: Screen, tmp_path: Path) -> None:
-    shown.start("apps/webcam.py", "--source", tmp_path / "nothing.mp4")
+    shown.start("apps/main.py", "webcam", "--source", tmp_path / "nothing.mp4")
     code, out, err = shown.end()
     assert code == 2
     assert out == ""

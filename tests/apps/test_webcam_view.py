@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sipvideo.apps.webcam_view import Computing, View
+from sipvideo.apps.webcam.view import Computing, View
 from sipvideo.errors import SipVideoError, SourceError
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.live.controls import Controls

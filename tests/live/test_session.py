@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from sipvideo.apps.live_cameras import Kind, painted_time
+from sipvideo.apps.reports.cameras import Kind, painted_time
 from sipvideo.config import TrackerConfig
 from sipvideo.engine import Engine
 from sipvideo.errors import SipVideoError, SourceError

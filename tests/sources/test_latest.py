@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sipvideo.apps.live_cameras import painted_time
+from sipvideo.apps.reports.cameras import painted_time
 from sipvideo.errors import SourceError, UnforeseenError
 from sipvideo.sources import (
     Capture,

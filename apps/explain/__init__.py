@@ -1,0 +1,5 @@
+"""``sipvideo explain``: the command; its words and its pictures."""
+
+from sipvideo.apps.explain.command import main
+
+__all__ = ["main"]
