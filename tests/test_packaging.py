@@ -71,10 +71,9 @@ def test_the_version_is_said_once_and_the_same() -> None:
     assert f"\nversion = {sipvideo.__version__}\n" in (ROOT / "setup.cfg").read_text()
 
 
-@pytest.mark.parametrize("name", ["main", *COMMANDS])
-def test_every_command_runs_as_a_script_of_the_checkout(name: str, tmp_path: Path) -> None:
-    script = ROOT / "apps" / f"{name}.py"
-    run = [sys.executable, str(script), "--help"]
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
+def test_every_command_runs_from_the_checkout(words: list[str], tmp_path: Path) -> None:
+    run = [sys.executable, str(ROOT / "apps" / "main.py"), *words, "--help"]
     ran = subprocess.run(
         run, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True
     )

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.apps import command, flags
+from sipvideo.apps.reports import CHECKOUT
 from sipvideo.apps.reports import cameras as live_cameras
 from sipvideo.errors import ConfigError, SinkError
 from sipvideo.pipeline import VideoSegmenter
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sipvideo.sources import Source
     from sipvideo.structures import Detections, Frame
 
-CLIP = Path(__file__).parents[1] / "examples" / "pedestrians.mp4"
+CLIP = CHECKOUT / "examples" / "pedestrians.mp4"
 FPS = 30.0
 """Of the cameras; the clip's pictures are shown faster than they were filmed."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sipvideo.apps.reports import CHECKOUT
 from sipvideo.structures import Detections, Frame, FrameResult
 
 if TYPE_CHECKING:
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
     from sipvideo.engine.cuda import CudaEngine
     from sipvideo.pipeline import VideoSegmenter
 
-ROOT = Path(__file__).resolve().parents[1]
-STORED = ROOT / "tests" / "fixtures" / "parity"
-MORE = Path(os.environ.get("SIPVIDEO_PARITY", ROOT.parent / "shared" / "parity"))
-CLIPS = Path(os.environ.get("SIPVIDEO_CLIPS", ROOT.parent / "shared" / "data" / "clips"))
-OWN_CLIP = ROOT / "examples" / "pedestrians.mp4"
+STORED = CHECKOUT / "tests" / "fixtures" / "parity"
+MORE = Path(os.environ.get("SIPVIDEO_PARITY", CHECKOUT.parent / "shared" / "parity"))
+CLIPS = Path(os.environ.get("SIPVIDEO_CLIPS", CHECKOUT.parent / "shared" / "data" / "clips"))
+OWN_CLIP = CHECKOUT / "examples" / "pedestrians.mp4"
 VIS = "vis_sipmask_r50_caffe_fpn_gn_1x"
 COCO = "mmdet_sipmask_r50_caffe_fpn_ssd_6x"
 
@@ -67,7 +67,7 @@ def checkpoint(which: str, calibration: str, path: Path) -> Path:
 
     import torch
 
-    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(CHECKOUT))
     weights: Any = importlib.import_module("tests.parity.weights")
     with gzip.open(STORED / "shapes.json.gz") as file:
         shapes = {name: tuple(shape) for name, shape in json.load(file)[which].items()}

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from sipvideo.apps import command, flags
+from sipvideo.apps.reports import CHECKOUT
 from sipvideo.apps.reports.gpu import parts as gpu_parts
 from sipvideo.apps.reports.gpu import speed as gpu_speed
 from sipvideo.apps.reports.gpu.parts import Setting
 from sipvideo.engine.precision import LEAST_MASK_IOU, LEAST_SAME_IDS, PRECISIONS
 
-ROOT = Path(__file__).resolve().parents[1]
-OUTPUT = ROOT / "docs" / "gpu_report.json"
+OUTPUT = CHECKOUT / "docs" / "gpu_report.json"
 
 TARGETS: dict[str, tuple[str, float, float]] = {
     "step_ms": ("step, batch 1, with association: at most, ms", 2.5, 4.0),
@@ -101,7 +101,7 @@ def _part(name: str, setting: Setting, left: float) -> dict[str, Any]:
     line += ["--clips", str(setting.clips)]
     started = time.perf_counter()
     with subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT
     ) as process:
         try:
             said, complaint = process.communicate(timeout=max(limit, 0))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sipvideo.apps.reports import CHECKOUT
 from sipvideo.apps.reports.gpu.parts import (
-    ROOT,
     Setting,
     engine,
     frames_of,
@@ -112,7 +112,7 @@ def _first_result(model: str, setting: Setting) -> float:
         "    import os\n    os._exit(0)\n"
     )
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=CHECKOUT)
     return time.perf_counter() - started
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sipvideo.apps import command, flags
+from sipvideo.apps.reports import CHECKOUT
 from sipvideo.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
     from sipvideo.apps.reports.identities.trackers import Contender
 
 Json = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add(
         "--work",
         type=Path,
-        default=ROOT / "build" / "identities",
+        default=CHECKOUT / "build" / "identities",
         metavar="DIR",
         help="films, reports and figures; default: build/identities",
     )
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         raise SinkError(f"{args.output}: there is no folder {args.output.parent}")
     peers = args.peers
     if peers is None and not args.no_peers:
-        peers = identity_trackers.peers_environment(ROOT / "benchmarks" / ".trackers")
+        peers = identity_trackers.peers_environment(CHECKOUT / "benchmarks" / ".trackers")
     contenders = identity_trackers.contenders(args.work, None if args.no_peers else peers)
     if args.only:
         chosen = [*_chosen(args.only, contenders, "--only"), "perfect"]

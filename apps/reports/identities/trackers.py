@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sipvideo.apps.reports import CHECKOUT
 from sipvideo.errors import SipVideoError
 
 if TYPE_CHECKING:
     from sipvideo.evaluation.replay import Replay
     from sipvideo.structures import FrameResult, IntArray
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = CHECKOUT / "benchmarks"
 SCRIPT, NEEDS = BENCHMARKS / "trackers_peers.py", BENCHMARKS / "trackers.txt"
 PEERS = {
     "bytetrack": "ByteTrack",

@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.apps import command
+from sipvideo.apps.reports import CHECKOUT
 from sipvideo.errors import ConfigError, SinkError
 
-CLIP = Path(__file__).parents[1] / "examples" / "pedestrians.mp4"
+CLIP = CHECKOUT / "examples" / "pedestrians.mp4"
 EVERY = 10.0
 """Seconds between samples."""
 
