@@ -13,7 +13,7 @@ from sipvideo.events.event import Event
 from sipvideo.events.outlets import Delivery, event_line, open_outlet
 from sipvideo.events.watch import EventWatch
 from sipvideo.sinks import Sink
-from sipvideo.sinks.sink import Kept, cut_to_whole_lines
+from sipvideo.sinks.sink import Kept, Mark, cut_to_whole_lines
 from sipvideo.structures import FrameResult
 
 LOG, TABLE = "events.jsonl", "events.csv"
@@ -39,35 +39,58 @@ class EventFiles(Sink):
     """
 
     def __init__(
-        self, path: str | Path, watch: EventWatch, source: str, send: Sequence[str] = ()
+        self,
+        path: str | Path,
+        watch: EventWatch,
+        source: str,
+        send: Sequence[str] = (),
+        *,
+        mark: Mark | None = None,
     ) -> None:
         outlets = [open_outlet(address) for address in send]
-        super().__init__(path, folder=True)
+        super().__init__(path, folder=True, mark=mark)
         self.watch = watch
         self._source = source
         self._run = uuid.uuid4().hex[:12]
+        sent = [0] * len(outlets)
+        if mark is not None:
+            self._run, sent = mark["memory"]["run"], mark["memory"]["sent"]
+            self.watch.restore(mark["memory"]["watch"])
+        mode = "w" if mark is None else "a"
         with self._guarded():
             log = self._partial / LOG
-            self._log = self._handles.enter_context(log.open("w", encoding="utf-8"))
-            table = (self._partial / TABLE).open("w", encoding="utf-8", newline="")
+            self._log = self._handles.enter_context(log.open(mode, encoding="utf-8"))
+            table = (self._partial / TABLE).open(mode, encoding="utf-8", newline="")
             self._rows = self._handles.enter_context(table)
             self._table = csv.writer(self._rows, lineterminator="\n")
-            self._table.writerow(COLUMNS)
-        self._deliveries = [Delivery(log, outlet, self.notes.append) for outlet in outlets]
+            if mark is None:
+                self._table.writerow(COLUMNS)
+        self._deliveries = [
+            Delivery(log, outlet, self.notes.append, begun)
+            for outlet, begun in zip(outlets, sent, strict=True)
+        ]
+
+    def _growing(self) -> tuple[str, ...]:
+        return f"/{LOG}", f"/{TABLE}"
+
+    def _memory(self) -> dict[str, Any]:
+        sent = [delivery.sent for delivery in self._deliveries]
+        return {"run": self._run, "sent": sent, "watch": self.watch.state()}
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """Both files end with a whole line. Raises OSError: disk full and the like."""
         for name in (LOG, TABLE):
             if (partial / name).is_file():
                 cut_to_whole_lines(partial / name)
-        return super().assemble(partial, path)
+        return super().assemble(partial, path, keep=keep)
 
     def _write(self, result: FrameResult) -> None:
         self._tell(self.watch.update(result))
 
     def _finish(self) -> None:
-        self._tell(self.watch.finish())
+        if not self.keep:  # else the video has not ended: what comes later has other numbers
+            self._tell(self.watch.finish())
         patience = PATIENCE
         for delivery in self._deliveries:
             left = delivery.close(patience)

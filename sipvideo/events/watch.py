@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from pydantic import TypeAdapter
+
 from sipvideo.classes import labels_of
 from sipvideo.events import geometry
 from sipvideo.events.event import Event, Kind
@@ -31,24 +33,30 @@ class Moment(NamedTuple):
     frame: int
 
 
+@dataclass
 class Settled(Generic[T]):
-    """A value that changes only when the new one has lasted for some seconds."""
+    """A value that changes only when the new one has lasted for some seconds.
 
-    def __init__(self, value: T) -> None:
-        self.value = value
-        self._next: T = value
-        self._since: Moment | None = None
+    Attributes:
+        value: what holds.
+        coming: what was seen last in its place, if anything.
+        since: when that was seen first; None: nothing else was.
+    """
+
+    value: T
+    coming: T | None = None
+    since: Moment | None = None
 
     def see(self, value: T, now: Moment, settle: float) -> Moment | None:
         """Notes what is seen now; when that settles a change, the moment at which the change began."""
         if value == self.value:
-            self._since = None
+            self.since = None
             return None
-        if self._since is None or value != self._next:
-            self._next, self._since = value, now
-        if now.timestamp - self._since.timestamp < settle:
+        if self.since is None or value != self.coming:
+            self.coming, self.since = value, now
+        if now.timestamp - self.since.timestamp < settle:
             return None
-        began, self.value, self._since = self._since, value, None
+        began, self.value, self.since = self.since, value, None
         return began
 
 
@@ -82,6 +90,18 @@ class _Identity:
     passages: dict[str, _Passage] = field(default_factory=dict)
     waiting: list[Event] = field(default_factory=list)
     """Events that are told once the identity has lasted."""
+
+
+@dataclass
+class _Memory:
+    """All that a watch carries from frame to frame."""
+
+    known: dict[int, _Identity]
+    crowds: dict[str, Settled[bool]]
+    visits: dict[str, Counter[str]]
+    crossed: list[tuple[str, str, Counter[str]]]
+    number: int
+    now: Moment
 
 
 @dataclass(frozen=True)
@@ -129,6 +149,26 @@ class EventWatch:
         self._frame_size = (0, 0)
         self._number = 0
         self._now = Moment(-math.inf, -1)
+
+    def state(self) -> dict[str, Any]:
+        """All that is known of the video so far, as plain values: see :meth:`restore`."""
+        crossed = [(*key, counts) for key, counts in self._crossed.items()]
+        crowds, visits = self._crowds, self._visits
+        memory = _Memory(self._known, crowds, visits, crossed, self._number, self._now)
+        state: dict[str, Any] = TypeAdapter(_Memory).dump_python(memory)
+        return state
+
+    def restore(self, state: Any) -> None:
+        """Goes on where another watch with the same rules was.
+
+        Raises:
+            ValueError: this is no state.
+        """
+        self.reset()
+        memory = TypeAdapter(_Memory).validate_python(state)
+        self._known, self._crowds, self._visits = memory.known, memory.crowds, memory.visits
+        self._crossed = {(name, word): counts for name, word, counts in memory.crossed}
+        self._number, self._now = memory.number, memory.now
 
     def update(self, result: FrameResult) -> list[Event]:
         """The events that the next frame's result settles, in the order in which they happened.

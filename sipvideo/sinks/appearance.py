@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sipvideo.sinks.sink import Kept, Sink, replacing, whole_lines
+from sipvideo.sinks.sink import Kept, Mark, Sink, replacing, whole_lines
 from sipvideo.structures import FrameResult
 
 SECONDS = 1.0
@@ -37,10 +38,13 @@ class AppearanceTable(Sink):
         path: a ``.npz`` file.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, *, mark: Mark | None = None) -> None:
+        super().__init__(path, mark=mark)
         self._current: dict[int, _View] = {}
         self._count = 0
+        if mark is not None:
+            self._count = mark["memory"]["count"]
+            self._current = {key: _View(*fields) for key, *fields in mark["memory"]["views"]}
         self._file = self._open_text()
 
     def _write(self, result: FrameResult) -> None:
@@ -73,11 +77,18 @@ class AppearanceTable(Sink):
                     f"{view.number} {track_id} {view.begin} {np.float32(view.weight)} {text}\n"
                 )
 
+    def _memory(self) -> dict[str, Any]:
+        views = [
+            [key, view.begin, view.total.copy(), view.number, view.weight]
+            for key, view in self._current.items()
+        ]
+        return {"count": self._count, "views": views}
+
     def _finish(self) -> None:
         self._put_down(None)
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`."""
         rows = [line.split() for _, line in whole_lines(partial)]
         rows.sort(key=lambda row: int(row[0]))
@@ -92,5 +103,6 @@ class AppearanceTable(Sink):
                 if rows
                 else np.zeros((0, 0), np.float16),
             )
-        partial.unlink()
+        if not keep:
+            partial.unlink()
         return Kept()

@@ -38,6 +38,7 @@ class AudioTrack:
         target: mp4 open for writing, before its first packet.
         start: timestamp in the file that is second 0 of the target.
         beside: number of the video stream whose programme the sound belongs to; None: of any.
+        since: second of the target from which sound is wanted, as what comes before is there already; None: all.
     """
 
     def __init__(
@@ -46,10 +47,13 @@ class AudioTrack:
         target: av.container.OutputContainer,
         start: float,
         beside: int | None = None,
+        *,
+        since: float | None = None,
     ) -> None:
         self.notes: list[str] = []
         self._target = target
         self._start = start
+        self._since = since
         self._handles = contextlib.ExitStack()
         self._reached = 0.0
         self._last_dts: int | None = None
@@ -107,7 +111,11 @@ class AudioTrack:
             self.notes.append(f"of {count} audio tracks number {number} is kept")
         if obstacle := _obstacle(path, stream):
             self.notes.append(f"{obstacle}, it became AAC")
-            yield from self._encoded(stream)
+            if self._since is None:
+                yield from self._encoded(stream, self._target)
+            else:
+                elsewhere = self._handles.enter_context(av.open(os.devnull, "w", format="mp4"))
+                yield from self._moved(self._encoded(stream, elsewhere))
         else:
             yield from self._copied(stream)
 
@@ -117,7 +125,7 @@ class AudioTrack:
         times, form = _Times(stream, self._start), _Form(stream)
         # Broadcast AAC has a header on every piece; an mp4 that grows in pieces does not take it off by itself.
         headed = form.codec == "aac" and not form.setup
-        bare = BitStreamFilterContext("aac_adtstoasc", stream) if headed else None
+        bare: BitStreamFilterContext | None = None
         refused = 0
         for packet in _demux(stream):
             if not packet.size:
@@ -129,6 +137,10 @@ class AudioTrack:
             if form.is_foreign(packet) or not rehearsal.takes(packet):
                 refused += 1
                 continue
+            if not self._wants(packet):
+                continue
+            if headed and bare is None:  # its first piece tells how all are made
+                bare = BitStreamFilterContext("aac_adtstoasc", stream)
             if copy is None:  # not before: an mp4 with an empty track cannot grow in pieces
                 copy = self._target.add_stream_from_template(stream)
             for piece in bare.filter(packet) if bare is not None else (packet,):
@@ -136,7 +148,22 @@ class AudioTrack:
                 yield piece
         self._note_damage(refused)
 
-    def _encoded(self, stream: av.AudioStream) -> Iterator[av.Packet[Any]]:
+    def _wants(self, packet: av.Packet[Any]) -> bool:
+        return self._since is None or _begin(packet) >= self._since
+
+    def _moved(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+        """Packets of an encoder that belongs to another container: what it makes depends on all before."""
+        copy: av.AudioStream | None = None
+        for packet in packets:
+            if self._wants(packet):
+                if copy is None:
+                    copy = self._target.add_stream_from_template(packet.stream)
+                packet.stream = copy
+                yield packet
+
+    def _encoded(
+        self, stream: av.AudioStream, target: av.container.OutputContainer
+    ) -> Iterator[av.Packet[Any]]:
         encoder: Any = None
         resampler = av.AudioResampler()
         form: object = None
@@ -151,7 +178,7 @@ class AudioTrack:
                 continue
             for frame in frames:
                 if encoder is None:
-                    encoder = self._target.add_stream("aac", **_near(frame))
+                    encoder = target.add_stream("aac", **_near(frame))
                 if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
                     changes += 1
                     yield from _encode(encoder, resampler.resample(None))

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sipvideo.sinks.sink import Kept, Sink, cut_to_whole_lines, replacing
+from sipvideo.sinks.sink import Kept, Mark, Sink, cut_to_whole_lines, replacing
 from sipvideo.structures import FrameResult
 
 
@@ -23,8 +23,8 @@ class Explanations(Sink):
         path: a ``.jsonl.gz`` file.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, *, mark: Mark | None = None) -> None:
+        super().__init__(path, mark=mark)
         self._file = self._open_text()
 
     def _write(self, result: FrameResult) -> None:
@@ -41,12 +41,13 @@ class Explanations(Sink):
             self.notes.append("nothing was explained: only the tracker sipvideo tells its reasons")
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`."""
         cut_to_whole_lines(partial)
         with replacing(path) as new, partial.open("rb") as text, gzip.open(new, "wb", 6) as packed:
             shutil.copyfileobj(text, packed)
-        partial.unlink()
+        if not keep:
+            partial.unlink()
         return Kept()
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sipvideo.errors import SinkError
 from sipvideo.sinks.layers import owners
-from sipvideo.sinks.sink import Kept, Sink, hidden, replacing
+from sipvideo.sinks.sink import Kept, Mark, Sink, hidden, replacing
 from sipvideo.structures import FrameResult
 
 Draw = Callable[[FrameResult], NDArray[np.uint8]]
@@ -28,10 +28,10 @@ class AnnotatedPicture(Sink):
         draw: result -> uint8 [H, W, 3], RGB.
     """
 
-    def __init__(self, path: str | Path, draw: Draw) -> None:
+    def __init__(self, path: str | Path, draw: Draw, *, mark: Mark | None = None) -> None:
         if Path(path).suffix.lower() not in SUFFIXES:
             raise SinkError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}")
-        super().__init__(path)
+        super().__init__(path, mark=mark)
         self._draw = draw
 
     def _write(self, result: FrameResult) -> None:
@@ -46,35 +46,65 @@ class AnnotatedPicture(Sink):
             raise SinkError(f"{self.path}: there was no frame to write")
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`."""
         if not partial.stat().st_size:
             partial.unlink()
             return Kept(0)
-        super().assemble(partial, path)
+        super().assemble(partial, path, keep=keep)
         return Kept(1)
 
 
 class _Folder(Sink):
-    """A folder with one file per frame, each of them whole."""
+    """A folder with one file per frame, each of them whole: named like the source's picture, or by frame number."""
 
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__(folder, folder=True)
+    def __init__(self, folder: str | Path, *, mark: Mark | None = None) -> None:
+        self._names: set[str] = set()
+        self._last = -1
+        super().__init__(folder, folder=True, mark=mark)
 
     def _add(self, target: Path, content: bytes) -> None:
         growing = hidden(target)
         growing.write_bytes(content)
         os.replace(growing, target)
 
+    def _target(self, result: FrameResult, suffix: str) -> Path:
+        """The file of a frame; pictures that differ only in their ending or folder do not overwrite each other."""
+        self._last = result.frame.index
+        number = f"{result.frame.index:06d}"
+        stem = Path(result.frame.name).stem
+        if not stem:
+            return self._partial / f"{number}{suffix}"
+        name = f"{stem}{suffix}"
+        name = f"{stem}_{number}{suffix}" if name in self._names else name
+        self._names.add(name)
+        return self._partial / name
+
+    def _memory(self) -> dict[str, Any]:
+        return {"last": self._last, "names": sorted(self._names)}
+
+    def _take_up(self, mark: Mark, *, folder: bool) -> None:
+        super()._take_up(mark, folder=folder)
+        self._last, self._names = mark["memory"]["last"], set(mark["memory"]["names"])
+        for file in self._partial.iterdir():
+            if self._is_later(file):
+                file.unlink()
+
+    def _is_later(self, file: Path) -> bool:
+        """Whether a file was written after the last frame that counts."""
+        if self._names or not file.stem.isdecimal():
+            return file.name not in self._names
+        return int(file.stem) > self._last
+
     def _finish(self) -> None:
         pass
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`."""
         for unfinished in partial.glob(".*.partial"):
             unfinished.unlink()
-        super().assemble(partial, path)
+        super().assemble(partial, path, keep=keep)
         return Kept(sum(1 for _ in path.iterdir()))
 
 
@@ -86,13 +116,13 @@ class AnnotatedPictures(_Folder):
         draw: result -> uint8 [H, W, 3], RGB.
     """
 
-    def __init__(self, folder: str | Path, draw: Draw) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: str | Path, draw: Draw, *, mark: Mark | None = None) -> None:
+        super().__init__(folder, mark=mark)
         self._draw = draw
 
     def _write(self, result: FrameResult) -> None:
         suffix = Path(result.frame.name).suffix.lower()
-        target = _target(self._partial, result, suffix if suffix in SUFFIXES else ".png")
+        target = self._target(result, suffix if suffix in SUFFIXES else ".png")
         self._add(target, _encoded(self._draw(result)[:, :, ::-1], target))
 
 
@@ -114,16 +144,8 @@ class LabelMapPngs(_Folder):
                 f"{self.path}: track id {values.max() - 1} does not fit into 16 bits (up to 65534)"
             )
         picture = values.astype(np.uint16)[owners(result.detections)]
-        target = _target(self._partial, result, ".png")
+        target = self._target(result, ".png")
         self._add(target, _encoded(picture, target))
-
-
-def _target(folder: Path, result: FrameResult, suffix: str) -> Path:
-    """The file of a frame; pictures that differ only in their ending or folder do not overwrite each other."""
-    number = f"{result.frame.index:06d}"
-    stem = Path(result.frame.name).stem or number
-    path = folder / f"{stem}{suffix}"
-    return folder / f"{stem}_{number}{suffix}" if path.exists() else path
 
 
 def _encoded(picture: NDArray[Any], path: Path) -> bytes:

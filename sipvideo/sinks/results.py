@@ -14,7 +14,7 @@ import numpy as np
 from sipvideo.masks import CompactMasks
 from sipvideo.sinks.journal import Journal, JournalFrame, JournalReader
 from sipvideo.sinks.layers import owners
-from sipvideo.sinks.sink import Kept, Sink, cut_to_whole_lines, replacing, whole_lines
+from sipvideo.sinks.sink import Kept, Mark, Sink, cut_to_whole_lines, replacing, whole_lines
 from sipvideo.structures import Detections, FrameResult
 
 
@@ -44,11 +44,16 @@ class YouTubeVISResults(Sink):
         video_id: int = 1,
         category_ids: Sequence[int] | None = None,
         length: int | None = None,
+        *,
+        mark: Mark | None = None,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, mark=mark)
         self._category_ids = category_ids
         self._journal = Journal(self._open_text())
-        self.start_video(video_id, length)
+        if mark is None:
+            self.start_video(video_id, length)
+        else:
+            self._next_index: int = mark["memory"]["next_index"]
 
     def start_video(self, video_id: int, length: int | None = None) -> None:
         """Ends the current video and begins the next; its frames count from index 0 again."""
@@ -72,11 +77,14 @@ class YouTubeVISResults(Sink):
             self._journal.add(track_id, int(found.labels[k]), float(found.scores[k]), mask)
         self._journal.end_frame(result.frame)
 
+    def _memory(self) -> dict[str, Any]:
+        return {"next_index": self._next_index}
+
     def _finish(self) -> None:
         pass
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`."""
         reader = JournalReader(partial)
         with (
@@ -91,7 +99,8 @@ class YouTubeVISResults(Sink):
                     file.writelines(entry)
                     separator = ",\n"
             file.write("[]\n" if separator == "[" else "]\n")
-        partial.unlink()
+        if not keep:
+            partial.unlink()
         return reader.kept
 
 
@@ -177,8 +186,10 @@ class CocoRleLines(Sink):
         class_names: names in label order.
     """
 
-    def __init__(self, path: str | Path, class_names: Sequence[str] = ()) -> None:
-        super().__init__(path, stdout=str(path) == "-")
+    def __init__(
+        self, path: str | Path, class_names: Sequence[str] = (), *, mark: Mark | None = None
+    ) -> None:
+        super().__init__(path, stdout=str(path) == "-", mark=mark)
         self._class_names = class_names
         self._file = self._open_text()
 
@@ -192,11 +203,11 @@ class CocoRleLines(Sink):
             self._file.flush()
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`."""
         cut_to_whole_lines(partial)
         kept = _count(partial)
-        super().assemble(partial, path)
+        super().assemble(partial, path, keep=keep)
         return kept
 
 
@@ -267,9 +278,13 @@ class MotsText(Sink):
         path: str | Path,
         class_ids: Mapping[int, int] | None = None,
         first_frame: int = 1,
+        *,
+        mark: Mark | None = None,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, mark=mark)
         self._journal = Journal(self._open_text())
+        if mark is not None:
+            return
         with self._guarded():
             self._journal.begin(first_frame, None if class_ids is None else list(class_ids.items()))
 
@@ -288,7 +303,7 @@ class MotsText(Sink):
         pass
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`."""
         reader = JournalReader(partial)
         labels: dict[int, Counter[int]] = {}
@@ -308,7 +323,8 @@ class MotsText(Sink):
                         file.write(
                             f"{frame.index + first_frame} {object_id} {class_id} {height} {width} {counts}\n"
                         )
-        partial.unlink()
+        if not keep:
+            partial.unlink()
         return reader.kept
 
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import av
 
@@ -18,6 +18,10 @@ from sipvideo.errors import SinkError
 from sipvideo.structures import FrameResult
 
 AnySink = TypeVar("AnySink", bound="Sink")
+
+Mark = dict[str, Any]
+"""How far a sink was at a frame, plain values: ``frames`` written, ``sizes`` (bytes of each hidden file, by what is
+added to its name), ``notes`` and ``memory`` (what it carries from frame to frame)."""
 
 
 class Kept(NamedTuple):
@@ -43,17 +47,36 @@ class Sink(ABC):
     Leaving the ``with`` block completes it. That also holds when the run ends by Ctrl-C or by a damaged source: the
     frames so far are worth keeping. Only a run that ends by an error before its first frame leaves nothing behind.
 
+    :meth:`mark` says how far it is. A later run goes on from there: what the hidden files hold beyond the mark, which
+    is given to the constructor, is cut off.
+
+    Args:
+        path: where the output will be.
+        folder: it is a folder.
+        stdout: there is no file.
+        mark: of an earlier run, to go on from; None: begins anew.
+
     Attributes:
         path: where the output will be.
         frames_written: number of results taken so far.
         notes: lines for people about what was chosen, changed or left out; complete when the sink is closed.
+        keep: the hidden files stay when the output is made of them, as the run is to go on some other time.
     """
 
-    def __init__(self, path: str | Path, *, folder: bool = False, stdout: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        folder: bool = False,
+        stdout: bool = False,
+        mark: Mark | None = None,
+    ) -> None:
         self.path = Path(path)
         self._to_stdout = stdout
         self.frames_written = 0
         self.notes: list[str] = []
+        self.keep = False
+        self._mark = mark
         self._handles = contextlib.ExitStack()
         self._text: IO[str] | None = None
         self._ended = False
@@ -61,13 +84,31 @@ class Sink(ABC):
         if stdout:
             return
         with self._guarded():
+            if mark is not None:
+                self._take_up(mark, folder=folder)
+                return
             if not folder and self.path.is_dir():
                 raise SinkError(f"{self.path}: is a folder, expected a file name")
             if folder and self.path.exists() and (self.path.is_file() or os.listdir(self.path)):
                 raise SinkError(f"{self.path}: exists already and is not an empty folder")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            remove(self._partial)
+            for part in parts(self._partial):
+                remove(part)
             self._partial.mkdir() if folder else self._partial.touch()
+
+    def _take_up(self, mark: Mark, *, folder: bool) -> None:
+        """The hidden files as they were at the mark."""
+        self.frames_written, self.notes = mark["frames"], list(mark["notes"])
+        # Where the run was stopped, its output was made of what there was.
+        if not folder:
+            self.path.unlink(missing_ok=True)
+        elif not self._partial.exists():
+            os.replace(self.path, self._partial)
+        for name in self._growing():
+            file, size = f"{self._partial}{name}", mark["sizes"][name]
+            if os.path.getsize(file) < size:
+                raise SinkError(f"{self.path}: what was written of it before is not all there")
+            os.truncate(file, size)
 
     @abstractmethod
     def _write(self, result: FrameResult) -> None:
@@ -77,18 +118,50 @@ class Sink(ABC):
     def _finish(self) -> None:
         """Writes what is still to be written; afterwards the base closes ``_handles`` and assembles the output."""
 
+    def _growing(self) -> tuple[str, ...]:
+        """The hidden files that only grow, by what is added to the name of the hidden file or folder."""
+        return () if self._partial.is_dir() else ("",)
+
+    def _memory(self) -> dict[str, Any]:
+        """What is carried from frame to frame beside the files: plain values and arrays."""
+        return {}
+
+    def mark(self) -> Mark:
+        """How far it is: all that a later run needs to go on after the last frame. Raises SinkError."""
+        with self._guarded():
+            if self._text is not None:
+                self._text.flush()
+            files = {name: Path(f"{self._partial}{name}") for name in self._growing()}
+            for file in files.values():
+                to_disk(file)
+            sizes = {name: file.stat().st_size for name, file in files.items()}
+        memory = self._memory()
+        notes = list(self.notes)
+        return {"frames": self.frames_written, "sizes": sizes, "notes": notes, "memory": memory}
+
+    def keeps(self, mark: Mark) -> bool:
+        """Whether all up to a mark is on disk by now: encoders hold frames back. Completes the mark then."""
+        return True
+
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """Makes the output at ``path`` of all that is whole in the hidden file, wherever its writing was cut off.
 
-        The hidden file is gone afterwards; where this fails it stays, and can be tried again.
+        The hidden file is gone afterwards, unless it is to be kept (a folder becomes the output itself); where this
+        fails it stays, and can be tried again.
 
         Raises:
             OSError: disk full and the like.
         """
-        if partial.is_dir() and path.is_dir():
-            path.rmdir()
-        os.replace(partial, path)
+        if partial.is_dir():
+            if path.is_dir():
+                path.rmdir()
+            os.replace(partial, path)
+        elif not keep:
+            os.replace(partial, path)
+        else:
+            with replacing(path) as new:
+                _linked(partial, new)
         return Kept()
 
     def write(self, result: FrameResult) -> None:
@@ -115,7 +188,7 @@ class Sink(ABC):
             self._handles.close()
         if not self._to_stdout:
             with self._guarded(assembling=True):
-                self.assemble(self._partial, self.path)
+                self.assemble(self._partial, self.path, keep=self.keep)
 
     def discard(self) -> None:
         """Leaves nothing behind."""
@@ -123,7 +196,8 @@ class Sink(ABC):
         with contextlib.suppress(Exception):
             self._handles.close()
         with contextlib.suppress(OSError):
-            remove(self._partial)
+            for part in parts(self._partial):
+                remove(part)
 
     def __enter__(self: AnySink) -> AnySink:
         return self
@@ -143,7 +217,8 @@ class Sink(ABC):
         if self._to_stdout:
             return sys.stdout
         with self._guarded():
-            self._text = self._partial.open("w", encoding="utf-8", newline="")
+            mode = "w" if self._mark is None else "a"
+            self._text = self._partial.open(mode, encoding="utf-8", newline="")
         self._handles.callback(self._text.close)
         return self._text
 
@@ -170,7 +245,7 @@ class Sink(ABC):
             return ""
         with contextlib.suppress(OSError, av.error.FFmpegError):
             if not assembling:
-                self.assemble(self._partial, self.path)
+                self.assemble(self._partial, self.path, keep=self.keep)
                 return ""
         return f"; when that is mended, sipvideo recover {self.path.parent} saves what was written"
 
@@ -178,6 +253,29 @@ class Sink(ABC):
 def hidden(path: Path, ending: str = "partial") -> Path:
     """The name under which an output waits for its completion."""
     return path.with_name(f".{path.name}.{ending}")
+
+
+def parts(partial: Path) -> list[Path]:
+    """A hidden file, and those that were begun when a run went on with what cannot be added to."""
+    found = [partial]
+    while (part := Path(f"{partial}.{len(found)}")).exists():
+        found.append(part)
+    return found
+
+
+def to_disk(path: Path) -> None:
+    """Waits until what was written to a file is on the disk, not only with the operating system."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _linked(path: Path, new: Path) -> None:
+    """A second name for a file; a copy where the file system knows no such names."""
+    new.unlink(missing_ok=True)
+    try:
+        os.link(path, new)
+    except OSError:
+        shutil.copyfile(path, new)
 
 
 def remove(path: Path) -> None:

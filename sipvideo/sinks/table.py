@@ -11,7 +11,7 @@ import numpy as np
 
 from sipvideo.errors import SinkError
 from sipvideo.sinks.results import class_name
-from sipvideo.sinks.sink import Kept, Sink, cut_to_whole_lines, replacing
+from sipvideo.sinks.sink import Kept, Mark, Sink, cut_to_whole_lines, replacing
 from sipvideo.structures import FrameResult
 
 COLUMNS = {
@@ -44,17 +44,20 @@ class TrackTable(Sink):
         class_names: names in label order.
     """
 
-    def __init__(self, path: str | Path, class_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: str | Path, class_names: Sequence[str] = (), *, mark: Mark | None = None
+    ) -> None:
         suffix = Path(path).suffix.lower()
         if suffix not in (".csv", ".parquet"):
             raise SinkError(f"{path}: expected a name ending in .csv or .parquet")
         if suffix == ".parquet":
             _pyarrow(path)
-        super().__init__(path)
+        super().__init__(path, mark=mark)
         self._class_names = class_names
         self._rows = csv.writer(self._open_text(), lineterminator="\n")
-        with self._guarded():
-            self._rows.writerow(COLUMNS)
+        if mark is None:
+            with self._guarded():
+                self._rows.writerow(COLUMNS)
 
     def _write(self, result: FrameResult) -> None:
         result = result.tracked()
@@ -74,15 +77,16 @@ class TrackTable(Sink):
         pass
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`."""
         cut_to_whole_lines(partial)
         if path.suffix.lower() == ".parquet":
             with replacing(path) as new:
                 _to_parquet(partial, new)
-            partial.unlink()
+            if not keep:
+                partial.unlink()
         else:
-            super().assemble(partial, path)
+            super().assemble(partial, path, keep=keep)
         return Kept()
 
 

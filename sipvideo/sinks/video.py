@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
@@ -15,13 +14,16 @@ from typing import Any, Protocol
 import av
 import cv2
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from sipvideo.errors import SinkError
 from sipvideo.machine import usable_cores
 from sipvideo.sinks.audio import AudioTrack
-from sipvideo.sinks.sink import Kept, Sink, replacing
+from sipvideo.sinks.joining import joined
+from sipvideo.sinks.sink import Kept, Mark, Sink, parts, replacing, to_disk
+from sipvideo.sinks.yuv import ToYuv
 from sipvideo.structures import FrameResult
 
 PIECES = {
@@ -38,6 +40,12 @@ LATE = 10.0
 
 THREADS, B_FRAMES = 16, 3
 """Threads of the encoder, at most: each holds back a frame, and so do the frames between which it looks to and fro."""
+
+SAFE = 2.0
+"""Seconds of video after which a frame that went into the muxer is on disk: pieces and waiting sound are shorter."""
+
+SOUND_RATES = (44100, 48000)
+"""Samples per second of nearly all sound, or multiples of it."""
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -97,6 +105,7 @@ class AnnotatedVideo(Sink):
     Every frame keeps its presentation time, also at a variable frame rate. The first audio track of the source's
     file is copied in step, without re-encoding where mp4 allows it, up to the last frame if the run ends early;
     memory does not grow with the length.
+    A run that goes on later begins a second hidden file with a key frame; at the end their packets are joined.
     Odd sizes are padded by a repeated row or column; pictures of other sizes than the first are fitted into it
     with black bars.
 
@@ -116,12 +125,14 @@ class AnnotatedVideo(Sink):
         *,
         crf: int = 20,
         preset: str = "superfast",
+        mark: Mark | None = None,
     ) -> None:
         if Path(path).suffix.lower() != ".mp4":
             raise SinkError(f"{path}: expected a name ending in .mp4")
         if source is not None and source.path is not None and _same_file(source.path, Path(path)):
             raise SinkError(f"{path}: is the source itself and must not be overwritten")
-        super().__init__(path)
+        self._file = Path()
+        super().__init__(path, mark=mark)
         self._draw = draw
         self._clip = source
         self._quality = {"crf": str(crf), "preset": preset}
@@ -136,7 +147,52 @@ class AnnotatedVideo(Sink):
         self._size, self._others = (0, 0), 0
         self._video: av.VideoStream | None = None
         self._audio: AudioTrack | None = None
-        self._convert = _ToYuv()
+        self._convert = ToYuv()
+        self._in_pieces, self._muxed, self._key_next = True, -math.inf, False
+        if mark is not None:
+            memory = mark["memory"]
+            self._start, self._last_tick = memory["start"], memory["tick"]
+            self._size, self._others = tuple(memory["size"]), memory["others"]
+            self._next_index = memory["next_index"]
+
+    def _growing(self) -> tuple[str, ...]:
+        return ()  # they are not cut off: packets that come too late are left out in the end
+
+    def _take_up(self, mark: Mark, *, folder: bool) -> None:
+        super()._take_up(mark, folder=folder)
+        known = mark["sizes"]
+        for part in parts(self._partial):
+            name = str(part)[len(str(self._partial)) :]
+            if name not in known:
+                part.unlink()
+            elif part.stat().st_size < known[name]:
+                raise SinkError(f"{self.path}: what was written of it before is not all there")
+        self._file = Path(f"{self._partial}.{len(known)}")
+
+    def _memory(self) -> dict[str, Any]:
+        return {
+            "start": self._start,
+            "tick": self._last_tick,
+            "size": list(self._size),
+            "others": self._others,
+            "next_index": self._next_index,
+        }
+
+    def mark(self) -> Mark:
+        """See :meth:`Sink.mark`. The next picture is a key frame, so that all up to here can do without it."""
+        self._key_next = True
+        return super().mark()
+
+    def keeps(self, mark: Mark) -> bool:
+        """See :meth:`Sink.keeps`."""
+        if not self._in_pieces or self._muxed < mark["memory"]["tick"] * self._tick + SAFE:
+            return False
+        with self._guarded():
+            for part in parts(self._partial):
+                name = str(part)[len(str(self._partial)) :]
+                to_disk(part)
+                mark["sizes"][name] = part.stat().st_size
+        return True
 
     def _write(self, result: FrameResult) -> None:
         picture = self._draw(result)
@@ -150,21 +206,28 @@ class AnnotatedVideo(Sink):
         # Two frames in one tick cannot be told apart: the later one moves on by one.
         frame.pts = self._last_tick = max(tick, self._last_tick + 1)
         frame.time_base = self._tick
+        if self._key_next:
+            frame.pict_type, self._key_next = PictureType.I, False
         self._next_index = result.frame.index + 1
         self._mux(self._video.encode(frame))
 
     def _begin(self, picture: NDArray[np.uint8], timestamp: float) -> None:
         """Opens the file: its size is the first picture's, made even, as yuv420p demands."""
-        self._size = picture.shape[:2]
+        self._size = self._size if any(self._size) else picture.shape[:2]
         if self._start is None:
             self._start = timestamp
-        # The unit of the first frame's delay; by default it is a coarse millisecond.
-        options = {**PIECES, "movie_timescale": str(self._tick.denominator)}
-        self._target = av.open(str(self._partial), "w", format="mp4", options=options)
+        begin = None if self._mark is None else timestamp - self._start
+        # The unit in which delays of pictures and sound are told; by default it is a coarse millisecond.
+        unit = self._tick.denominator
+        if begin is not None and (finer := math.lcm(unit, *SOUND_RATES)) < 1 << 31:
+            unit = finer
+        options = {**PIECES, "movie_timescale": str(unit)}
+        file = str(self._file if self._mark is not None else self._partial)
+        self._target = av.open(file, "w", format="mp4", options=options)
         self._handles.callback(self._release)  # called last
         self._handles.callback(self._target.close)
         self._video = video = self._target.add_stream("libx264", self._fps, self._encoder())
-        video.height, video.width = (side + side % 2 for side in picture.shape[:2])
+        video.height, video.width = (side + side % 2 for side in self._size)
         video.pix_fmt = "yuv420p"
         context = video.codec_context
         context.time_base = self._tick
@@ -178,9 +241,11 @@ class AnnotatedVideo(Sink):
                     self._target,
                     self._start + self._clip.clock_start,
                     self._clip.stream,
+                    since=begin,
                 )
                 self._handles.callback(self._audio.close)
-                if LATE < self._audio.begin < math.inf:
+                if LATE < self._audio.begin - (begin or 0.0) < math.inf:
+                    self._in_pieces = False
                     self._target.options.pop("frag_duration")
                     self._target.options["movflags"] = "+faststart"
 
@@ -202,37 +267,45 @@ class AnnotatedVideo(Sink):
             if self._audio is not None and packet.dts is not None:
                 self._audio.copy_until(float(packet.dts * packet.time_base))
             self._target.mux(packet)
+            if packet.dts is not None:
+                self._muxed = float(packet.dts * packet.time_base)
 
     def _finish(self) -> None:
-        if self._video is None:
+        if self._video is None and self._mark is None:
             raise SinkError(f"{self.path}: there was no frame to write")
-        if self._others:
+        if self._others and not self.keep:
             height, width = self._size
             self.notes.append(
                 f"{self._others} pictures of another size are fitted into that of the first, {width} x {height}"
             )
-        self._mux(self._video.encode(None))
+        if self._video is not None:
+            self._mux(self._video.encode(None))
         if self._audio is not None:
             end = float(self._last_tick * self._tick + 1 / self._fps)
             self._audio.copy_until(math.inf if self._is_whole(end) else end)
             self.notes += self._audio.notes
 
     @classmethod
-    def assemble(cls, partial: Path, path: Path) -> Kept:
+    def assemble(cls, partial: Path, path: Path, *, keep: bool = False) -> Kept:
         """See :meth:`Sink.assemble`. Where there is no room for a copy, the pieces themselves become the video."""
-        _cut_to_whole_pieces(partial)
+        files = parts(partial)
+        for file in files:
+            _cut_to_whole_pieces(file)
         if not partial.stat().st_size:
-            partial.unlink()
+            for file in files:
+                file.unlink()
             return Kept(0)
         try:
             with replacing(path) as new:
-                kept = _joined(partial, new)
-            partial.unlink()
+                kept = joined(files, new)
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno not in NO_ROOM or keep or len(files) > 1:
                 raise
-            kept = _joined(partial, Path(os.devnull))
+            kept = joined(files, None)
             os.replace(partial, path)
+        else:
+            for file in reversed(files if not keep else ()):
+                file.unlink()
         return kept
 
     def _is_whole(self, end: float) -> bool:
@@ -241,42 +314,6 @@ class AnnotatedVideo(Sink):
         if clip is None or (clip.frame_count is not None and self._next_index >= clip.frame_count):
             return True
         return clip.duration is not None and end + 0.1 >= clip.duration
-
-
-class _ToYuv:
-    """RGB to yuv420p, BT.709 in the range of video, straight into the encoder's frame.
-
-    A third of the time of FFmpeg's conversion, which averages colours only along rows. All pictures have one size.
-    """
-
-    def __init__(self) -> None:
-        weights = np.array((0.2126, 0.7152, 0.0722))
-        red, blue = np.eye(3)[[0, 2]]
-        rows = (
-            weights * 219,
-            (blue - weights) * 112 / (1 - weights[2]),
-            (red - weights) * 112 / (1 - weights[0]),
-        )
-        offsets = ((16.0,), (128.0,), (128.0,))
-        self._matrix = np.hstack((np.stack(rows) / 255, offsets)).astype(np.float32)
-        self._full: NDArray[Any] | None = None  # kept: fresh memory costs more than the arithmetic
-        self._half: NDArray[Any] | None = None
-
-    def __call__(self, picture: NDArray[np.uint8]) -> av.VideoFrame:
-        height, width = picture.shape[:2]
-        frame = av.VideoFrame(width, height, "yuv420p")
-        frame.color_range = ColorRange.MPEG
-        planes: Any = frame.planes
-        y, u, v = (
-            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-            for plane in planes
-        )
-        self._full = cv2.transform(picture, self._matrix, self._full)
-        size = (width // 2, height // 2)
-        self._half = cv2.resize(self._full, size, self._half, interpolation=cv2.INTER_AREA)
-        cv2.extractChannel(self._full, 0, y)
-        cv2.mixChannels([self._half], [u, v], [1, 0, 2, 1])
-        return frame
 
 
 def _cut_to_whole_pieces(path: Path) -> None:
@@ -296,28 +333,6 @@ def _cut_to_whole_pieces(path: Path) -> None:
             pieces += kind == b"mdat"
         if whole < size or not pieces:
             file.truncate(whole if pieces else 0)
-
-
-def _joined(pieces: Path, path: Path) -> Kept:
-    """Writes a video in pieces as one with the index at the front; packets and times stay as they are."""
-    with contextlib.ExitStack() as stack:
-        source = stack.enter_context(av.open(f"file:{pieces}"))
-        video = source.streams.video[0]
-        assert video.time_base is not None
-        options = {"movflags": "+faststart", "movie_timescale": str(video.time_base.denominator)}
-        if path == Path(os.devnull):
-            del options["movflags"]
-        target = stack.enter_context(av.open(str(path), "w", format="mp4", options=options))
-        copies = {s.index: target.add_stream_from_template(s) for s in source.streams}
-        first, last, frames = math.inf, -math.inf, 0
-        for packet in source.demux():
-            if packet.dts is None or packet.pts is None:
-                continue
-            if packet.stream is video:
-                first, last, frames = min(first, packet.pts), max(last, packet.pts), frames + 1
-            packet.stream = copies[packet.stream.index]
-            target.mux(packet)
-    return Kept(frames, float((last - first) * video.time_base) if frames else 0.0)
 
 
 def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
