@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,19 @@ from typing import TYPE_CHECKING, Any
 from sipvideo import __version__
 from sipvideo.apps import command, flags
 from sipvideo.apps.inputs import Input, find_inputs
-from sipvideo.apps.progress import Progress
+from sipvideo.apps.progress import Overall, Progress
 from sipvideo.errors import SipVideoError
 from sipvideo.files import is_pattern, matches
-from sipvideo.jobs import Executor, InProcess, Job, Monitor, SegmenterSpec, completed
+from sipvideo.jobs import (
+    Executor,
+    InProcess,
+    Job,
+    Monitor,
+    SegmenterSpec,
+    Spec,
+    WorkerPool,
+    completed,
+)
 from sipvideo.results import FILES
 from sipvideo.showing import Showing, with_stamps
 from sipvideo.summary import Summary
@@ -116,6 +125,19 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     looks = parser.add_argument_group("how it looks, and what is watched")
     flags.add_drawing_flags(looks)
     flags.add_event_flags(looks)
+    many = parser.add_argument_group("many inputs")
+    many.add_argument(
+        "--workers",
+        type=flags.count,
+        metavar="N",
+        help="processes, each with the model and its share of the cores and GPUs; one that dies is replaced",
+    )
+    many.add_argument(
+        "--job-timeout",
+        type=flags.time,
+        metavar="TIME",
+        help="an input that takes longer has failed; its results so far are kept",
+    )
     flags.add_model_flags(parser)
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
@@ -126,6 +148,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.output is None and not args.stdout:
         parser.error("say where the results go: --output DIR, or --stdout")
     args.inputs = find_inputs(args.inputs)
+    if args.stdout and (args.workers or args.job_timeout):
+        parser.error("--stdout: --workers and --job-timeout run inputs in other processes")
     if args.stdout and len(args.inputs) > 1:
         parser.error(f"--stdout takes one input, got {len(args.inputs)}")
     return args
@@ -142,8 +166,15 @@ def run(args: argparse.Namespace, spec: SegmenterSpec) -> int:
     """Processes all inputs with the segmenter that the spec builds; returns the exit code."""
     command.require_opencv()
     spec = spec.sealed()
-    with InProcess(spec) as executor:
+    with _executor(args, spec) as executor:
         return _run(args, spec.settings(), executor)
+
+
+def _executor(args: argparse.Namespace, spec: Spec) -> Executor:
+    """What the jobs run on: this process, or others where they are asked for, or may have to be killed."""
+    if args.workers is None and args.job_timeout is None:
+        return InProcess(spec)
+    return WorkerPool(spec, args.workers or 1, args.job_timeout)
 
 
 def _run(args: argparse.Namespace, model: dict[str, Any], executor: Executor) -> int:
@@ -153,7 +184,10 @@ def _run(args: argparse.Namespace, model: dict[str, Any], executor: Executor) ->
     rows: list[Row] = []
     with command.Stop() as stop:
         jobs = _wanted((_job(single, args, model) for single in args.inputs), args, rows)
-        outcomes = executor.run(jobs, _Monitor(stop, quiet=args.quiet))
+        monitor = _Monitor(stop, quiet=args.quiet)
+        if not isinstance(executor, InProcess):
+            monitor = _ManyMonitor(stop, lambda: len(args.inputs), quiet=args.quiet)
+        outcomes = executor.run(jobs, monitor)
         rows += (Row(outcome.summary, outcome.job.folder) for outcome in outcomes)
     if not args.quiet:
         print(_table(rows), file=sys.stderr if args.stdout else sys.stdout, flush=True)
@@ -172,7 +206,7 @@ def _wanted(jobs: Iterable[Job], args: argparse.Namespace, rows: list[Row]) -> I
 
 
 class _Monitor(Monitor):
-    """Shows progress, and each line once; Ctrl-C ends all.
+    """Shows each line once, and progress; Ctrl-C ends all.
 
     Args:
         stop: listens to signals.
@@ -214,6 +248,32 @@ class _Monitor(Monitor):
         if self._progress is not None:
             self._progress.bar.close()
             self._progress = None
+
+
+class _ManyMonitor(_Monitor):
+    """The same with one display for all.
+
+    Args:
+        stop: listens to signals.
+        total: says how many inputs there are, as far as is known.
+        quiet: no progress.
+    """
+
+    def __init__(self, stop: command.Stop, total: Callable[[], int], *, quiet: bool) -> None:
+        super().__init__(stop, quiet=quiet)
+        self._all = Overall(total, quiet)
+
+    def begin(self, job: Job, worker: str, tries: int) -> None:
+        """See :class:`Monitor`."""
+        self._all.begin(job.input)
+
+    def advance(self, job: Job, frames: int, expected: int | None) -> None:
+        """See :class:`Monitor`."""
+        self._all.work(job.input, frames)
+
+    def end(self, job: Job) -> None:
+        """See :class:`Monitor`."""
+        self._all.settle(job.input)
 
 
 def _job(single: Input, args: argparse.Namespace, model: dict[str, Any]) -> Job:

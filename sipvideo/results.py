@@ -90,6 +90,7 @@ class Results:
         kinds: what to save, keys of :data:`FILES`.
         stdout: also write one JSON line per frame to standard output.
         summary: of the run, saved by :meth:`finish`; until then in the folder's hidden mark. None: there is none.
+        patience: seconds to wait for another run that still writes there.
         showing: how results look, and what is watched in them; None: masks and tags. With zones or receivers, events
             are saved too.
 
@@ -109,6 +110,7 @@ class Results:
         *,
         stdout: bool = False,
         summary: Summary | None = None,
+        patience: float = 0.0,
         showing: Showing | None = None,
     ) -> None:
         self.source = source
@@ -120,6 +122,7 @@ class Results:
         self.kinds = [*(["events"] if wanted else []), *(k for k in kinds if k != "events")]
         self.stdout = stdout
         self.summary = summary
+        self._patience = patience
         self.showing = showing
         self.event_watch = showing.watch(class_names) if wanted else None
         self._sinks: list[Sink] | None = None
@@ -209,7 +212,7 @@ class Results:
         if self.folder is None:
             return
         ours = is_ours(self.folder)
-        self._mark = RunMark(self.folder)
+        self._mark = RunMark(self.folder, self._patience)
         if ours:
             clear(self.folder)
         if self.summary is not None:

@@ -135,16 +135,17 @@ class RunMark:
 
     Args:
         folder: of its results; made if need be.
+        patience: seconds to wait for another run there, which may be about to end.
 
     Raises:
         SinkError: another run writes into the folder, or it cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience: float = 0.0) -> None:
         self.path = folder / MARK
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = _locked(self.path)
+            self._file = locked(self.path, patience)
         except OSError as error:
             raise SinkError(f"{folder}: cannot be written: {error.strerror}") from error
 
@@ -164,8 +165,14 @@ class RunMark:
         self._file.close()
 
 
-def _locked(path: Path) -> IO[bytes]:
-    """The file, open and locked until it is closed, or its process ends in whatever way."""
+def locked(path: Path, patience: float = 0.0) -> IO[bytes]:
+    """The file, open and locked until it is closed, or its process ends in whatever way.
+
+    Raises:
+        SinkError: another process holds it, still so after ``patience`` seconds.
+        OSError: it cannot be opened.
+    """
+    deadline = time.monotonic() + patience
     while True:
         file = path.open("a+b")
         try:
@@ -175,7 +182,10 @@ def _locked(path: Path) -> IO[bytes]:
                 return file
         except BlockingIOError:
             file.close()
-            raise SinkError(f"{path.parent}: another run is writing there") from None
+            if time.monotonic() >= deadline:
+                raise SinkError(f"{path.parent}: another run is writing there") from None
+            time.sleep(0.05)
+            continue
         except BaseException:
             file.close()
             raise

@@ -2,6 +2,7 @@
 
 from sipvideo.jobs.executor import TRIES, Executor, InProcess, Loaded, Monitor, Monitored, Outcome
 from sipvideo.jobs.job import Job, Watch, completed, run_job
+from sipvideo.jobs.pool import WorkerPool
 from sipvideo.jobs.spec import SegmenterSpec, Spec
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "SegmenterSpec",
     "Spec",
     "Watch",
+    "WorkerPool",
     "completed",
     "run_job",
 ]

@@ -49,6 +49,7 @@ class Job:
         every: of so many frames one is taken.
         most: number of frames at most.
         showing: how results look, and what is watched in them.
+        patience: seconds to wait for another run that still writes into the folder.
         send: addresses of receivers of events; may have passwords in them, so no summary tells them.
     """
 
@@ -68,6 +69,7 @@ class Job:
     every: int = 1
     most: int | None = None
     showing: ShowingOptions = field(default_factory=ShowingOptions)
+    patience: float = 0.0
     send: tuple[str, ...] = field(default=(), repr=False)
 
 
@@ -189,6 +191,7 @@ class _Run:
             job.kinds,
             stdout=job.stdout,
             summary=self.summary,
+            patience=job.patience,
             showing=Showing.read(job.showing, names, job.send),
         )
         with self._results:
