@@ -39,7 +39,7 @@ class Carrier:
     def __init__(self) -> None:
         self._key: tuple[Frame, Detections] | None = None
         self._grey: NDArray[np.uint8] | None = None
-        self._scale = 1.0
+        self._time, self._scale = 0.0, 1.0
 
     def begin(self, frame: Frame, detections: Detections) -> None:
         """What a detector found in the frame at hand: the frames that follow are carried from here."""
@@ -63,16 +63,17 @@ class Carrier:
             self._start(first, detections)
         grey = self._small(frame)
         assert self._grey is not None
-        if scene_changed(self._grey, grey):
+        if scene_changed(self._grey, grey, frame.timestamp - self._time):
             self._key = None
             return None
         self._follow(grey)
+        self._time = frame.timestamp
         return self._moved(detections)
 
     def _start(self, frame: Frame, detections: Detections) -> None:
         """Chooses points inside every mask; those that leave an object are later struck off."""
         self._scale = min(1.0, SIDE / max(frame.size))
-        self._grey = self._small(frame)
+        self._grey, self._time = self._small(frame), frame.timestamp
         chosen = [
             _points(self._grey, mask, window, self._scale)
             for mask, window in zip(detections.masks, detections.masks.windows, strict=True)

@@ -40,6 +40,19 @@ def test_the_same_scene_moved_brighter_or_noisy_is_no_cut(seed: int) -> None:
         assert not scene_changed(here, np.ascontiguousarray(other, np.uint8)), name
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_another_scene_that_is_as_bright_is_a_cut(seed: int) -> None:
+    assert scene_changed(scene(2 * seed, 70, 150), scene(2 * seed + 1, 70, 150))
+
+
+def test_after_a_while_more_may_have_changed_within_one_scene() -> None:
+    before, after = scene(3), scene(3).copy()
+    after[:, :180] = scene(4)[:, :180]
+    assert scene_changed(before, after)
+    assert not scene_changed(before, after, seconds=0.4)
+    assert scene_changed(before, scene(4), seconds=0.7)
+
+
 def test_objects_that_come_and_go_are_no_cut() -> None:
     greys = [
         cv2.cvtColor(shot.frame.image, cv2.COLOR_RGB2GRAY)

@@ -122,7 +122,7 @@ class Camera:
             return STANDS
         motion = _followed(before, grey, points)
         if motion is None:
-            if scene_changed(before, grey):
+            if scene_changed(before, grey, seconds):
                 self.rate = STANDS
                 return None
             return self.rate.scaled(seconds) if now - self.known < LOST else STANDS
