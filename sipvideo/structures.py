@@ -137,6 +137,8 @@ class FrameResult:
             for a while), 0 for others; None: nobody looked.
         explanation: why the objects have these identities, a :class:`sipvideo.tracker.explain.Explanation`; None:
             nobody asked.
+        memory: what every stage that the result has passed knew right after it, plain values and arrays by stage, so
+            that a later run goes on after this frame; None: nobody asked.
     """
 
     frame: Frame
@@ -147,6 +149,7 @@ class FrameResult:
     filled: NDArray[np.bool_] | None = None
     returned: FloatArray | None = None
     explanation: Any = None
+    memory: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _expect("FrameResult.track_ids", self.track_ids, (len(self.detections),), np.int64)

@@ -18,7 +18,7 @@ from sipvideo.sources.camera import Camera
 from sipvideo.sources.excerpt import Excerpt
 from sipvideo.sources.latest import LatestFrame, TimedFrame
 from sipvideo.sources.pictures import Animation, ImageFolder, open_picture, read_picture
-from sipvideo.sources.source import Capture, Source
+from sipvideo.sources.source import Capture, Place, Source, picture_sum
 from sipvideo.sources.status import SourceStatus
 from sipvideo.sources.video import NetworkStream, VideoFile
 
@@ -31,11 +31,13 @@ __all__ = [
     "ImageFolder",
     "LatestFrame",
     "NetworkStream",
+    "Place",
     "Source",
     "SourceStatus",
     "TimedFrame",
     "VideoFile",
     "open_source",
+    "picture_sum",
     "read_picture",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from errno import EIO
 from fractions import Fraction
 from functools import partial
@@ -18,7 +19,7 @@ from sipvideo.sources.arrivals import Arrivals
 from sipvideo.sources.choice import choose, tagged_seconds
 from sipvideo.sources.colours import ToRGB
 from sipvideo.sources.endings import is_cut
-from sipvideo.sources.source import Capture
+from sipvideo.sources.source import Capture, Place
 from sipvideo.sources.times import PictureTimes
 
 COMPLETE = 0.95
@@ -29,6 +30,17 @@ GUESSES = 0x1
 
 NO_TIMES = 0x80
 """FFmpeg's mark of elementary streams, AVFMT_NOTIMESTAMPS."""
+
+
+INDEXED = ("mov,", "matroska")
+"""Beginnings of the names of formats in which a time can be sought and found."""
+
+LEAD = 3.0
+"""Seconds before a place from which is decoded: times of decoding are sought, and damage has come to light by then."""
+
+
+class Missed(Exception):  # noqa: N818 - nobody is told
+    """A place cannot be gone to at once; whoever reads from the beginning comes to it."""
 
 
 class Decoder:
@@ -84,6 +96,7 @@ class Decoder:
         self.stream = stream
         self.stream.codec_context.options = dict(options or {})
         self.live = live
+        self._before = 0
 
     @property
     def live(self) -> bool:
@@ -151,6 +164,32 @@ class Decoder:
         # Some writers mean the end on the container's clock, some the time that passes.
         return end - start if end and end > start else end or None
 
+    def captures_from(self, place: Place) -> Generator[Capture, None, None]:
+        """The same as :meth:`captures` gives from a place on, without decoding all before.
+
+        Raises:
+            Missed: before the first one, where that is not certain to be the same.
+        """
+        base, start = self.stream.time_base, self.start
+        known = self.container.format.name.startswith(INDEXED) and not restarts(self.container)
+        if not known or base is None or start is None or place.timestamp < LEAD:
+            raise Missed
+        try:
+            second = Fraction(place.timestamp - LEAD) + start
+            self.container.seek(int(second / base), stream=self.stream)
+        except av.error.FFmpegError as error:
+            raise Missed from error
+        captures = self.captures()
+        try:
+            found = _found(captures, place)
+        except SourceError as error:
+            raise Missed from error
+        # What was not decoded counts too, where the end is told and judged.
+        self._before = place.index - found.index
+        yield replace(found, index=place.index)
+        for capture in captures:
+            yield replace(capture, index=capture.index + self._before)
+
     def captures(self, skip: bool = False) -> Generator[Capture, None, None]:
         """Upright RGB frames; an undecodable packet leaves a gap in the index, as a player would skip it.
 
@@ -178,7 +217,7 @@ class Decoder:
                 rgb = partial(self._rgb, picture)
                 yield Capture(index, times.of(picture), rgb, arrived=arrived, skipped=skipped)
                 index, shown, skipped = index + 1, shown + 1, 0
-        self._check_end(shown, times.end)
+        self._check_end(shown + self._before, times.end)
 
     def _times(self, step: float) -> PictureTimes:
         # Whoever watches live compares streams by their own clocks.
@@ -263,6 +302,16 @@ class Decoder:
     def close(self) -> None:
         """Frees the file or connection."""
         self.container.close()
+
+
+def _found(captures: Iterator[Capture], place: Place) -> Capture:
+    """The picture of a place, if it comes and nothing is lost on the way. Raises Missed, SourceError."""
+    for count, capture in enumerate(captures):
+        if capture.index != count or capture.timestamp > place.timestamp:
+            break
+        if capture.timestamp == place.timestamp:
+            return capture
+    raise Missed
 
 
 def _refusal(path: Path | None, error: av.error.FFmpegError) -> str:

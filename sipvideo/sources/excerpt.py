@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 from sipvideo.errors import SourceError
-from sipvideo.sources.source import Capture, Source, converted
+from sipvideo.sources.source import Capture, Place, Source, converted
 from sipvideo.structures import Frame
 
 ROUNDING = 1e-6
@@ -44,6 +44,7 @@ class Excerpt(Source):
         self.time_base, self.pixel_aspect = source.time_base, source.pixel_aspect
         self.stream, self.clock_start = source.stream, source.clock_start
         self.is_live, self.buffers = source.is_live, source.buffers
+        self.repeatable = source.repeatable
         self.start = None if source.start is None else source.start + start
         self.fps = None if source.fps is None else source.fps / every
         if end is None and most is None and source.duration is not None:
@@ -66,22 +67,32 @@ class Excerpt(Source):
         return None if math.isinf(limit) else max(math.ceil(limit), 0)
 
     def _captures(self) -> Generator[Capture, None, None]:
-        second_0 = self._source.start
-        seen = taken = 0
-        passed = 0.0
         with contextlib.closing(self._source.captures()) as captures:  # type: ignore[type-var]
-            for capture in captures:
-                if second_0 is None:
-                    second_0 = capture.timestamp
-                passed = capture.timestamp - second_0 + ROUNDING
-                if passed >= self._to or taken >= self._most:
-                    return
-                if passed < self._from:
-                    continue
-                if seen % self._every == 0:
-                    taken += 1
-                    yield capture
-                seen += 1
+            yield from self._chosen(captures)
+
+    def _captures_from(self, place: Place) -> Generator[Capture, None, None]:
+        with contextlib.closing(self._source._captures_from(place)) as captures:
+            yield from self._chosen(captures, place.count - 1)
+
+    def _chosen(
+        self, captures: Iterator[Capture], taken: int = 0
+    ) -> Generator[Capture, None, None]:
+        """Those that are wanted, once so many were taken; the next one that could be is wanted."""
+        second_0 = self._source.start
+        seen = taken * self._every
+        passed = 0.0
+        for capture in captures:
+            if second_0 is None:
+                second_0 = capture.timestamp
+            passed = capture.timestamp - second_0 + ROUNDING
+            if passed >= self._to or taken >= self._most:
+                return
+            if passed < self._from:
+                continue
+            if seen % self._every == 0:
+                taken += 1
+                yield capture
+            seen += 1
         if not taken:
             raise SourceError(
                 f"{self.name}: there is no frame from {self._from:g} s on, the last one is at {passed:g} s"

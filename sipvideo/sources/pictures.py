@@ -36,6 +36,8 @@ class ImageFolder(Source):
         SourceError: nothing there, no pictures, or none that can be read.
     """
 
+    repeatable = True
+
     def __init__(self, where: str | Path, fps: float = 25.0) -> None:
         super().__init__(str(where))
         if not fps > 0:
@@ -100,6 +102,8 @@ class Animation(Source):
     Raises:
         SourceError: it cannot be read; what is cut off gives its frames first.
     """
+
+    repeatable = True
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(str(path))

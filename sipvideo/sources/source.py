@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import weakref
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -46,6 +48,32 @@ class Capture:
         return Frame(self.rgb(), self.index, self.timestamp, self.name)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A frame that a source gave, to go on from there when it is read again.
+
+    Attributes:
+        index, timestamp: of the frame.
+        picture: :func:`picture_sum` of it.
+        count: frames that were given up to and with it.
+    """
+
+    index: int
+    timestamp: float
+    picture: int
+    count: int
+
+    def is_at(self, frame: Frame) -> bool:
+        """Whether a frame is the one."""
+        same = (frame.index, frame.timestamp) == (self.index, self.timestamp)
+        return same and picture_sum(frame.image) == self.picture
+
+
+def picture_sum(image: NDArray[np.uint8]) -> int:
+    """A number that tells whether two pictures are the same."""
+    return zlib.crc32(np.ascontiguousarray(image).data)
+
+
 def _add(notes: list[str], text: str) -> None:
     """Adds a line, unless it is there: reading may start anew."""
     if text not in notes:
@@ -65,6 +93,7 @@ class Source(ABC):
         time_base: unit of the timestamps, None when they have none.
         pixel_aspect: width of a pixel divided by its height.
         is_live: frames come when they happen, not when they are asked for.
+        repeatable: reading it again gives the same frames, as long as nobody changes it.
         buffers: a live source whose first frames may be older: they were collected while it was opened.
         path: the video file (for its audio track), None for other sources.
         stream: number of the video in that file, None for other sources.
@@ -81,6 +110,7 @@ class Source(ABC):
     time_base: Fraction | None = None
     pixel_aspect: Fraction = Fraction(1)
     is_live: bool = False
+    repeatable: bool = False
     buffers: bool = False
     path: Path | None = None
     stream: int | None = None
@@ -112,6 +142,25 @@ class Source(ABC):
             yield Capture(
                 frame.index, frame.timestamp, partial(np.asarray, frame.image), frame.name
             )
+
+    def _captures_from(self, place: Place) -> Generator[Capture, None, None]:
+        """As ``_captures``, from a frame on: what comes before is read and dropped."""
+        with contextlib.closing(self._captures()) as captures:
+            for capture in captures:
+                if capture.index >= place.index:
+                    yield capture
+
+    def frames_from(self, place: Place) -> Iterator[Frame]:
+        """The frames from a place on, that of the place first: exactly those that iterating gives.
+
+        Raises:
+            SourceError: the frame there is another one now, and what iterating raises.
+        """
+        frames = self._until_closed(lambda: converted(self._captures_from(place)))
+        first = next(frames, None)
+        if first is None or not place.is_at(first):
+            raise SourceError(f"{self.name}: frame {place.index} is not the one that was there")
+        return itertools.chain((first,), frames)
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order; files and folders start anew at every call. Raises SourceError."""

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from sipvideo.errors import SourceError
 from sipvideo.pictures import file_kind
-from sipvideo.sources.decoder import Decoder
+from sipvideo.sources.decoder import Decoder, Missed
 from sipvideo.sources.fetch import fetched
-from sipvideo.sources.source import Capture, Source, converted
+from sipvideo.sources.source import Capture, Place, Source, converted
 from sipvideo.structures import Frame
 
 PLAYLIST = b"#EXTM3U"
@@ -34,6 +34,8 @@ class VideoFile(Source):
     Raises:
         SourceError: no such file, not a video, no video stream, cut off.
     """
+
+    repeatable = True
 
     def __init__(self, path: str | Path, options: Mapping[str, str] | None = None) -> None:
         self.path: Path = Path(path)
@@ -71,6 +73,20 @@ class VideoFile(Source):
     def _captures(self) -> Generator[Capture, None, None]:
         with contextlib.closing(self._decoder()) as decoder:
             yield from decoder.captures()
+
+    def _captures_from(self, place: Place) -> Generator[Capture, None, None]:
+        try:
+            with contextlib.closing(self._decoder()) as decoder:
+                captures = decoder.captures_from(place)
+                first = next(captures)
+                if not place.is_at(first.frame()):
+                    raise Missed
+                yield first
+                yield from captures
+                return
+        except Missed:
+            pass
+        yield from super()._captures_from(place)
 
     def _frames(self) -> Generator[Frame, None, None]:
         return converted(self._captures())
