@@ -68,7 +68,7 @@ class Gaps:
             if track_id < 0 or t >= len(waiting) - 1:
                 continue
             span = [r for r, _ in list(waiting)[t:]] + [result]
-            if span[0].frame.size != result.frame.size:
+            if any(between.frame.size != result.frame.size for between in span):
                 continue
             carried = self._across(span, track_id)
             times = []

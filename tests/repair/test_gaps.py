@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sipvideo.masks import CompactMasks
 from sipvideo.repair import Change
 from sipvideo.repair.gaps import Gaps
 from sipvideo.structures import FrameResult
@@ -77,3 +79,27 @@ def test_gaps_across_frames_of_another_size_or_without_neighbours_stay() -> None
     other = [r for r in results if r.frame.timestamp < 1.3]
     assert filled(other, pictures=True)[1] == []
     assert filled([], pictures=True) == ([], [])
+
+
+def in_another_size(result: FrameResult, size: tuple[int, int]) -> FrameResult:
+    """The frame as it comes from a stream that has changed its size, without objects."""
+    picture = np.zeros((*size, 3), np.uint8)
+    none = result.selected(np.zeros(0, np.int64))
+    found = replace(none.detections, masks=CompactMasks.empty(size))
+    return replace(none, frame=replace(result.frame, image=picture), detections=found)
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_a_gap_with_frames_of_another_size_inside_stays(pictures: bool) -> None:
+    given = run([walker()], missed)
+    changed = [
+        in_another_size(r, (30, 40)) if 1.1 <= r.frame.timestamp < 1.3 else r for r in given
+    ]
+    results, changes = filled(changed, pictures=pictures)
+    assert changes == []
+    for result in results:
+        assert all(rle["size"] == list(result.frame.size) for rle in rles(result))
+
+
+def rles(result: FrameResult) -> list[dict[str, Any]]:
+    return [result.detections.masks.rle(k) for k in range(len(result.track_ids))]
