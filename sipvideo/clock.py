@@ -7,6 +7,9 @@ from typing import Any
 GAP = 10.0
 """Seconds: a longer jump forward is a clock that starts anew, where the container's clocks may do so."""
 
+YEAR = 366 * 86400.0
+"""Seconds: no recording pauses for longer, nor begins that late; such a time is wrong, whatever the container."""
+
 TIMESTAMPS_RESTART = 0x200
 """FFmpeg's mark of such containers, AVFMT_TS_DISCONT."""
 
@@ -29,7 +32,7 @@ class RisingClock:
 
     def __init__(self, step: float, restarts: bool = False) -> None:
         self._step = step
-        self._restarts = restarts
+        self._ahead = GAP if restarts else YEAR
         self._shift = 0.0
         self._last: float | None = None
         self._guessed = False
@@ -44,14 +47,16 @@ class RisingClock:
         step = step or self._step
         last = self._last
         if last is None:
-            self._last = seconds or 0.0
+            first = seconds or 0.0
+            self._last = first if abs(first) < YEAR else 0.0
+            self._shift = self._last - first
             return self._last
         guessed = False
         if seconds is None:
             time = last + step
         else:
             time = seconds + self._shift
-            if time < last - BACK or (self._restarts and time > last + step + GAP):
+            if time < last - BACK or time > last + step + self._ahead:
                 self._shift, time = last + step - seconds, last + step
             elif time <= last:
                 # Half a step lets the next right time be later; where none is right, whole steps.

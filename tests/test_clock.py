@@ -42,6 +42,21 @@ def test_a_jump_ahead_is_a_pause_or_a_restart_as_the_container_has_it() -> None:
     assert np.allclose(run(times, restarts=True), [0.0, 0.1, 0.2, 0.3])
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([0.0, 0.1, 2e16, 0.3, 0.4], [0.0, 0.1, 0.2, 0.3, 0.4]),
+        ([2e16, 0.1, 0.2], [0.0, 0.1, 0.2]),
+        ([-2e16, -2e16 + 8, 0.2], [0.0, 8.0, 8.1]),
+        ([0.0, 3e7, 3e7 + 1], [0.0, 3e7, 3e7 + 1]),
+    ],
+)
+def test_a_time_that_no_recording_can_mean_is_that_of_the_next_picture(
+    times: list[float | None], expected: list[float]
+) -> None:
+    assert np.allclose(run(times), expected)
+
+
 def test_any_times_rise() -> None:
     rng = np.random.default_rng(0)
     for scale in (0.01, 0.3, 30.0):

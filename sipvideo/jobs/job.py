@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sipvideo.errors import SipVideoError, SourceError, contained, failure
+from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, contained, failure
 from sipvideo.jobs import room
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
@@ -95,7 +95,7 @@ class Watch:
         """One more result is saved. Whatever it raises ends the job; what is saved so far stays."""
 
     def complain(self, error: SipVideoError) -> None:
-        """The job has failed; it may do so more than once."""
+        """The job has failed; what fails after that is a note."""
 
     def note(self, line: str) -> None:
         """What was chosen, changed or left out."""
@@ -230,10 +230,12 @@ class _Run:
         self.watch.advance(summary, result)
 
     def fail(self, error: SipVideoError) -> None:
-        """The first error is the summary's."""
-        self.watch.complain(error)
+        """The first error is the summary's, and the one line that an input fails with; what follows it is a note."""
         if self.summary.state != "failed":
             self.summary.state, self.summary.problem = "failed", str(error)
+            self.watch.complain(error)
+        elif str(error) != self.summary.problem:
+            self._note(error.brief if isinstance(error, UnforeseenError) else str(error))
 
     def close(self, segmenter: VideoSegmenter) -> None:
         """Notes, the last state, and the summary on disk."""
@@ -262,9 +264,14 @@ class _Run:
 
     def _tell(self, notes: Iterable[str]) -> None:
         """Each note once; if the job is strict, they are its failure."""
-        self.summary.notes = list(dict.fromkeys(notes))
-        for line in self.summary.notes:
-            if self.job.strict:
+        for line in notes:
+            if self.job.strict and self.summary.state != "failed":
                 self.fail(SipVideoError(f"--strict: {line}"))
+                self.summary.notes.append(line)
             else:
-                self.watch.note(line)
+                self._note(line)
+
+    def _note(self, line: str) -> None:
+        if line not in self.summary.notes:
+            self.summary.notes.append(line)
+            self.watch.note(line)

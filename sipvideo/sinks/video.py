@@ -50,6 +50,8 @@ SOUND_RATES = (44100, 48000)
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 FINEST_TICK = Fraction(1, 90_000)
+MOST_TICKS = 2**31 - 2**16
+"""Units of time that an mp4 lets one picture be shown for; of the finest that are six hours."""
 BT709 = 1
 
 
@@ -136,13 +138,14 @@ class AnnotatedVideo(Sink):
         self._draw = draw
         self._clip = source
         self._quality = {"crf": str(crf), "preset": preset}
-        self._tick = (source and source.time_base) or FINEST_TICK
+        self._tick = max((source and source.time_base) or FINEST_TICK, FINEST_TICK)
         self._start = source.start if source is not None else 0.0
         fps = min(
             max((source and source.fps) or 25.0, 0.01), 1000.0
         )  # broken files declare anything
         self._fps = Fraction(fps).limit_denominator(1001)
         self._last_tick = -1
+        self._paused = 0  # ticks that were left out
         self._next_index = 0
         self._size, self._others = (0, 0), 0
         self._video: av.VideoStream | None = None
@@ -152,6 +155,7 @@ class AnnotatedVideo(Sink):
         if mark is not None:
             memory = mark["memory"]
             self._start, self._last_tick = memory["start"], memory["tick"]
+            self._paused = memory["paused"]
             self._size, self._others = tuple(memory["size"]), memory["others"]
             self._next_index = memory["next_index"]
 
@@ -173,6 +177,7 @@ class AnnotatedVideo(Sink):
         return {
             "start": self._start,
             "tick": self._last_tick,
+            "paused": self._paused,
             "size": list(self._size),
             "others": self._others,
             "next_index": self._next_index,
@@ -202,14 +207,33 @@ class AnnotatedVideo(Sink):
         self._others += picture.shape[:2] != self._size
         fitted = _fitted(picture, (self._video.height, self._video.width))
         frame = self._convert(fitted)
-        tick = round((result.frame.timestamp - (self._start or 0.0)) / self._tick)
-        # Two frames in one tick cannot be told apart: the later one moves on by one.
-        frame.pts = self._last_tick = max(tick, self._last_tick + 1)
-        frame.time_base = self._tick
+        frame.pts, frame.time_base = self._next_tick(result.frame.timestamp), self._tick
         if self._key_next:
             frame.pict_type, self._key_next = PictureType.I, False
         self._next_index = result.frame.index + 1
         self._mux(self._video.encode(frame))
+
+    def _next_tick(self, timestamp: float) -> int:
+        tick = round((timestamp - (self._start or 0.0)) / self._tick) - self._paused
+        if tick - self._last_tick > MOST_TICKS:
+            left_out = tick - self._last_tick - round(1 / self._fps / self._tick)
+            self._paused, tick = self._paused + left_out, tick - left_out
+            self._leave_out(float(left_out * self._tick))
+        # Two frames in one tick cannot be told apart: the later one moves on by one.
+        self._last_tick = max(tick, self._last_tick + 1)
+        return self._last_tick
+
+    def _leave_out(self, seconds: float) -> None:
+        """Tells of a pause that mp4 cannot hold. Sound would not be in step behind it, and ends there."""
+        second = float(max(self._last_tick, 0) * self._tick)
+        sound = ", and the sound behind it" if self._audio is not None else ""
+        self.notes.append(
+            f"a pause of {seconds / 3600:.1f} hours at {second:.1f} s is left out{sound}: mp4 holds none so long"
+        )
+        if self._audio is not None:
+            self._audio.copy_until(second)
+            self.notes += self._audio.notes
+            self._audio = None
 
     def _begin(self, picture: NDArray[np.uint8], timestamp: float) -> None:
         """Opens the file: its size is the first picture's, made even, as yuv420p demands."""

@@ -13,6 +13,7 @@ import pytest
 from sipvideo.errors import SinkError, SipVideoError
 from sipvideo.jobs import Job, Watch, completed, run_job
 from sipvideo.recovery import recover
+from sipvideo.sinks import AnnotatedVideo
 from sipvideo.sources import VideoFile
 from sipvideo.structures import FrameResult
 from sipvideo.summary import RunMark, Summary
@@ -25,6 +26,7 @@ class Recorded(Watch):
     def __init__(self, at: int = -1, then: Callable[[], object] = lambda: None) -> None:
         self.at, self.then = at, then
         self.lines: list[str] = []
+        self.notes: list[str] = []
         self.frames = 0
         self.stop = False
 
@@ -39,6 +41,9 @@ class Recorded(Watch):
 
     def complain(self, error: SipVideoError) -> None:
         self.lines.append(str(error))
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +113,23 @@ def test_a_watch_that_breaks_is_the_failure_of_its_job(street: Path, tmp_path: P
     assert watch.lines == [f"{street}: ZeroDivisionError: division by zero (--debug shows where)"]
     assert summary.problem == watch.lines[0]
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 6
+
+
+def test_an_input_fails_in_one_line_and_what_fails_after_that_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(sink: AnnotatedVideo) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AnnotatedVideo, "_finish", full)
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(clip(tmp_path / "whole.ts", 0.8).read_bytes()[:-300])
+    watch = Recorded()
+    summary = run_job(job_of(cut, tmp_path), segmenter(), watch)
+    assert [line for line in watch.lines if "damaged or cut off" in line] == watch.lines
+    assert [line for line in watch.notes if "No space left" in line] == watch.notes
+    assert (summary.problem, summary.notes) == (watch.lines[0], watch.notes)
+    assert len(watch.lines) == len(watch.notes) == 1
 
 
 def test_a_pipe_that_breaks_where_nobody_prints_is_a_failure_like_others(

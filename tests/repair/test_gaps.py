@@ -92,9 +92,7 @@ def in_another_size(result: FrameResult, size: tuple[int, int]) -> FrameResult:
 @pytest.mark.parametrize("pictures", [True, False])
 def test_a_gap_with_frames_of_another_size_inside_stays(pictures: bool) -> None:
     given = run([walker()], missed)
-    changed = [
-        in_another_size(r, (30, 40)) if 1.1 <= r.frame.timestamp < 1.3 else r for r in given
-    ]
+    changed = [in_another_size(r, (30, 40)) if 1.1 <= r.frame.timestamp < 1.3 else r for r in given]
     results, changes = filled(changed, pictures=pictures)
     assert changes == []
     for result in results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,50 @@ def test_frames_at_the_same_time_stay_apart_and_in_order(tmp_path: Path) -> None
     seconds = np.array([f.timestamp for f in frames])
     assert np.allclose(seconds, [0, 1, 1, 1, 2], atol=1e-4)
     assert (np.diff(seconds) > 0).all()
+
+
+def test_a_pause_that_mp4_cannot_hold_is_left_out_and_said(tmp_path: Path) -> None:
+    day = 86400.0
+    with AnnotatedVideo(tmp_path / "a.mp4", plain) as sink:
+        for k, second in enumerate((0.0, 1.0, 1 + day, 1.5 + day, 3600 + 2 * day, 3601 + 2 * day)):
+            sink.write(one_result([], [], frame=Frame(picture(k), k, second)))
+    frames = list(VideoFile(tmp_path / "a.mp4"))
+    assert [number_in(f.image) for f in frames] == list(range(6))
+    assert np.allclose([f.timestamp for f in frames], [0, 1, 1.04, 1.54, 1.58, 2.58], atol=1e-3)
+    assert [note.split(" is")[0] for note in sink.notes] == [
+        "a pause of 24.0 hours at 1.0 s",
+        "a pause of 25.0 hours at 1.5 s",
+    ]
+
+
+def test_sound_behind_a_pause_that_mp4_cannot_hold_is_left_out_and_said(tmp_path: Path) -> None:
+    images = [picture(k) for k in range(20)]
+    write_video(tmp_path / "in.mp4", images, tone=Tone("aac", seconds=2, rate=48000))
+    source = VideoFile(tmp_path / "in.mp4")
+    with AnnotatedVideo(tmp_path / "out.mp4", plain, source) as sink:
+        for frame in source:
+            later = frame.timestamp + (4e6 if frame.index >= 10 else 0)
+            sink.write(one_result([], [], frame=replace(frame, timestamp=later)))
+    assert "and the sound behind it: mp4" in sink.notes[0]
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        sounds = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.pts is not None]
+    assert 0.3 < max(sounds) <= 0.4
+    assert len(list(VideoFile(tmp_path / "out.mp4"))) == 20
+
+
+def test_times_of_microseconds_leave_room_for_a_pause_of_an_hour(tmp_path: Path) -> None:
+    class Exact(Source):
+        time_base = Fraction(1, 1_000_000)
+
+        def _frames(self) -> Any:
+            return iter(())
+
+    with AnnotatedVideo(tmp_path / "a.mp4", plain, Exact("exact")) as sink:
+        for k, second in enumerate((0.0, 1.0, 3601.0, 3602.0)):
+            sink.write(one_result([], [], frame=Frame(picture(k), k, second)))
+    times = [frame.timestamp for frame in VideoFile(tmp_path / "a.mp4")]
+    assert np.allclose(times, [0, 1, 3601, 3602], atol=2e-5)
+    assert sink.notes == []
 
 
 def test_a_live_clock_starts_at_zero(tmp_path: Path) -> None:
