@@ -120,6 +120,7 @@ class Stop:
                 if item is None:
                     return
                 yield item
+                del item  # a frame would stay while the next one is decoded
         except KeyboardInterrupt:
             return
         finally:

@@ -6,6 +6,7 @@ objects' boxes in bits, not 100 frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,6 +173,19 @@ class CompactMasks:
         ]
         return CompactMasks(windows, tuple(bits), self.frame_size)
 
+    def resized(self, frame_size: tuple[int, int]) -> CompactMasks:
+        """The masks on the frame at another (height, width): each pixel is that of the nearest place."""
+        factors = np.array(frame_size) / self.frame_size
+        crops, origins = [], []
+        for k, (x0, y0, x1, y1) in enumerate(self.windows.tolist()):
+            (rows, top), (columns, left) = (
+                _nearest(span, factor)
+                for span, factor in zip(((y0, y1), (x0, x1)), factors.tolist(), strict=True)
+            )
+            crops.append(self.crop(k)[np.ix_(rows, columns)])
+            origins.append((left, top))
+        return CompactMasks.from_crops(crops, origins, frame_size)
+
     def rle(self, k: int) -> dict[str, Any]:
         """Mask k as COCO compressed RLE: ``{"size": [H, W], "counts": str}``, equal to pycocotools' encoding."""
         height, width = self.frame_size
@@ -209,6 +223,14 @@ def _ones(bits: NDArray[np.uint8]) -> int:
     whole = flat.size // 8 * 8
     words = flat[:whole].view(np.uint64)
     return int(np.bitwise_count(words).sum()) + _ones(flat[whole:])
+
+
+def _nearest(span: tuple[int, int], factor: float) -> tuple[NDArray[np.int64], int]:
+    """The pixels of a resized axis whose centres lie in a span: which of the span's each shows, and the first."""
+    begin, end = span
+    first, last = (math.ceil(place * factor - 0.5) for place in span)
+    places = ((np.arange(first, last) + 0.5) / factor).astype(np.int64) - begin
+    return places.clip(0, max(end - begin - 1, 0)), first
 
 
 def _shifted(bits: NDArray[np.uint8], before: int, after: int, width: int) -> NDArray[np.uint8]:

@@ -30,6 +30,8 @@ BACKGROUND = (255, 255, 255)
 MAX_PIXELS = 104_000_000
 """Of a picture. Larger ones are more likely a decompression bomb than a photograph."""
 MOST = f"{MAX_PIXELS / 1e6:.0f} million"
+PART = 4_000_000
+"""Pixels of a large picture that are converted at a time."""
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "AVIF", "GIF")
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 SHORTEST, INSTEAD = 0.01, 0.1
@@ -265,7 +267,22 @@ def _mark(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> RGB:
-    """As stored, uint8 [H, W, 3], RGB, over the background."""
+    """As stored, uint8 [H, W, 3], RGB, over the background.
+
+    Large ones are converted part by part: each step on the way would be a copy of the whole, and up to three exist.
+    """
+    width, height = image.size
+    rows = max(1, PART // width)
+    if rows >= height:
+        return _part(image)
+    whole = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        whole[top:bottom] = _part(image.crop((0, top, width, bottom)))
+    return whole
+
+
+def _part(image: Image.Image) -> RGB:
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.uint32)
         grey = ((deep + 128) // 257).astype(np.uint8)

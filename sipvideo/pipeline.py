@@ -136,8 +136,7 @@ class VideoSegmenter:
         """
         self.reset()
         if not ahead:
-            for frame in source:
-                yield self.step(frame)
+            yield from map(self.step, source)  # no frame is kept while the next one is decoded
             return
         together = self.engine.largest_batch if batch is None else batch
         callers = self.engine.callers if workers is None else workers

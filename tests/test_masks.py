@@ -116,3 +116,12 @@ def test_moved_masks_overlap_where_they_went(dense: np.ndarray, dx: int, dy: int
             intersection = np.count_nonzero(moved & still)
             union = np.count_nonzero(dense[i]) + np.count_nonzero(still) - intersection
             assert overlap[i, j] == pytest.approx(intersection / union if union else 0.0)
+
+
+@given(stacks, st.integers(1, 40), st.integers(1, 40))
+def test_resized_masks_show_the_nearest_pixel(dense: np.ndarray, height: int, width: int) -> None:
+    masks = CompactMasks.from_dense(dense).resized((height, width))
+    rows = ((np.arange(height) + 0.5) * dense.shape[1] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * dense.shape[2] / width).astype(int)
+    for k, mask in enumerate(dense):
+        assert np.array_equal(masks.dense(k), mask[np.ix_(rows, columns)])

@@ -109,6 +109,24 @@ def test_every_kind_of_transparency_shows_white(what: str, data: bytes) -> None:
     assert found.shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "RGBA", "LA", "I;16", "1"])
+def test_large_pictures_converted_part_by_part_are_the_same(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (13, 17, 4), np.uint8)
+    picture = Image.fromarray(colours, "RGBA")
+    if mode == "I;16":
+        picture = Image.fromarray(colours[:, :, 0].astype(np.uint16) * 257)
+    elif mode != "RGBA":
+        picture = picture.convert("RGB").convert(mode) if mode != "LA" else picture.convert(mode)
+    data = encoded(picture, "TIFF" if mode == "CMYK" else "PNG")
+    whole = decode(data).stored
+    monkeypatch.setattr("sipvideo.pictures.PART", 40)
+    assert np.array_equal(decode(data).stored, whole)
+    for what, clear in TRANSPARENT:
+        assert decode(clear).stored[0, 0].tolist() == WHITE, what
+
+
 def test_sixteen_bits_keep_their_range() -> None:
     grey = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
     for kind in ("PNG", "TIFF"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
@@ -86,10 +87,7 @@ class Watch:
 
     def until(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
         """The results, up to where the job shall end."""
-        for result in results:
-            if self.stopped:
-                return
-            yield result
+        return itertools.takewhile(lambda result: not self.stopped, results)
 
     def advance(self, summary: Summary, result: FrameResult) -> None:
         """One more result is saved. Whatever it raises ends the job; what is saved so far stays."""
@@ -208,6 +206,7 @@ class _Run:
                 with closing(found), Behind(self._write, 0 if large else BEHIND) as written:
                     for result in watch.until(found):
                         written.put(result)
+                        del result  # it would stay while the next frame is decoded
                     if watch.stopped:
                         written.drop()  # whoever stops the run does not want to wait for them
             except SourceError as error:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import av
-import cv2
 import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange
@@ -23,7 +22,7 @@ from sipvideo.machine import usable_cores
 from sipvideo.sinks.audio import AudioTrack
 from sipvideo.sinks.joining import joined
 from sipvideo.sinks.sink import Kept, Mark, Sink, parts, replacing, to_disk
-from sipvideo.sinks.yuv import ToYuv
+from sipvideo.sinks.yuv import MOST_PIXELS, MOST_SIDE, ToYuv, fitted, resized, within
 from sipvideo.structures import FrameResult
 
 PIECES = {
@@ -46,6 +45,9 @@ SAFE = 2.0
 
 SOUND_RATES = (44100, 48000)
 """Samples per second of nearly all sound, or multiples of it."""
+
+LARGE = 22_000_000
+"""Pixels from which on every frame that the encoder holds back is felt in the memory."""
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -109,7 +111,7 @@ class AnnotatedVideo(Sink):
     memory does not grow with the length.
     A run that goes on later begins a second hidden file with a key frame; at the end their packets are joined.
     Odd sizes are padded by a repeated row or column; pictures of other sizes than the first are fitted into it
-    with black bars.
+    with black bars; pictures larger than H.264 goes are drawn at the size to which it does.
 
     Args:
         path: an ``.mp4`` file.
@@ -147,7 +149,7 @@ class AnnotatedVideo(Sink):
         self._last_tick = -1
         self._paused = 0  # ticks that were left out
         self._next_index = 0
-        self._size, self._others = (0, 0), 0
+        self._size, self._others, self._reduced = (0, 0), 0, 0
         self._video: av.VideoStream | None = None
         self._audio: AudioTrack | None = None
         self._convert = ToYuv()
@@ -157,6 +159,7 @@ class AnnotatedVideo(Sink):
             self._start, self._last_tick = memory["start"], memory["tick"]
             self._paused = memory["paused"]
             self._size, self._others = tuple(memory["size"]), memory["others"]
+            self._reduced = memory["reduced"]
             self._next_index = memory["next_index"]
 
     def _growing(self) -> tuple[str, ...]:
@@ -180,6 +183,7 @@ class AnnotatedVideo(Sink):
             "paused": self._paused,
             "size": list(self._size),
             "others": self._others,
+            "reduced": self._reduced,
             "next_index": self._next_index,
         }
 
@@ -200,13 +204,14 @@ class AnnotatedVideo(Sink):
         return True
 
     def _write(self, result: FrameResult) -> None:
-        picture = self._draw(result)
+        self._reduced += (size := within(result.frame.size)) != result.frame.size
+        picture = self._draw(resized(result, size))
         if self._video is None:
             self._begin(picture, result.frame.timestamp)
         assert self._video is not None
         self._others += picture.shape[:2] != self._size
-        fitted = _fitted(picture, (self._video.height, self._video.width))
-        frame = self._convert(fitted)
+        frame = self._convert(fitted(picture, (self._video.height, self._video.width)))
+        del picture
         frame.pts, frame.time_base = self._next_tick(result.frame.timestamp), self._tick
         if self._key_next:
             frame.pict_type, self._key_next = PictureType.I, False
@@ -250,7 +255,9 @@ class AnnotatedVideo(Sink):
         self._target = av.open(file, "w", format="mp4", options=options)
         self._handles.callback(self._release)  # called last
         self._handles.callback(self._target.close)
-        self._video = video = self._target.add_stream("libx264", self._fps, self._encoder())
+        self._video = video = self._target.add_stream(
+            "libx264", self._fps, self._encoder(self._size)
+        )
         video.height, video.width = (side + side % 2 for side in self._size)
         video.pix_fmt = "yuv420p"
         context = video.codec_context
@@ -259,7 +266,7 @@ class AnnotatedVideo(Sink):
         context.color_range = ColorRange.MPEG
         if self._clip is not None:
             context.sample_aspect_ratio = self._clip.pixel_aspect
-            if self._clip.path is not None:
+            if self._clip.path is not None and not self._paused:
                 self._audio = AudioTrack(
                     self._clip.path,
                     self._target,
@@ -273,12 +280,17 @@ class AnnotatedVideo(Sink):
                     self._target.options.pop("frag_duration")
                     self._target.options["movflags"] = "+faststart"
 
-    def _encoder(self) -> dict[str, str]:
-        """Options of x264: it may hold back a second, and nothing of what cannot be filmed again."""
+    def _encoder(self, size: tuple[int, int]) -> dict[str, str]:
+        """Options of x264: it may hold back a second, and nothing of what cannot be filmed again, or is large."""
         threads = min(THREADS, math.ceil(1.5 * usable_cores()))
         options = {**self._quality, "threads": str(threads)}
-        if (self._clip is not None and self._clip.is_live) or threads + B_FRAMES > self._fps:
+        live = self._clip is not None and self._clip.is_live
+        large = size[0] * size[1] > LARGE
+        if live or large or threads + B_FRAMES > self._fps:
             options["tune"] = "zerolatency"
+        if large:
+            # Motion by whole pixels: one plane of each frame in place of four.
+            options["subq"] = "0"
         return options
 
     def _release(self) -> None:
@@ -301,6 +313,11 @@ class AnnotatedVideo(Sink):
             height, width = self._size
             self.notes.append(
                 f"{self._others} pictures of another size are fitted into that of the first, {width} x {height}"
+            )
+        if self._reduced and not self.keep:
+            self.notes.append(
+                f"{self._reduced} pictures are larger than H.264 goes, and shown smaller: up to"
+                f" {MOST_PIXELS / 1e6:.0f} million pixels, {MOST_SIDE} a side"
             )
         if self._video is not None:
             self._mux(self._video.encode(None))
@@ -357,23 +374,6 @@ def _cut_to_whole_pieces(path: Path) -> None:
             pieces += kind == b"mdat"
         if whole < size or not pieces:
             file.truncate(whole if pieces else 0)
-
-
-def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture on a canvas of (height, width): as it is, padded to even, or resized between black bars."""
-    (height, width), (h, w) = size, picture.shape[:2]
-    if (height, width) == (h, w):
-        return picture
-    if (height, width) == (h + h % 2, w + w % 2):
-        padded = cv2.copyMakeBorder(picture, 0, h % 2, 0, w % 2, cv2.BORDER_REPLICATE)
-        return np.asarray(padded, np.uint8)
-    scale = min(height / h, width / w)
-    h, w = max(1, round(h * scale)), max(1, round(w * scale))
-    canvas = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - h) // 2, (width - w) // 2
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    canvas[top : top + h, left : left + w] = cv2.resize(picture, (w, h), interpolation=how)
-    return canvas
 
 
 def _same_file(a: Path, b: Path) -> bool:

@@ -1,7 +1,9 @@
-"""RGB pictures as encoders want them."""
+"""RGB pictures as encoders want them: their size, their shape, their colours."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -9,6 +11,52 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
+
+from sipvideo.structures import FrameResult
+
+MOST_PIXELS, MOST_SIDE = 35_000_000, 16_384
+"""Pixels of a picture, and of a side, up to which H.264 goes (level 6.2)."""
+
+ROWS = 256
+"""Rows of a picture whose colours are converted at a time: what is between stays in the processor's cache."""
+
+
+def within(size: tuple[int, int]) -> tuple[int, int]:
+    """The largest (height, width) of that shape which H.264 goes to."""
+    height, width = size
+    scale = min(1.0, math.sqrt(MOST_PIXELS / (height * width)), MOST_SIDE / max(size))
+    return size if scale == 1 else (max(1, int(height * scale)), max(1, int(width * scale)))
+
+
+def resized(result: FrameResult, size: tuple[int, int]) -> FrameResult:
+    """The result on its picture at another (height, width): what is drawn then is of that size, too."""
+    frame, found = result.frame, result.detections
+    if frame.size == size:
+        return result
+    image = cv2.resize(frame.image, size[::-1], interpolation=cv2.INTER_AREA)
+    factors = np.tile(np.array(size[::-1]) / frame.size[::-1], 2).astype(np.float32)
+    return replace(
+        result,
+        frame=replace(frame, image=np.asarray(image, np.uint8)),
+        detections=replace(found, boxes=found.boxes * factors, masks=found.masks.resized(size)),
+    )
+
+
+def fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture on a canvas of (height, width): as it is, padded to even, or resized between black bars."""
+    (height, width), (h, w) = size, picture.shape[:2]
+    if (height, width) == (h, w):
+        return picture
+    if (height, width) == (h + h % 2, w + w % 2):
+        padded = cv2.copyMakeBorder(picture, 0, h % 2, 0, w % 2, cv2.BORDER_REPLICATE)
+        return np.asarray(padded, np.uint8)
+    scale = min(height / h, width / w)
+    h, w = max(1, round(h * scale)), max(1, round(w * scale))
+    canvas = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    canvas[top : top + h, left : left + w] = cv2.resize(picture, (w, h), interpolation=how)
+    return canvas
 
 
 class ToYuv:
@@ -27,11 +75,9 @@ class ToYuv:
         )
         offsets = ((16.0,), (128.0,), (128.0,))
         self._matrix = np.hstack((np.stack(rows) / 255, offsets)).astype(np.float32)
-        self._full: NDArray[Any] | None = None  # kept: fresh memory costs more than the arithmetic
-        self._half: NDArray[Any] | None = None
 
     def __call__(self, picture: NDArray[np.uint8]) -> av.VideoFrame:
-        """The picture, uint8 [H, W, 3] with even sides, as a frame."""
+        """uint8 [H, W, 3], RGB, both sides even, as a frame of its size."""
         height, width = picture.shape[:2]
         frame = av.VideoFrame(width, height, "yuv420p")
         frame.color_range = ColorRange.MPEG
@@ -40,9 +86,11 @@ class ToYuv:
             np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
             for plane in planes
         )
-        self._full = cv2.transform(picture, self._matrix, self._full)
-        size = (width // 2, height // 2)
-        self._half = cv2.resize(self._full, size, self._half, interpolation=cv2.INTER_AREA)
-        cv2.extractChannel(self._full, 0, y)
-        cv2.mixChannels([self._half], [u, v], [1, 0, 2, 1])
+        for top in range(0, height, ROWS):
+            rows, halves = slice(top, top + ROWS), slice(top // 2, (top + ROWS) // 2)
+            full = cv2.transform(picture[rows], self._matrix)
+            size = (width // 2, full.shape[0] // 2)
+            half = cv2.resize(full, size, interpolation=cv2.INTER_AREA)
+            cv2.extractChannel(full, 0, y[rows])
+            cv2.mixChannels([half], [u[halves], v[halves]], [1, 0, 2, 1])
         return frame

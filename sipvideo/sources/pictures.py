@@ -77,6 +77,7 @@ class ImageFolder(Source):
                 animated += [path.name] if found.frames > 1 else []
                 pages += [path.name] if found.pages > 1 else []
                 yield Frame(found.upright, index, index / self.fps, path.name)
+                del found  # it would stay while the next one is decoded
         finally:
             count = len(self.files)
             self._tell(damaged, f"of {count} pictures cannot be read and are left out")

@@ -184,6 +184,7 @@ class Source(ABC):
                     if self._closed:
                         return
                     yield item
+                    del item  # a frame would stay while the next one is decoded
         finally:
             if self._closed:
                 self._opened.close()

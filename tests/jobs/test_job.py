@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from sipvideo.errors import SinkError, SipVideoError
 from sipvideo.jobs import Job, Watch, completed, run_job
 from sipvideo.recovery import recover
 from sipvideo.sinks import AnnotatedVideo
-from sipvideo.sources import VideoFile
-from sipvideo.structures import FrameResult
+from sipvideo.sources import Source, VideoFile
+from sipvideo.structures import Frame, FrameResult
 from sipvideo.summary import RunMark, Summary
-from tests.apps.scripted import clip, segmenter
+from tests.apps.scripted import clip, segmenter, shots
 
 
 class Recorded(Watch):
@@ -90,6 +91,28 @@ def test_frames_so_large_that_waiting_ones_would_fill_the_memory_are_done_one_af
     summary = run_job(replace(job, folder=tmp_path / "b"), segmenter(), Noting())
     assert threads == {"behind", "MainThread"}
     assert (summary.state, summary.frames) == ("complete", 20)
+
+
+def test_frames_done_one_after_the_other_are_forgotten_before_the_next_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sipvideo.jobs.job.LARGE", -1)
+    made: list[weakref.ref[Frame]] = []
+    left: list[int] = []
+
+    class Walk(Source):
+        def _frames(self) -> Generator[Frame, None, None]:
+            for shot in shots(0.4):
+                left.append(sum(frame() is not None for frame in made))
+                frame = replace(shot.frame, image=shot.frame.image.copy())
+                made.append(weakref.ref(frame))
+                yield frame
+                del frame, shot
+
+    job = Job("walk", tmp_path / "out", ("lines", "video", "png"))
+    summary = run_job(job, segmenter(), opener=lambda job: Walk("walk"))
+    assert (summary.state, summary.frames) == ("complete", 10)
+    assert left == [0] * 10
 
 
 def test_whoever_watches_may_stop_it_and_what_is_there_is_whole(

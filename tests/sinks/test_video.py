@@ -175,6 +175,41 @@ def test_other_sizes_are_fitted_between_black_bars(tmp_path: Path) -> None:
     assert small[4:56, 8:72].min() > 230
 
 
+def test_pictures_larger_than_h264_goes_are_drawn_at_the_size_to_which_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sipvideo.sinks.yuv.MOST_PIXELS", 24 * 32 // 4)
+    mask = np.zeros((24, 32), bool)
+    mask[4:12, 8:24] = True
+    drawn: list[FrameResult] = []
+
+    def draw(result: FrameResult) -> np.ndarray:
+        drawn.append(result)
+        return plain(result)
+
+    with AnnotatedVideo(tmp_path / "a.mp4", draw) as sink:
+        for k in range(2):
+            sink.write(one_result([7], [mask], index=k))
+    small = drawn[0]
+    assert small.frame.size == small.detections.masks.frame_size == (12, 16)
+    assert np.array_equal(small.detections.masks.dense(0), mask[::2, ::2])
+    assert np.allclose(small.detections.boxes, np.array([[8, 4, 24, 12]]) / 2 + 0.15)
+    assert [frame.size for frame in VideoFile(tmp_path / "a.mp4")] == [(12, 16)] * 2
+    (note,) = sink.notes
+    assert note.startswith("2 pictures are larger than H.264 goes, and shown smaller: ")
+
+
+@pytest.mark.parametrize("size", [(8, 20_000), (17_000, 3)])
+def test_pictures_wider_or_higher_than_h264_goes_become_a_video(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    with AnnotatedVideo(tmp_path / "a.mp4", plain) as sink:
+        sink.write(one_result([], [], frame=Frame(np.full((*size, 3), 99, np.uint8), 0, 0.0)))
+    (frame,) = VideoFile(tmp_path / "a.mp4")
+    assert max(frame.size) == 16384
+    assert abs(int(frame.image.min()) - 99) < 4
+
+
 def test_pixel_shape_is_kept(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "in.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=25)
