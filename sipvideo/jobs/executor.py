@@ -6,6 +6,7 @@ each as it settles. Everything that people see goes through a :class:`Monitor`.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,10 +71,7 @@ class Monitor:
 
     def until(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
         """Results of a job in this process, up to where it shall end."""
-        for result in results:
-            if self.stopped:
-                return
-            yield result
+        return itertools.takewhile(lambda result: not self.stopped, results)
 
     def begin(self, job: Job, worker: str, tries: int) -> None:
         """A job is in work, for the first time, the second, ...."""
