@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from sipvideo.remote import StoredFile
+
 PICTURE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".avif"),
     *(".heic", ".heif", ".hif"),
@@ -38,7 +40,7 @@ def matches(pattern: str) -> list[Path]:
     return sorted({Path(path) for path in found}, key=natural)
 
 
-def natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
+def natural(path: StoredFile) -> tuple[list[list[tuple[int, int, str]]], str]:
     """Sort key in which frame2 comes before frame10; the plain name decides between 01 and 1."""
     return [_natural(part) for part in path.parts], str(path)
 

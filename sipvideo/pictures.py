@@ -16,12 +16,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
+
+from sipvideo.remote import StoredFile
 
 RGB = NDArray[np.uint8]
 
@@ -175,7 +176,7 @@ def kind_of(head: bytes) -> str | None:
     return next((kind for start, kind in SIGNATURES.items() if head.startswith(start)), None)
 
 
-def file_kind(path: Path) -> str | None:
+def file_kind(path: StoredFile) -> str | None:
     """As :func:`kind_of`, of a file; None also where it cannot be read."""
     try:
         with path.open("rb") as file:

@@ -18,6 +18,7 @@ LAYERS = (
         "files",
         "forks",
         "pictures",
+        "remote",
         "errors",
         "classes",
         "config",

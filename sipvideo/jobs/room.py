@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +48,7 @@ def needed(source: Source, kinds: Sequence[str]) -> tuple[int, int] | None:
         else:
             low, high = (frames * rate for rate in PER_FRAME[kind])
         if kind == "video" and source.path is not None:
-            file = os.path.getsize(source.path)
+            file = source.path.stat().st_size
             low, high = min(low, GROWTH[0] * file), min(2 * high, GROWTH[1] * file)
         least, usual = least + low, usual + high
         if kind in ("video", "json", "mots", "parquet"):

@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -15,6 +14,7 @@ from av.bitstream import BitStreamFilterContext
 from av.stream import Discard
 
 from sipvideo.clock import RisingClock, restarts
+from sipvideo.remote import StoredFile, readable
 
 COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus")
 """What players expect in an mp4; anything else becomes AAC."""
@@ -43,7 +43,7 @@ class AudioTrack:
 
     def __init__(
         self,
-        path: Path,
+        path: StoredFile,
         target: av.container.OutputContainer,
         start: float,
         beside: int | None = None,
@@ -96,7 +96,7 @@ class AudioTrack:
         self.notes.append(f"the sound is left out from {self._reached:.1f} s on: {reason}")
         self._next = None
 
-    def _sound(self, path: Path, beside: int | None) -> Iterator[av.Packet[Any]]:
+    def _sound(self, path: StoredFile, beside: int | None) -> Iterator[av.Packet[Any]]:
         source = self._handles.enter_context(_opened(path))
         related = None if beside is None else source.streams[beside]
         stream = source.streams.best("audio", related)
@@ -281,7 +281,7 @@ def _header(codec: str, data: bytes) -> bytes:
     return b""
 
 
-def _obstacle(path: Path, stream: av.AudioStream) -> str:
+def _obstacle(path: StoredFile, stream: av.AudioStream) -> str:
     """Why sound cannot be copied into an mp4, empty where it can.
 
     Containers made for broadcasting let it change on the way, so there all of it is looked at, undecoded: that takes
@@ -341,5 +341,5 @@ def _encode(encoder: Any, frames: list[Any]) -> Iterator[av.Packet[Any]]:
         yield from encoder.encode(frame)
 
 
-def _opened(path: Path) -> av.container.InputContainer:
-    return av.open(f"file:{path}", metadata_errors="replace")
+def _opened(path: StoredFile) -> av.container.InputContainer:
+    return av.open(readable(path), "r", metadata_errors="replace")

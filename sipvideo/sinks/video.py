@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sipvideo.errors import SinkError
 from sipvideo.machine import usable_cores
+from sipvideo.remote import StoredFile
 from sipvideo.sinks.audio import AudioTrack
 from sipvideo.sinks.joining import joined
 from sipvideo.sinks.sink import Kept, Mark, Sink, parts, replacing, to_disk
@@ -61,7 +62,7 @@ class Clip(Protocol):
     """What an annotated video wants to know of its source; every Source fits."""
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> StoredFile | None:
         """The file with the sound, None where there is none."""
 
     @property
@@ -376,5 +377,5 @@ def _cut_to_whole_pieces(path: Path) -> None:
             file.truncate(whole if pieces else 0)
 
 
-def _same_file(a: Path, b: Path) -> bool:
-    return b.exists() and a.exists() and a.samefile(b)
+def _same_file(a: StoredFile, b: Path) -> bool:
+    return isinstance(a, Path) and b.exists() and a.exists() and a.samefile(b)

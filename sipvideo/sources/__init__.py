@@ -14,6 +14,7 @@ from pathlib import Path
 from sipvideo.errors import SourceError
 from sipvideo.files import PICTURE_SUFFIXES, is_pattern
 from sipvideo.pictures import ANIMATED, file_kind
+from sipvideo.remote import RemoteError, RemoteFile, is_remote, is_remote_pattern, listed
 from sipvideo.sources.camera import Camera
 from sipvideo.sources.excerpt import Excerpt
 from sipvideo.sources.latest import LatestFrame, TimedFrame
@@ -45,6 +46,8 @@ __all__ = [
 def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
     """Opens what a person typed: ``0`` a camera, ``rtsp://...`` a stream, a folder or pattern pictures, else a video.
 
+    Files, folders and patterns may also be in a bucket: ``s3://bucket/street.mp4``.
+
     Args:
         text: camera index, device path, address, folder, pattern, picture or video file.
         fps: pictures per second for folders and patterns.
@@ -60,6 +63,8 @@ def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
     exists = os.path.exists(text)
     if device := re.fullmatch(r"/dev/video(\d+)", os.path.realpath(text)):
         return Camera(int(device[1]), timeout=timeout)
+    if is_remote(text) and not exists:
+        return _open_remote(text, fps)
     if "://" in text and not exists:
         scheme, _, rest = text.partition("://")
         return VideoFile(rest) if scheme == "file" else NetworkStream(text, timeout)
@@ -67,5 +72,21 @@ def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
     if os.path.isdir(text) or is_pattern(text):
         return ImageFolder(text, fps)
     if path.suffix.lower() in PICTURE_SUFFIXES or file_kind(path) in ("HEIC", *ANIMATED):
-        return open_picture(text, fps)
+        return open_picture(path, fps)
     return VideoFile(path)
+
+
+def _open_remote(address: str, fps: float) -> Source:
+    """A folder or pattern of pictures, a picture or a video in a bucket."""
+    if address.endswith("/") or is_remote_pattern(address):
+        return ImageFolder(address, fps)
+    file = RemoteFile(address)
+    try:
+        file.stat()
+    except RemoteError as error:
+        if not error.absent or "bucket" in str(error) or not any(listed(address)):
+            raise SourceError(f"{file}: {error}") from error
+        return ImageFolder(f"{address}/", fps)
+    if file.suffix.lower() in PICTURE_SUFFIXES or file_kind(file) in ("HEIC", *ANIMATED):
+        return open_picture(file, fps)
+    return VideoFile(file)

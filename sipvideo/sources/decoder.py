@@ -8,13 +8,13 @@ from dataclasses import replace
 from errno import EIO
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import av
 
 from sipvideo.clock import restarts
 from sipvideo.errors import SourceError
+from sipvideo.remote import RemoteError, StoredFile, readable
 from sipvideo.sources.arrivals import Arrivals
 from sipvideo.sources.choice import choose, tagged_seconds
 from sipvideo.sources.colours import ToRGB
@@ -47,7 +47,7 @@ class Decoder:
     """The film in an open container.
 
     Args:
-        address: for FFmpeg.
+        where: a file, or the address of a stream.
         name: for people.
         timeout: seconds to wait for the connection, and later for each packet; None: for ever.
         live: frames come when they happen.
@@ -60,7 +60,7 @@ class Decoder:
 
     def __init__(
         self,
-        address: str,
+        where: str | StoredFile,
         name: str,
         timeout: float | None,
         live: bool,
@@ -69,19 +69,23 @@ class Decoder:
         note: Callable[[str], None],
     ) -> None:
         opening = dict(options or {})
-        if address.startswith("rtsp"):
+        if isinstance(where, str) and where.startswith("rtsp"):
             opening["rtsp_transport"] = "tcp"
         self.name = name
         self.timeout = timeout
         self._note = note
-        self._path = Path(address[5:]) if address.startswith("file:") else None
+        self._path = None if isinstance(where, str) else where
         self._rgb = ToRGB(note)
         begun = time.monotonic()
         try:
             self.container = av.open(
-                address, options=opening, timeout=timeout, metadata_errors="replace"
+                where if isinstance(where, str) else readable(where),
+                "r",
+                options=opening,
+                timeout=timeout,
+                metadata_errors="replace",
             )
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, RemoteError) as error:
             late = timeout is not None and time.monotonic() - begun >= timeout
             reason = f"no answer for {timeout:g} s" if late else _refusal(self._path, error)
             raise SourceError(f"{name}: {reason}") from error
@@ -228,7 +232,7 @@ class Decoder:
 
     def _packets(self, arrivals: Arrivals) -> Iterator[av.Packet[Any] | None]:
         """Packet after packet, and None at whatever end: the decoder gives what it still holds then."""
-        self._broken: av.error.FFmpegError | None = None
+        self._broken: av.error.FFmpegError | RemoteError | None = None
         self._damaged_last = False
         packets = arrivals.watch(self.container.demux(self.stream))
         try:
@@ -236,7 +240,7 @@ class Decoder:
                 if packet.size:
                     self._damaged_last = packet.is_corrupt
                 yield packet
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, RemoteError) as error:
             # Its traceback knows this frame, and so the decoder: that would keep each other, and threads, alive.
             self._broken = error.with_traceback(None)
         except IndexError:
@@ -277,7 +281,7 @@ class Decoder:
                 f"{self.name}: damaged or cut off: ends after {shown} frames, at {end:.2f} s{of}"
             )
 
-    def _closed_by_server(self, error: av.error.FFmpegError) -> bool:
+    def _closed_by_server(self, error: av.error.FFmpegError | RemoteError) -> bool:
         """Whether a connection that was to be closed at the end, as no length was told, has been."""
         if not self.name.startswith("http") or self.container.size > 0 or error.errno != EIO:
             return False
@@ -314,7 +318,7 @@ def _found(captures: Iterator[Capture], place: Place) -> Capture:
     raise Missed
 
 
-def _refusal(path: Path | None, error: av.error.FFmpegError) -> str:
+def _refusal(path: StoredFile | None, error: av.error.FFmpegError | RemoteError) -> str:
     if not isinstance(error, av.error.InvalidDataError):
         return f"cannot be opened: {error.strerror}"
     if path is not None and _begins_like_mp4(path):
@@ -322,6 +326,6 @@ def _refusal(path: Path | None, error: av.error.FFmpegError) -> str:
     return "not a video"
 
 
-def _begins_like_mp4(path: Path) -> bool:
+def _begins_like_mp4(path: StoredFile) -> bool:
     with path.open("rb") as file:
         return file.read(8)[4:] == b"ftyp"

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO
 
 import av
+
+from sipvideo.remote import StoredFile
 
 AVI_PART = 8
 TAIL = 65_536
 SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 
 
-def is_cut(path: Path, container: str, stream: av.VideoStream) -> bool | None:
+def is_cut(path: StoredFile, container: str, stream: av.VideoStream) -> bool | None:
     """Whether bytes are missing at the end; None: the container does not promise any.
 
     Args:

@@ -14,6 +14,7 @@ from sipvideo import pictures
 from sipvideo.errors import SourceError
 from sipvideo.files import PICTURE_SUFFIXES, is_pattern, is_picture, matches, natural
 from sipvideo.pictures import Decoded, PictureError
+from sipvideo.remote import RemoteError, RemoteFile, StoredFile, is_remote, listed, shown
 from sipvideo.sources.source import Source
 from sipvideo.structures import Frame
 
@@ -29,7 +30,7 @@ class ImageFolder(Source):
     give their first frame, with a note.
 
     Args:
-        where: folder, pattern (``frames/*.jpg``) or file.
+        where: folder, pattern (``frames/*.jpg``) or file; on the disk or in a bucket.
         fps: pictures per second; the timestamp is index / fps.
 
     Raises:
@@ -38,12 +39,16 @@ class ImageFolder(Source):
 
     repeatable = True
 
-    def __init__(self, where: str | Path, fps: float = 25.0) -> None:
-        super().__init__(str(where))
+    def __init__(self, where: str | StoredFile, fps: float = 25.0) -> None:
+        super().__init__(shown(str(where)))
         if not fps > 0:
             raise SourceError(f"{where}: expected a frame rate above 0, got {fps}")
-        self._single = os.path.isfile(where)
-        self.files = [Path(where)] if self._single else _pictures(where)
+        if isinstance(where, str) and not is_remote(where):
+            where = Path(where)
+        self._single = isinstance(where, RemoteFile) or os.path.isfile(where)
+        self.files: Sequence[StoredFile] = (
+            _pictures_there(where) if isinstance(where, str) else _pictures(where)
+        )
         self.fps = float(fps)
         self.frame_count = len(self.files)
         self.duration = self.frame_count / self.fps
@@ -106,9 +111,9 @@ class Animation(Source):
 
     repeatable = True
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | StoredFile) -> None:
         super().__init__(str(path))
-        self._file = Path(path)
+        self._file: StoredFile = Path(path) if isinstance(path, str) else path
         first = _read(self._file)
         self.frame_size = first.upright_size
         self.frame_count = first.frames
@@ -124,13 +129,13 @@ class Animation(Source):
             raise SourceError(f"{self._file}: {error} after {index} frames") from error
 
 
-def open_picture(path: str, fps: float = 25.0) -> Source:
+def open_picture(path: StoredFile, fps: float = 25.0) -> Source:
     """A picture file as a source: an animation with its frames, any other picture as one frame.
 
     Raises:
         SourceError: it cannot be read.
     """
-    animated = pictures.file_kind(Path(path)) in pictures.ANIMATED and _read(Path(path)).frames > 1
+    animated = pictures.file_kind(path) in pictures.ANIMATED and _read(path).frames > 1
     return Animation(path) if animated else ImageFolder(path, fps)
 
 
@@ -143,14 +148,14 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return _read(path).upright
 
 
-def _read(path: Path) -> Decoded:
+def _read(path: StoredFile) -> Decoded:
     try:
         return pictures.decode(_bytes(path))
     except PictureError as error:
         raise SourceError(f"{path}: {error}") from error
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: StoredFile) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
@@ -158,8 +163,10 @@ def _bytes(path: Path) -> bytes:
         raise SourceError(f"{path}: cannot be read: {reason}") from error
 
 
-def _pictures(where: str | Path) -> list[Path]:
-    """The pictures of a folder or a pattern, in order."""
+def _pictures(where: StoredFile) -> Sequence[StoredFile]:
+    """The pictures of a folder or a pattern, in order, or the one that is named."""
+    if isinstance(where, RemoteFile) or where.is_file():
+        return [where]
     text = str(where)
     if os.path.isdir(text):
         try:
@@ -176,3 +183,15 @@ def _pictures(where: str | Path) -> list[Path]:
     if not chosen:
         raise SourceError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)})")
     return chosen
+
+
+def _pictures_there(where: str) -> list[RemoteFile]:
+    """The pictures of a folder or a pattern in a bucket, in order."""
+    try:
+        found = [one.address for one in listed(where)]
+    except RemoteError as error:
+        raise SourceError(f"{shown(where)}: {error}") from error
+    chosen = [address for address in found if Path(address).suffix.lower() in PICTURE_SUFFIXES]
+    if not chosen:
+        raise SourceError(f"{shown(where)}: no pictures ({', '.join(PICTURE_SUFFIXES)})")
+    return sorted(map(RemoteFile, chosen), key=natural)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.errors import SourceError
+from sipvideo.remote import StoredFile
 from sipvideo.structures import Frame
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Source(ABC):
         is_live: frames come when they happen, not when they are asked for.
         repeatable: reading it again gives the same frames, as long as nobody changes it.
         buffers: a live source whose first frames may be older: they were collected while it was opened.
-        path: the video file (for its audio track), None for other sources.
+        path: the video file (for its audio track), on the disk or in a bucket; None for other sources.
         stream: number of the video in that file, None for other sources.
         clock_start: second 0 of the timestamps on that file's own clock.
         notes: lines for people about what was chosen, changed or lost on the way from the file to the frames, each
@@ -112,7 +112,7 @@ class Source(ABC):
     is_live: bool = False
     repeatable: bool = False
     buffers: bool = False
-    path: Path | None = None
+    path: StoredFile | None = None
     stream: int | None = None
     clock_start: float = 0.0
 

@@ -6,10 +6,12 @@ import contextlib
 import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from sipvideo.errors import SourceError
 from sipvideo.pictures import file_kind
+from sipvideo.remote import RemoteError, RemoteFile, StoredFile, shown
 from sipvideo.sources.decoder import Decoder, Missed
 from sipvideo.sources.fetch import fetched
 from sipvideo.sources.source import Capture, Place, Source, converted
@@ -28,7 +30,7 @@ class VideoFile(Source):
     off gives its frames first and raises then.
 
     Args:
-        path: of the file.
+        path: of the file, on the disk or in a bucket.
         options: of FFmpeg, for files that are not trusted (``format_whitelist``, ``max_pixels``).
 
     Raises:
@@ -37,11 +39,11 @@ class VideoFile(Source):
 
     repeatable = True
 
-    def __init__(self, path: str | Path, options: Mapping[str, str] | None = None) -> None:
-        self.path: Path = Path(path)
+    def __init__(self, path: str | StoredFile, options: Mapping[str, str] | None = None) -> None:
+        self.path: StoredFile = Path(path) if isinstance(path, str) else path
         self._options = options
         super().__init__(str(self.path))
-        if not os.path.isfile(self.path):
+        if isinstance(self.path, Path) and not os.path.isfile(self.path):
             what = "a folder, not a video file" if os.path.isdir(self.path) else "no such file"
             raise SourceError(f"{self.path}: {what}")
         if (kind := file_kind(self.path)) in ("HEIC", "AVIF"):
@@ -61,18 +63,29 @@ class VideoFile(Source):
             self.pixel_aspect = decoder.pixel_aspect
 
     def _decoder(self) -> Decoder:
-        address, options, timeout = f"file:{self.path}", dict(self._options or {}), None
-        with self.path.open("rb") as file:
+        options, timeout = dict(self._options or {}), None
+        with self._opened_file() as file:
             if file.read(len(PLAYLIST)) == PLAYLIST:
+                if isinstance(self.path, RemoteFile):
+                    raise SourceError(
+                        f"{self.path}: a play list, of which FFmpeg cannot get the pieces from there"
+                    )
                 # Without an end mark FFmpeg takes a play list for a live one: it would leave out all but the last
                 # pieces, and wait for more that nobody adds.
                 options = {"live_start_index": "0", "m3u8_hold_counters": "3"} | options
                 timeout = PLAYLIST_TIMEOUT
-        return Decoder(address, self.name, timeout, False, options=options, note=self.note)
+        return Decoder(self.path, self.name, timeout, False, options=options, note=self.note)
+
+    def _opened_file(self) -> IO[bytes]:
+        try:
+            return self.path.open("rb")
+        except RemoteError as error:
+            raise SourceError(f"{self.path}: {error}") from error
 
     def _captures(self) -> Generator[Capture, None, None]:
         with contextlib.closing(self._decoder()) as decoder:
             yield from decoder.captures()
+        self._check()
 
     def _captures_from(self, place: Place) -> Generator[Capture, None, None]:
         try:
@@ -83,10 +96,19 @@ class VideoFile(Source):
                     raise Missed
                 yield first
                 yield from captures
-                return
+            self._check()
+            return
         except Missed:
             pass
         yield from super()._captures_from(place)
+
+    def _check(self) -> None:
+        """Raises SourceError where a file in a bucket was replaced while it was read."""
+        if isinstance(self.path, RemoteFile):
+            try:
+                self.path.check()
+            except RemoteError as error:
+                raise SourceError(f"{self.path}: {error}") from error
 
     def _frames(self) -> Generator[Frame, None, None]:
         return converted(self._captures())
@@ -108,8 +130,7 @@ class NetworkStream(Source):
             parts = urlsplit(address)
         except ValueError as error:
             raise SourceError(f"{address.partition('://')[0]}: not an address") from error
-        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]) if parts.password else parts
-        super().__init__(shown.geturl())
+        super().__init__(shown(address))
         self._address, self._timeout = address, timeout
         live = parts.scheme in LIVE_SCHEMES
         self._decoder = decoder = Decoder(address, self.name, timeout, live, note=self.note)
@@ -147,7 +168,7 @@ class NetworkStream(Source):
             if not (empty and indexed and self._address.startswith("http")):
                 raise
             path = self._opened.enter_context(fetched(self._address, self.name, self._timeout))
-            decoder = Decoder(f"file:{path}", self.name, None, False, note=self.note)
+            decoder = Decoder(path, self.name, None, False, note=self.note)
             self._opened.callback(decoder.close)
             self.note("its index lies at its end and the server cannot seek: it was fetched first")
             yield from decoder.captures(skip)
