@@ -219,6 +219,14 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
 
 
+def rate(text: str) -> float:
+    """An argument that is a number of pictures per second."""
+    value = number(text)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, up to 1000, got {text!r}")
+    return value
+
+
 def time(text: str) -> float:
     """An argument that is a time: 90, 1:30, 0:01:30.5, 90s, 2min."""
     from sipvideo.sources.excerpt import seconds

@@ -50,7 +50,7 @@ def find_inputs(texts: Iterable[str]) -> list[Input]:
     """
     found: dict[str, Input] = {}
     for text in texts:
-        for single in _expand(text):
+        for single in expand(text):
             where = single.text if "://" in single.text else os.path.abspath(single.text)
             found.setdefault(where, single)
     taken: set[str] = set()
@@ -64,7 +64,7 @@ def find_inputs(texts: Iterable[str]) -> list[Input]:
     return inputs
 
 
-def _expand(text: str) -> list[Input]:
+def expand(text: str) -> list[Input]:
     """What one word of the command line stands for."""
     if os.path.isdir(text):
         return _of_folder(text)
@@ -99,7 +99,7 @@ def _of_pattern(text: str) -> list[Input]:
             if re.search(r"[*?]", folder):
                 folder = glob.escape(folder)
             where = os.path.normpath(os.path.join(folder, "*" if last == "**" else last))
-            sequences[path.parent] = Input(where, _safe(_folder_name(path.parent)))
+            sequences[path.parent] = Input(where, safe(_folder_name(path.parent)))
     found = [*_videos(paths), *sequences.values()]
     for folder_path in folders:
         inside = _of_folder(str(folder_path))
@@ -111,9 +111,14 @@ def _of_pattern(text: str) -> list[Input]:
 
 
 def _videos(paths: Iterable[Path]) -> list[Input]:
-    found = [p for p in paths if p.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(p)]
-    shown = [str(p) for p in sorted(found, key=natural) if not p.name.startswith(".")]
+    shown = [str(p) for p in sorted(filter(is_video, paths), key=natural)]
     return [Input(text, _stem(text)) for text in shown]
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file of a folder counts as a video, by its name."""
+    hidden = path.name.startswith(".")
+    return not hidden and path.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(path)
 
 
 def _stem(text: str) -> str:
@@ -121,20 +126,20 @@ def _stem(text: str) -> str:
     if "://" in text:
         address = urlsplit(text)
         shown = f"{address.hostname or address.scheme}{address.path}"
-        return _safe(re.sub(r"[^\w.-]+", "_", shown).strip("._"))
+        return safe(re.sub(r"[^\w.-]+", "_", shown).strip("._"))
     path = Path(os.path.abspath(text))
     if os.path.exists(path):
         name = _folder_name(path) if os.path.isdir(path) else path.stem
     else:
         name = path.parent.name if glob.has_magic(path.name) else path.stem
-    return _safe(name)
+    return safe(name)
 
 
 def _folder_name(path: Path) -> str:
     return Path(os.path.abspath(path)).name
 
 
-def _safe(name: str) -> str:
+def safe(name: str) -> str:
     """A name that every shell and file system takes: composed letters, nothing that means something, not too long."""
     composed = unicodedata.normalize("NFC", name)
     kept = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+', "_", composed)

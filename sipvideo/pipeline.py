@@ -15,8 +15,9 @@ from contextlib import closing
 from typing import Protocol
 
 from sipvideo import stages
+from sipvideo.classes import labels_of
 from sipvideo.config import Config, RepairConfig
-from sipvideo.engine import Engine, FunctionEngine
+from sipvideo.engine import Engine, FunctionEngine, SelectingEngine
 from sipvideo.structures import Detections, FloatArray, Frame, FrameResult, IntArray
 from sipvideo.tracker import Tracker
 from sipvideo.tracker.explain import Explanation
@@ -156,6 +157,24 @@ class VideoSegmenter:
         engine = self.engine.for_files()
         names = self.class_names
         return VideoSegmenter(engine, self.tracker, names, self.veil, config=self.config)
+
+    def only(self, classes: Sequence[str | int]) -> VideoSegmenter:
+        """The same, network and memory too, for some classes alone, by name or number; without any: for all of them.
+
+        Raises:
+            ConfigError: no such class.
+        """
+        if not classes:
+            return self
+        labels = labels_of(classes, self.class_names, "classes: ")
+        engine, veil = self.engine, self.veil
+        if veil is None:
+            engine = SelectingEngine(engine, labels)
+        else:
+            veil = veil.another()
+            veil.shown = labels  # what is to be covered must be found too
+        names = self.class_names
+        return VideoSegmenter(engine, self.tracker, names, veil, config=self.config)
 
     def reset(self) -> None:
         """Ends the current video: identities start anew."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sipvideo.errors import SinkError, SipVideoError, failure
-from sipvideo.results import FILES, Kind, sizes, waiting
+from sipvideo.results import FILES, Kind, take_stock, waiting
 from sipvideo.sinks.sink import Kept
 from sipvideo.summary import MARK, RunMark, Summary
 
@@ -38,7 +38,7 @@ def recover(folder: Path) -> Summary | None:
             new.unlink()
         _tell(summary, kept)
         summary.objects, summary.identities = _count(folder)
-        summary.files = sizes(folder)
+        take_stock(folder, summary)
         if summary.files:
             summary.write(folder)
         if problems:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sipvideo.errors import SinkError
 from sipvideo.showing import Showing
-from sipvideo.summary import MARK, SUMMARY, RunMark, Summary
+from sipvideo.summary import MARK, SUMMARY, RunMark, Summary, checksum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,7 +199,7 @@ class Results:
         folder = self._mark.path.parent
         try:
             if self.summary.frames:
-                self.summary.files = sizes(folder)
+                take_stock(folder, self.summary)
                 self.summary.write(folder)
         finally:
             self._mark.release(keep=bool(waiting(folder)))
@@ -229,16 +229,16 @@ def is_ours(folder: Path) -> bool:
     return (folder / SUMMARY).is_file() or (folder / MARK).is_file()
 
 
-def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each result in a folder, by name."""
-    found = {}
+def take_stock(folder: Path, summary: Summary) -> None:
+    """Writes sizes and checksums of the results in a folder into their summary."""
+    summary.files, summary.checksums = {}, {}
     for kind in (*KINDS.values(), SINGLE_PICTURE):
         path = folder / kind.file
-        if path.is_dir():
-            found[kind.file] = sum(file.stat().st_size for file in path.iterdir())
-        elif path.is_file():
-            found[kind.file] = path.stat().st_size
-    return found
+        if not path.exists():
+            continue
+        files = list(path.iterdir()) if path.is_dir() else [path]
+        summary.files[kind.file] = sum(file.stat().st_size for file in files)
+        summary.checksums[kind.file] = checksum(path)
 
 
 def waiting(folder: Path) -> list[tuple[Kind, Path]]:

@@ -6,6 +6,7 @@ A folder with a summary is finished. A folder with a hidden one that nobody hold
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -48,6 +49,7 @@ class Summary(BaseModel):
         settings: what determines the results: equal settings, equal results.
         covered: whether people were made unrecognisable in its pictures (see :mod:`sipvideo.veil`); None: not known.
         files: bytes of each file or folder of results, by name.
+        checksums: SHA-256 of each, of a folder over the names and checksums of its files; see :func:`checksum`.
     """
 
     version: int = VERSION
@@ -67,6 +69,7 @@ class Summary(BaseModel):
     settings: dict[str, Any] = {}
     covered: bool | None = None
     files: dict[str, int] = {}
+    checksums: dict[str, str] = {}
 
     def count(self, objects: int, identities: int) -> None:
         """One more frame is saved, with so many tracked objects; so many identities were seen so far."""
@@ -109,6 +112,18 @@ class Summary(BaseModel):
                 with contextlib.suppress(OSError):
                     file.unlink(missing_ok=True)
             raise SinkError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's content, of a folder over lines ``NAME CHECKSUM`` of its files by name."""
+    if path.is_dir():
+        lines = (f"{one.name} {checksum(one)}\n" for one in sorted(path.iterdir()))
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    whole = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            whole.update(block)
+    return whole.hexdigest()
 
 
 def writable(value: Any) -> Any:

@@ -1,15 +1,19 @@
 """Stored videos as jobs: one input from opening to summary, whoever asks for it, and many spread over workers."""
 
 from sipvideo.jobs.executor import TRIES, Executor, InProcess, Loaded, Monitor, Monitored, Outcome
-from sipvideo.jobs.job import Job, Watch, completed, run_job
+from sipvideo.jobs.job import Job, Watch, changed, completed, run_job, shown
+from sipvideo.jobs.ledger import LEDGER, Entry, Ledger, read_ledger
 from sipvideo.jobs.pool import WorkerPool
 from sipvideo.jobs.spec import SegmenterSpec, Spec
 
 __all__ = [
+    "LEDGER",
     "TRIES",
+    "Entry",
     "Executor",
     "InProcess",
     "Job",
+    "Ledger",
     "Loaded",
     "Monitor",
     "Monitored",
@@ -18,6 +22,9 @@ __all__ = [
     "Spec",
     "Watch",
     "WorkerPool",
+    "changed",
     "completed",
+    "read_ledger",
     "run_job",
+    "shown",
 ]

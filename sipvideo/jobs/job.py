@@ -50,6 +50,8 @@ class Job:
         every: of so many frames one is taken.
         most: number of frames at most.
         showing: how results look, and what is watched in them.
+        name: of its folder in a run over many, the key in their ledger.
+        classes: names or numbers of the only classes that are looked for; empty: those of the segmenter.
         patience: seconds to wait for another run that still writes into the folder.
         send: addresses of receivers of events; may have passwords in them, so no summary tells them.
     """
@@ -70,6 +72,8 @@ class Job:
     every: int = 1
     most: int | None = None
     showing: ShowingOptions = field(default_factory=ShowingOptions)
+    name: str = ""
+    classes: tuple[str | int, ...] = ()
     patience: float = 0.0
     send: tuple[str, ...] = field(default=(), repr=False)
 
@@ -102,6 +106,15 @@ class Watch:
         """No more results come; notes still may."""
 
 
+def shown(address: str) -> str:
+    """An address as it may be written down: without a password."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def completed(job: Job) -> Summary | None:
     """The summary of an earlier run that did the same with the same settings, with ``strict`` only without notes."""
     summary = None if job.folder is None else Summary.read(job.folder)
@@ -109,6 +122,13 @@ def completed(job: Job) -> Summary | None:
         return None
     same = summary.state == "complete" and summary.settings == writable(job.settings)
     return summary if same else None
+
+
+def changed(job: Job, summary: Summary) -> list[str]:
+    """Names of the settings in which an earlier run differs from a job."""
+    now: dict[str, Any] = writable(job.settings)
+    names = dict.fromkeys((*now, *summary.settings))
+    return [name for name in names if now.get(name) != summary.settings.get(name)]
 
 
 def run_job(
@@ -135,7 +155,7 @@ def run_job(
     try:
         with (opener or _opened)(job) as source:
             run.source = source
-            run.segment(segmenter)
+            run.segment(segmenter.only(job.classes))
     except Exception as error:
         if job.stdout and isinstance(error, BrokenPipeError):
             run.summary.state = "interrupted"
@@ -165,7 +185,7 @@ class _Run:
 
     def __init__(self, job: Job, watch: Watch) -> None:
         self.job, self.watch = job, watch
-        self.summary = Summary(input=job.input, settings=job.settings)
+        self.summary = Summary(input=shown(job.input), settings=job.settings)
         self.source: Source | None = None
         self._results: Results | None = None
         self._changes: ChangeLog | None = None

@@ -18,7 +18,7 @@ from typing import Any
 
 from sipvideo.errors import SipVideoError
 from sipvideo.jobs.executor import TRIES, Executor, Loaded, Monitor, Outcome
-from sipvideo.jobs.job import Job
+from sipvideo.jobs.job import Job, shown
 from sipvideo.jobs.spec import Spec
 from sipvideo.jobs.worker import Advanced, Broken, Settled, Share, Stop, Told, serve, too_long
 from sipvideo.summary import Summary
@@ -210,10 +210,14 @@ class WorkerPool(Executor):
         if work is None:
             return
         if work.tries < TRIES:
-            monitor.note(work.job, f"{work.job.input}: its worker died {cause}; it is tried again")
+            monitor.note(
+                work.job, f"{shown(work.job.input)}: its worker died {cause}; it is tried again"
+            )
             again.append(Try(work.job, work.tries + 1))
             return
-        line = f"{work.job.input}: set aside: {TRIES} workers died of it, the last one {cause}"
+        line = (
+            f"{shown(work.job.input)}: set aside: {TRIES} workers died of it, the last one {cause}"
+        )
         yield self._failed(work, worker, line, monitor)
 
     def _overdue(self, monitor: Monitor) -> Iterator[Outcome]:
@@ -227,7 +231,7 @@ class WorkerPool(Executor):
                 yield self._failed(work, worker, too_long(work.job, self._timeout), monitor)
 
     def _failed(self, work: Try, worker: Worker, line: str, monitor: Monitor) -> Outcome:
-        summary = Summary(input=work.job.input, settings=work.job.settings, state="failed")
+        summary = Summary(input=shown(work.job.input), settings=work.job.settings, state="failed")
         summary.problem, summary.seconds = line, time.monotonic() - work.begun
         monitor.complain(work.job, SipVideoError(line))
         monitor.end(work.job)
@@ -249,7 +253,9 @@ class WorkerPool(Executor):
         left = [(worker.work, str(worker.number)) for worker in self._busy]
         for work, number in (*left, *((work, "") for work in again)):
             assert work is not None
-            summary = Summary(input=work.job.input, settings=work.job.settings, state="interrupted")
+            summary = Summary(
+                input=shown(work.job.input), settings=work.job.settings, state="interrupted"
+            )
             yield Outcome(work.job, summary, work.tries, number)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sipvideo.errors import SipVideoError, contained
 from sipvideo.jobs.executor import Loaded
-from sipvideo.jobs.job import Job, Watch, run_job
+from sipvideo.jobs.job import Job, Watch, run_job, shown
 from sipvideo.jobs.spec import Spec
 
 if TYPE_CHECKING:
@@ -194,4 +194,4 @@ class _Reporting(Watch):
 
 def too_long(job: Job, timeout: float) -> str:
     """The line of a job that took more time than it may."""
-    return f"{job.input}: took longer than {timeout:g} s (--job-timeout)"
+    return f"{shown(job.input)}: took longer than {timeout:g} s (--job-timeout)"

@@ -17,6 +17,7 @@ import pyarrow.parquet
 import pytest
 
 from sipvideo.apps import video
+from sipvideo.jobs import LEDGER
 from sipvideo.masks import from_rles
 from sipvideo.sources import Capture, VideoFile
 from sipvideo.structures import Detections, Frame
@@ -101,7 +102,7 @@ def test_files_folders_and_equal_names_each_get_a_folder(
     clip(tmp_path / "many" / "two.mp4", 0.2)
     inputs = [tmp_path / "x" / "clip.mp4", tmp_path / "y" / "clip.mp4", tmp_path / "many"]
     assert run(*inputs, "-o", tmp_path / "out", "--save", "json") == 0
-    found = {path.name: summary(path)["frames"] for path in (tmp_path / "out").iterdir()}
+    found = {path.name: summary(path)["frames"] for path in (tmp_path / "out").glob("*/")}
     assert found == {"clip": 5, "clip-2": 10, "one": 5, "two": 5}
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == [
@@ -152,7 +153,7 @@ def test_one_bad_input_is_one_line_and_does_not_stop_the_others(
     told = errors(capsys)
     assert len(told) == 3
     assert all(str(path) in line for path, line in zip(bad, told, strict=True))
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good", LEDGER}
     assert summary(tmp_path / "out" / "good")["state"] == "complete"
 
 
@@ -206,7 +207,7 @@ def test_a_truncated_mp4_is_one_line_and_leaves_nothing(
     assert run(path, "-o", tmp_path / "out") == 2
     (told,) = errors(capsys)
     assert "cut.mp4" in told
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [LEDGER]
 
 
 def test_results_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sipvideo.masks import CompactMasks
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.structures import Detections, Frame
 from sipvideo.tracker import build_tracker
-from tests.apps.scripted import CLASSES, run, shots
+from tests.apps.scripted import CLASSES, ReadySpec, run, shots
 from tests.media import picture
 
 KINDS = "video,pictures,json,lines,mots,png,csv,parquet"
@@ -43,7 +43,7 @@ def run_empty(*arguments: str | Path) -> int:
     """With a network that never finds anything, in pictures of any size."""
     args = video.parse([str(argument) for argument in arguments])
     empty = VideoSegmenter(nothing, build_tracker(TrackerConfig()), CLASSES)
-    return command.guarded(lambda: video.run(args, empty))
+    return command.guarded(lambda: video.run(args, ReadySpec(ready=empty)))
 
 
 def test_a_cut_off_picture_costs_its_frame_alone_and_is_told(
@@ -92,7 +92,7 @@ def test_quoted_patterns_and_animations_each_get_a_folder(
     monkeypatch.chdir(tmp_path)
     inputs = ["seq/*/*.png", "p [1]/*.png", "none/*.png", "moves.webp", "moves.avif"]
     assert run_empty(*inputs, "-o", "out", "--save", "json") == 2
-    found = {path.name: summary(path)["frames"] for path in Path("out").iterdir()}
+    found = {path.name: summary(path)["frames"] for path in Path("out").glob("*/")}
     assert found == {"a": 2, "b": 1, "p [1]": 1, "moves": 3, "moves-2": 3}
     shown = capsys.readouterr()
     assert "none/*.png: no such file or folder: nothing matches the pattern" in shown.err
