@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sipvideo.classes import labels_of
 from sipvideo.config import Config, load_config
-from sipvideo.engine import Area, Engine, HostEngine, SelectingEngine
+from sipvideo.engine import Area, Engine, HostEngine, SelectingEngine, TilingEngine, parse_tiles
 from sipvideo.errors import ConfigError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess.objects import FILE as OBJECTS_FILE
@@ -45,6 +45,7 @@ def load(
     model: str | None = None,
     classes: Sequence[str | int] = (),
     area: Area | None = None,
+    tiles: str | None = None,
     min_score: float | None = None,
     max_objects: int | None = None,
     privacy: Sequence[str | int] | None = None,
@@ -63,6 +64,8 @@ def load(
         model: one of ``MODELS`` where no weights are given; by default ``DEFAULT_MODEL``.
         classes: names or numbers of the only classes that are wanted; the tracker sees no others.
         area: part of the picture that is looked at, x0, y0, x1, y1 in 0..1.
+        tiles: the picture is looked at in overlapping tiles too, "3x2" across and down, so that smaller objects are
+            found; "auto": by its size and the model's. Takes longer by the number of tiles.
         min_score: score from which an object is reported and may begin an identity.
         max_objects: most objects of a frame, the best ones.
         privacy: names or numbers of classes whose objects are made unrecognisable before anything else sees the
@@ -75,8 +78,11 @@ def load(
         CheckpointError: unreadable weights, or weights of another model.
     """
     check_name(runtime)
+    cut = None if tiles is None else parse_tiles(tiles)
     overrides = [*overrides, *_limits(min_score, max_objects), *_veiling(privacy, blur_all)]
     ready = _loaded(config, weights, device, overrides, runtime, model)
+    if tiles is not None:
+        ready.engine = TilingEngine(ready.engine, cut, max_objects)
     if not classes and area is None:
         return ready
     labels = labels_of(classes, ready.class_names, "classes: ") if classes else None
@@ -85,8 +91,8 @@ def load(
             f"area: expected x0, y0, x1, y1 in 0..1 with x0 < x1, y0 < y1, got {area}"
         )
     if ready.veil is None:
-        engine = SelectingEngine(ready.engine, labels, area)
-        return VideoSegmenter(engine, ready.tracker, ready.class_names, config=ready.config)
+        ready.engine = SelectingEngine(ready.engine, labels, area)
+        return ready
     if area is not None:
         raise ConfigError("area: with privacy the whole picture has to be looked at")
     ready.veil.shown = labels  # what is to be covered must be found too

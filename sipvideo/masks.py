@@ -150,6 +150,39 @@ class CompactMasks:
         mine = self.bits[i][y0 - ay0 : y1 - ay0, begin - a : end - a]
         return _ones(mine & other.bits[j][y0 - by0 : y1 - by0, begin - b : end - b])
 
+    def area_inside(self, k: int, window: tuple[int, int, int, int]) -> int:
+        """Number of pixels of mask k inside x0, y0, x1, y1, frame pixels."""
+        ax0, ay0, ax1, ay1 = self.windows[k].tolist()
+        x0, y0, x1, y1 = window
+        if x0 <= ax0 and y0 <= ay0 and x1 >= ax1 and y1 >= ay1:
+            return self.area(k)
+        x0, y0, x1, y1 = max(x0, ax0), max(y0, ay0), min(x1, ax1), min(y1, ay1)
+        if x0 >= x1 or y0 >= y1:
+            return 0
+        begin, end, first = x0 // 8, (x1 + 7) // 8, ax0 // 8
+        part = self.bits[k][y0 - ay0 : y1 - ay0, begin - first : end - first].copy()
+        part[:, 0] &= 0xFF >> x0 % 8
+        part[:, -1] &= 0xFF << -x1 % 8 & 0xFF
+        return _ones(part)
+
+    def union(self, rows: Sequence[int]) -> CompactMasks:
+        """The masks ``rows``, at least one, as a single one."""
+        windows = self.windows[list(rows)]
+        (x0, y0), (x1, y1) = windows[:, :2].min(0).tolist(), windows[:, 2:].max(0).tolist()
+        begin = x0 // 8
+        bits = np.zeros((y1 - y0, (x1 + 7) // 8 - begin), np.uint8)
+        for k, (left, top, _, bottom) in zip(rows, windows.tolist(), strict=True):
+            place = left // 8 - begin
+            bits[top - y0 : bottom - y0, place : place + self.bits[k].shape[1]] |= self.bits[k]
+        return CompactMasks(np.array([[x0, y0, x1, y1]], np.int32), (bits,), self.frame_size)
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[CompactMasks]) -> CompactMasks:
+        """Masks of one frame, at least one part, one after the other."""
+        windows = np.concatenate([part.windows for part in parts])
+        bits = tuple(crop for part in parts for crop in part.bits)
+        return cls(windows, bits, parts[0].frame_size)
+
     def cover(self, points: NDArray[np.int64]) -> BoolArray:
         """Which points x, y int64 [P, 2], frame pixels, lie inside any mask: bool [P]."""
         inside = (points[:, None] >= self.windows[:, :2]) & (points[:, None] < self.windows[:, 2:])

@@ -104,6 +104,27 @@ class Detections:
             embeddings=np.zeros((0, embedding_size), np.float32),
         )
 
+    @classmethod
+    def concatenated(cls, parts: Sequence[Detections]) -> Detections:
+        """Objects of one frame, at least one part, one after the other; the grey picture is the first part's.
+
+        Embeddings and mask scores are kept where all parts with objects have them, embeddings of one size.
+        """
+        full = [part for part in parts if len(part)] or parts[:1]
+        embeddings = [part.embeddings for part in full]
+        if len({one.shape[1] for one in embeddings}) > 1:
+            embeddings = [one[:, :0] for one in embeddings]
+        quality = [part.mask_scores for part in full if part.mask_scores is not None]
+        return cls(
+            boxes=np.concatenate([part.boxes for part in full]),
+            scores=np.concatenate([part.scores for part in full]),
+            labels=np.concatenate([part.labels for part in full]),
+            masks=CompactMasks.concatenated([part.masks for part in full]),
+            embeddings=np.concatenate(embeddings),
+            mask_scores=np.concatenate(quality) if len(quality) == len(full) else None,
+            grey=parts[0].grey,
+        )
+
     def __len__(self) -> int:
         return len(self.boxes)
 

@@ -25,6 +25,7 @@ class Engine(ABC):
         largest_batch: frames that are found together faster than one after the other, at most. 1: there is nothing to
             gain, and the first frame of a batch would only wait for the others.
         callers: threads that call at once with profit.
+        threshold: score from which objects are reported; 0: not known.
         notes: lines for people about what it chose or changed by itself, for instance a precision that the device
             does not know.
     """
@@ -36,6 +37,7 @@ class Engine(ABC):
     resizable: bool = False
     largest_batch: int = 1
     callers: int = 1
+    threshold: float = 0.0
     notes: Sequence[str] = ()
 
     @abstractmethod
@@ -54,6 +56,10 @@ class Engine(ABC):
             ConfigError: not a size.
         """
         raise NotImplementedError(f"{type(self).__name__} has one input size")
+
+    def doubting(self, threshold: float) -> Engine:
+        """The same network that reports objects from a lower score too, where it can."""
+        return self
 
     def for_files(self) -> Engine:
         """The same, set up for throughput instead of latency, where it can choose."""

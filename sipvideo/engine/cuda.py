@@ -164,6 +164,7 @@ class CudaEngine(Engine):
         self.network, self.config, self.largest_batch = network, config, largest_batch
         self.model, self.input_size = config.name, config.input.size
         self.device, self.about = str(network.device), network.about
+        self.threshold = config.postprocess.score_threshold
         self._known = network.known(config)
         self._postprocess = Postprocess(config, network.head)
         self._transform = FrameTransform(config.input)
@@ -193,6 +194,13 @@ class CudaEngine(Engine):
     def resized(self, size: Size) -> CudaEngine:
         """The same network with another input size."""
         config = self.config.with_overrides([f"input.size=[{size[0]}, {size[1]}]"])
+        return CudaEngine(self.network, config, self.largest_batch)
+
+    def doubting(self, threshold: float) -> CudaEngine:
+        """The same network that reports objects from a lower score too."""
+        if self.threshold <= threshold:
+            return self
+        config = self.config.with_overrides([f"postprocess.score_threshold={threshold}"])
         return CudaEngine(self.network, config, self.largest_batch)
 
     def prepare(self, frame_size: tuple[int, int]) -> None:

@@ -38,6 +38,7 @@ class HostEngine(Engine):
         self.resizable = runtime.fixed is None
         self.largest_batch = 1 if runtime.device == "cpu" else 4
         self.callers = runtime.callers
+        self.threshold = config.postprocess.score_threshold
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Detections of each frame; those of one size run through the network together.
@@ -85,6 +86,13 @@ class HostEngine(Engine):
     def resized(self, size: Size) -> HostEngine:
         """The same network with another input size."""
         config = self.config.with_overrides([f"input.size=[{size[0]}, {size[1]}]"])
+        return HostEngine(self.runtime, self.objects, config)
+
+    def doubting(self, threshold: float) -> HostEngine:
+        """The same network that reports objects from a lower score too."""
+        if self.threshold <= threshold:
+            return self
+        config = self.config.with_overrides([f"postprocess.score_threshold={threshold}"])
         return HostEngine(self.runtime, self.objects, config)
 
     def for_files(self) -> HostEngine:

@@ -157,25 +157,9 @@ def _with(result: FrameResult, fillings: Sequence[Filling]) -> FrameResult:
     if not fillings:
         return result
     parts = [result.detections, *(filling.found for filling in fillings)]
-    size = result.detections.embeddings.shape[1]
     ids = [*result.track_ids.tolist(), *(filling.track_id for filling in fillings)]
     filled = np.arange(len(ids)) >= len(result.track_ids)
-    scored = all(part.mask_scores is not None for part in parts)
-    every = Detections(
-        boxes=np.concatenate([part.boxes for part in parts]),
-        scores=np.concatenate([part.scores for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        masks=CompactMasks(
-            np.concatenate([part.masks.windows for part in parts]),
-            tuple(bits for part in parts for bits in part.masks.bits),
-            result.detections.masks.frame_size,
-        ),
-        embeddings=np.concatenate([p.embeddings for p in parts])
-        if size
-        else np.zeros((len(ids), 0), np.float32),
-        mask_scores=np.concatenate([p.mask_scores for p in parts]) if scored else None,
-        grey=result.detections.grey,
-    )
+    every = Detections.concatenated(parts)
     returned = result.returned
     if returned is not None:
         returned = np.append(returned, np.zeros(len(fillings), np.float32))
