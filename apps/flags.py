@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sipvideo.apps.command import one_line
@@ -124,6 +125,13 @@ def add_selection_flags(parser: argparse._ActionsContainer) -> None:
         help="part of the picture that is looked at, 0 to 1 from its top left; objects there look larger to the model",
     )
     parser.add_argument(
+        "--tiles",
+        type=tiles,
+        metavar="auto|3x2",
+        help="find smaller objects: look at overlapping tiles too, so many across and down, which takes as many "
+        "times as long; auto: only where small objects may be, by the sizes of picture and model",
+    )
+    parser.add_argument(
         "--privacy",
         nargs="?",
         type=words,
@@ -209,6 +217,15 @@ def area(text: str) -> tuple[float, float, float, float]:
             f"expected x0,y0,x1,y1 in 0..1 with x0 < x1 and y0 < y1, got {text!r}"
         )
     return parts
+
+
+def tiles(text: str) -> str:
+    """An argument that says how pictures are cut: auto, 3x2."""
+    if not re.fullmatch(r"auto|[1-8]x[1-8]", text):
+        raise argparse.ArgumentTypeError(
+            f"expected auto, or tiles across and down such as 3x2, up to 8x8, got {text[:40]!r}"
+        )
+    return text
 
 
 def number(text: str) -> float:

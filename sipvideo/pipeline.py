@@ -80,8 +80,8 @@ class VideoSegmenter:
 
     @property
     def choice(self) -> str:
-        """What it has chosen for itself just now, for people: nothing, unlike a segmenter under a latency governor."""
-        return ""
+        """What it has chosen for itself just now, for people; mostly nothing."""
+        return self.engine.choice
 
     def step(self, frame: Frame) -> FrameResult:
         """Processes the next frame of the current video."""

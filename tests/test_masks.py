@@ -51,6 +51,26 @@ def test_overlap_equals_the_definition(dense: np.ndarray, seed: int) -> None:
             assert measured[i, j] == pytest.approx(expected)
 
 
+@given(stacks, st.tuples(*[st.integers(-3, 40)] * 4))
+def test_pixels_inside_a_window_are_counted(
+    dense: np.ndarray, window: tuple[int, int, int, int]
+) -> None:
+    compact = CompactMasks.from_dense(dense)
+    x0, y0, x1, y1 = (max(side, 0) for side in window)
+    for k, mask in enumerate(dense):
+        assert compact.area_inside(k, window) == np.count_nonzero(mask[y0:y1, x0:x1])
+
+
+@given(stacks.filter(len))
+def test_a_union_has_the_pixels_of_all(dense: np.ndarray) -> None:
+    half = len(dense) // 2
+    parts = [CompactMasks.from_dense(dense[:half]), CompactMasks.from_dense(dense[half:])]
+    whole = CompactMasks.concatenated(parts)
+    np.testing.assert_array_equal(whole.dense(len(dense) - 1), dense[-1])
+    union = whole.union(range(len(dense)))
+    np.testing.assert_array_equal(union.dense(0), dense.any(0))
+
+
 @given(st.integers(-6, 22), st.integers(-6, 12), st.integers(0, 9), st.integers(0, 9))
 def test_crops_that_leave_the_frame_are_cut(x0: int, y0: int, width: int, height: int) -> None:
     crop = np.random.default_rng(0).random((height, width)) < 0.5

@@ -40,6 +40,11 @@ class Engine(ABC):
     threshold: float = 0.0
     notes: Sequence[str] = ()
 
+    @property
+    def choice(self) -> str:
+        """What it has chosen for itself just now, for people, in few words: mostly nothing."""
+        return ""
+
     @abstractmethod
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Detections of each frame, frame pixels, by descending score, with a small grey picture of the frame.

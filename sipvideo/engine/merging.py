@@ -116,6 +116,6 @@ def _is_fragment(piece: Detections, kept: Detections) -> bool:
     windows = kept.masks.windows
     near = (windows[:, 0] < x1) & (windows[:, 2] > x0) & (windows[:, 1] < y1) & (windows[:, 3] > y0)
     return any(
-        kept.masks.area(k) > area and piece.masks.common(0, kept.masks, k) >= FRAGMENT * area
+        kept.masks.area(k) >= area and piece.masks.common(0, kept.masks, k) >= FRAGMENT * area
         for k in np.flatnonzero(near).tolist()
     )

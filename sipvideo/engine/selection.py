@@ -37,14 +37,19 @@ class SelectingEngine(Engine):
         self.largest_batch, self.callers = engine.largest_batch, engine.callers
         self.threshold, self.notes = engine.threshold, engine.notes
 
+    @property
+    def choice(self) -> str:
+        """The engine's."""
+        return self.engine.choice
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The wanted objects, in pixels of the whole frames."""
         if self.area is None:
             found = self.engine.detect(frames)
         else:
             windows = [window(self.area, frame.size) for frame in frames]
-            cut = [cut(frame, w) for frame, w in zip(frames, windows, strict=True)]
-            inside = self.engine.detect(cut)
+            pieces = [cut(frame, w) for frame, w in zip(frames, windows, strict=True)]
+            inside = self.engine.detect(pieces)
             found = [
                 _with_grey(moved_back(detections, frame.size, w), frame)
                 for detections, frame, w in zip(inside, frames, windows, strict=True)

@@ -52,8 +52,8 @@ def parse_tiles(text: str) -> Tiles | None:
     """
     if text == "auto":
         return None
-    found = re.fullmatch(r"([1-9])x([1-9])", text)
-    if found is None or max(int(found[1]), int(found[2])) > MOST:
+    found = re.fullmatch(f"([1-{MOST}])x([1-{MOST}])", text)
+    if found is None:
         raise ConfigError(
             f"tiles: expected auto, or tiles across and down such as 3x2, up to {MOST}x{MOST}, got {text[:40]!r}"
         )
@@ -120,7 +120,7 @@ def around(
     grown = np.hstack((boxes[:, :2] - margins, boxes[:, 2:] + margins)).clip(0, limits)
     fits = (grown[:, 2:] - grown[:, :2] <= sides).all(1)
     left, worth = grown[fits], worth[fits]
-    windows = []
+    windows: list[Window] = []
     while len(left) and len(windows) < most:
         # The best window may as well begin where one box begins on the left, and one at the top.
         begins = np.minimum(left[:, :2], limits[:2] - sides)

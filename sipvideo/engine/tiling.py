@@ -12,8 +12,10 @@ from sipvideo.structures import Detections, Frame
 
 HINT = 0.1
 """Score from which something may be an object, and is worth a closer look."""
-BUDGET = 1.0
+BUDGET = 0.5
+"""Share of the tiles that may be looked at instead of all."""
 DOUBT = 1.0
+"""How much less a closer look at a sure object is worth."""
 SMALL = 0.15
 """Only what is smaller than this share of the picture's longer side is looked at again."""
 
@@ -38,9 +40,15 @@ class TilingEngine(Engine):
         self.callers, self.threshold = engine.callers, engine.threshold
         views = 1 if tiles is None else tiles.columns * tiles.rows
         self.largest_batch = max(1, engine.largest_batch // views)
-        self.notes = list(engine.notes)
+        self.notes: list[str] = list(engine.notes)
         self._glancing = engine if tiles is not None else engine.doubting(HINT)
         self._told: set[tuple[int, int]] = set()
+        self._last = 0
+
+    @property
+    def choice(self) -> str:
+        """How many parts of the last frame it looked at again."""
+        return f"{self._last} close-ups"
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The objects of each frame, by descending score, in its pixels."""
@@ -50,6 +58,7 @@ class TilingEngine(Engine):
         inside = iter(_in_batches(self.engine, pieces))
         results = []
         for frame, whole, some in zip(frames, seen, parts, strict=True):
+            self._last = len(some)
             views = [whole[whole.scores >= self.threshold]]
             views += [moved_back(next(inside), frame.size, part) for part in some]
             every = merged([(0, 0, frame.size[1], frame.size[0]), *some], views)

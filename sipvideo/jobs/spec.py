@@ -40,6 +40,7 @@ class SegmenterSpec:
     model: str | None = None
     classes: tuple[str | int, ...] = ()
     area: Area | None = None
+    tiles: str | None = None
     min_score: float | None = None
     max_objects: int | None = None
     privacy: tuple[str | int, ...] | None = None

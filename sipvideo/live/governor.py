@@ -235,7 +235,8 @@ class GovernedSegmenter:
     @property
     def choice(self) -> str:
         """What the governor chose, for people."""
-        return self.governor.choice.text
+        chosen = self.governor.choice
+        return ", ".join(filter(None, (chosen.text, self._at(chosen.size).choice)))
 
     @property
     def engine(self) -> Engine:

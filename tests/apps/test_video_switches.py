@@ -181,6 +181,7 @@ def test_a_wrong_switch_is_one_line_before_anything_is_done(
     [
         ("--from", "2", "--to", "1"),
         ("--area", "0.5,0,0.2,1"),
+        ("--tiles", "9x9"),
         ("--min-score", "3"),
         ("--every", "0"),
         ("--to", "1:99"),
