@@ -79,7 +79,7 @@ def executor_of(args: argparse.Namespace, spec: Spec) -> Executor:
     """What the jobs run on: this process, or others where they are asked for, or may have to be killed."""
     if args.workers is None and args.job_timeout is None:
         return InProcess(spec)
-    return WorkerPool(spec, args.workers or 1, args.job_timeout)
+    return WorkerPool(spec, args.workers or 1, args.job_timeout, command.note)
 
 
 def kept_options(args: argparse.Namespace) -> dict[str, Any]:

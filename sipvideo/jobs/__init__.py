@@ -3,7 +3,7 @@
 from sipvideo.jobs.executor import TRIES, Executor, InProcess, Loaded, Monitor, Monitored, Outcome
 from sipvideo.jobs.job import Job, Watch, changed, completed, run_job, shown
 from sipvideo.jobs.ledger import LEDGER, Entry, Ledger, read_ledger
-from sipvideo.jobs.pool import WorkerPool
+from sipvideo.jobs.processes import WorkerPool
 from sipvideo.jobs.spec import SegmenterSpec, Spec
 
 __all__ = [

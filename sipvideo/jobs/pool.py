@@ -1,26 +1,21 @@
-"""Jobs spread over processes of this machine, any of which may die."""
+"""Jobs spread over workers, any of which may die: tries, time limits and stops, the same wherever workers are."""
 
 from __future__ import annotations
 
-import glob
-import multiprocessing
-import os
 import queue
-import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import connection
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sipvideo.errors import SipVideoError
 from sipvideo.jobs.executor import TRIES, Executor, Loaded, Monitor, Outcome
 from sipvideo.jobs.job import Job, shown
-from sipvideo.jobs.spec import Spec
-from sipvideo.jobs.worker import Advanced, Broken, Settled, Share, Stop, Told, serve, too_long
+from sipvideo.jobs.worker import Advanced, Again, Broken, Settled, Stop, Told, too_long
 from sipvideo.summary import Summary
 
 GRACE = 5.0
@@ -33,101 +28,111 @@ LOOK_EVERY = 0.05
 
 @dataclass
 class Try:
-    """A job that is begun for the first time or again."""
+    """A job that is begun for the first time or again.
+
+    Attributes:
+        job: which.
+        tries: the how many-th; those do not count whose worker died of something else.
+        again: its former worker died of whatever.
+        begun: when, on the clock that only rises.
+    """
 
     job: Job
     tries: int = 1
+    again: bool = False
     begun: float = 0.0
 
 
-class Worker:
-    """One process and the job that it has.
+class Worker(ABC):
+    """Whoever has the model and takes one job after the other, see :mod:`sipvideo.jobs.worker`.
 
-    Args:
-        number: from 1, for people.
-        spec, timeout: for :func:`serve`.
-        share: of the machine.
+    Attributes:
+        number: from 1.
+        ready: has built the segmenter.
+        problem: why it cannot, and is of no use; "" otherwise.
+        work: the job that it has.
     """
 
-    def __init__(self, number: int, spec: Spec, share: Share, timeout: float | None) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
         self.ready = False
+        self.problem = ""
         self.work: Try | None = None
-        context = multiprocessing.get_context("spawn")
-        self.link, theirs = context.Pipe()
-        given = (theirs, spec, share, timeout)
-        name = f"sipvideo-worker-{number}"
-        self.process = context.Process(target=serve, args=given, name=name, daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def send(self, message: object) -> None:
-        """Hands over a message; one to a worker that has just died is lost, and its end is noticed."""
-        with suppress(OSError):
-            self.link.send(message)
-
-    def received(self) -> Iterator[Any]:
-        """What it has said; ends with None where it has died."""
-        try:
-            while self.link.poll():
-                yield self.link.recv()
-        except (EOFError, OSError):
-            yield None
-
-    def kill(self) -> None:
-        """Ends it in whatever it does."""
-        self.process.kill()
-        self.process.join()
-        self.link.close()
 
     @property
+    def name(self) -> str:
+        """For people."""
+        return str(self.number)
+
+    @abstractmethod
+    def send(self, message: object) -> None:
+        """Hands over a message; one to a worker that has just died is lost, and its end is noticed."""
+
+    @abstractmethod
+    def received(self) -> Iterator[Any]:
+        """What it has said; ends with None where it has died."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Ends it in whatever it does."""
+
+    @property
+    @abstractmethod
     def cause(self) -> str:
-        """Of its death, for people."""
-        self.process.join(1.0)
-        code = self.process.exitcode
-        if code is None or code >= 0:
-            return f"with exit code {code}"
-        with suppress(ValueError):
-            name = signal.Signals(-code).name
-            return f"by {name}" + (", for lack of memory perhaps" if name == "SIGKILL" else "")
-        return f"by signal {-code}"
+        """Of its death, for people: "by SIGKILL"."""
+
+    @property
+    def innocent(self) -> bool:
+        """Whether it surely did not die of its job."""
+        return False
 
 
-class WorkerPool(Executor):
-    """Processes on this machine, each with the model and its share of the cores and GPUs.
+AnyWorker = TypeVar("AnyWorker", bound=Worker)
+
+
+class Pool(Executor, Generic[AnyWorker]):
+    """Workers, each with the model; subclasses say what they are.
 
     A worker that dies is replaced, and its job is tried again, up to :data:`TRIES` times. A job that does not end in
-    its time is not. Workers end with the pool, and with the process that made it, however that ends.
+    its time is not. A worker that cannot build the segmenter is left alone while others can.
 
     Args:
-        spec: builds the segmenter, once in every process.
-        workers: number of processes.
         timeout: seconds that a job may take; None: any.
+        tell: takes lines about workers, for people.
     """
 
-    def __init__(self, spec: Spec, workers: int, timeout: float | None = None) -> None:
-        self._spec, self._timeout = spec, timeout
-        self._shares = shares(workers)
-        self._workers: list[Worker] = []
+    def __init__(
+        self, timeout: float | None = None, tell: Callable[[str], None] | None = None
+    ) -> None:
+        self._timeout = timeout
+        self._tell = tell or (lambda line: None)
+        self._workers: list[AnyWorker] = []
         self._loaded: Loaded | None = None
         self._stillborn = 0
 
     def __exit__(self, *exception: object) -> None:
-        """Ends the processes."""
+        """Ends the workers."""
         for worker in self._workers:
-            worker.send(None)
-        deadline = time.monotonic() + 1.0
-        for worker in self._workers:
-            if worker.work is None and worker.ready:
-                worker.process.join(max(0.0, deadline - time.monotonic()))
             worker.kill()
         self._workers.clear()
+
+    @abstractmethod
+    def _open(self) -> int:
+        """Makes ready what workers need; their number."""
+
+    @abstractmethod
+    def _start(self, number: int) -> AnyWorker:
+        """A new worker."""
+
+    @abstractmethod
+    def _speaking(self) -> Iterable[AnyWorker]:
+        """Workers that have something to say or have died; waits up to :data:`LOOK_EVERY` for one."""
 
     def load(self) -> Loaded:
         """See :class:`Executor`."""
         if not self._workers:
-            for number, share in enumerate(self._shares, 1):
-                self._workers.append(Worker(number, self._spec, share, self._timeout))
+            count = self._open()
+            self._workers.extend(map(self._start, range(1, count + 1)))
         while self._loaded is None:
             for _ in self._events(Monitor(), deque()):
                 pass
@@ -136,7 +141,7 @@ class WorkerPool(Executor):
     def run(self, jobs: Iterable[Job], monitor: Monitor) -> Iterator[Outcome]:
         """See :class:`Executor`. ``jobs`` is used in another thread."""
         self.load()
-        feed = _Feed(jobs, len(self._shares))
+        feed = _Feed(jobs, len(self._workers))
         again: deque[Try] = deque()
         try:
             while not monitor.stopped:
@@ -150,7 +155,7 @@ class WorkerPool(Executor):
             feed.close()
 
     @property
-    def _busy(self) -> list[Worker]:
+    def _busy(self) -> list[AnyWorker]:
         return [worker for worker in self._workers if worker.work is not None]
 
     def _hand_out(self, feed: _Feed, again: deque[Try], monitor: Monitor) -> bool:
@@ -163,29 +168,29 @@ class WorkerPool(Executor):
                 return True
             work.begun = time.monotonic()
             worker.work = work
-            monitor.begin(work.job, str(worker.number), work.tries)
-            worker.send(work.job)
+            monitor.begin(work.job, worker.name, work.tries)
+            worker.send(Again(work.job) if work.again else work.job)
         return not again
 
     def _events(self, monitor: Monitor, again: deque[Try]) -> Iterator[Outcome]:
         """Waits a little for what workers say, and deals with it."""
-        links = {worker.link: worker for worker in self._workers}
-        for link in connection.wait(list(links), LOOK_EVERY):
-            worker = links[link]  # type: ignore[index]
+        for worker in self._speaking():
             for message in worker.received():
                 if message is None:
+                    if worker.problem:  # it has ended because of that
+                        break
                     yield from self._died(worker, monitor, again)
                 else:
                     yield from self._heard(worker, message, monitor)
         if self._timeout is not None:
             yield from self._overdue(monitor)
 
-    def _heard(self, worker: Worker, message: object, monitor: Monitor) -> Iterator[Outcome]:
+    def _heard(self, worker: AnyWorker, message: object, monitor: Monitor) -> Iterator[Outcome]:
         work = worker.work
         if isinstance(message, Loaded):
             self._loaded, worker.ready, self._stillborn = message, True, 0
         elif isinstance(message, Broken):
-            raise SipVideoError(message.problem)
+            self._refuse(worker, message.problem)
         elif work is not None and isinstance(message, Advanced):
             monitor.advance(work.job, message.frames, message.expected)
         elif work is not None and isinstance(message, Told):
@@ -197,23 +202,32 @@ class WorkerPool(Executor):
             worker.work = None
             monitor.advance(work.job, message.summary.frames, None)
             monitor.end(work.job)
-            yield Outcome(work.job, message.summary, work.tries, str(worker.number))
+            yield Outcome(work.job, message.summary, work.tries, worker.name)
 
-    def _died(self, worker: Worker, monitor: Monitor, again: deque[Try]) -> Iterator[Outcome]:
+    def _refuse(self, worker: AnyWorker, problem: str) -> None:
+        """Goes on without a worker that cannot build the segmenter; its place would be no better for another."""
+        known = {one.problem for one in self._workers}
+        worker.problem = problem
+        if all(one.problem for one in self._workers):
+            raise SipVideoError(problem)
+        if problem not in known:
+            self._tell(f"goes on without a worker: {problem}")
+
+    def _died(self, worker: AnyWorker, monitor: Monitor, again: deque[Try]) -> Iterator[Outcome]:
         """Puts another worker in its place; its job is tried again, or set aside."""
-        cause, work = worker.cause, worker.work
-        if not worker.ready:
+        cause, work, innocent = worker.cause, worker.work, worker.innocent
+        if not worker.ready and not innocent:
             self._stillborn += 1
-            if self._stillborn >= TRIES:
+            if self._stillborn >= TRIES * (1 if self._loaded is None else len(self._workers)):
                 raise SipVideoError(f"workers die before they have loaded the model: {cause}")
         self._replace(worker)
         if work is None:
             return
-        if work.tries < TRIES:
+        if work.tries < TRIES or innocent:
             monitor.note(
                 work.job, f"{shown(work.job.input)}: its worker died {cause}; it is tried again"
             )
-            again.append(Try(work.job, work.tries + 1))
+            again.append(Try(work.job, work.tries + (not innocent), again=True))
             return
         line = (
             f"{shown(work.job.input)}: set aside: {TRIES} workers died of it, the last one {cause}"
@@ -230,18 +244,16 @@ class WorkerPool(Executor):
                 self._replace(worker)
                 yield self._failed(work, worker, too_long(work.job, self._timeout), monitor)
 
-    def _failed(self, work: Try, worker: Worker, line: str, monitor: Monitor) -> Outcome:
+    def _failed(self, work: Try, worker: AnyWorker, line: str, monitor: Monitor) -> Outcome:
         summary = Summary(input=shown(work.job.input), settings=work.job.settings, state="failed")
         summary.problem, summary.seconds = line, time.monotonic() - work.begun
         monitor.complain(work.job, SipVideoError(line))
         monitor.end(work.job)
-        return Outcome(work.job, summary, work.tries, str(worker.number))
+        return Outcome(work.job, summary, work.tries, worker.name)
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: AnyWorker) -> None:
         worker.kill()
-        share = self._shares[worker.number - 1]
-        another = Worker(worker.number, self._spec, share, self._timeout)
-        self._workers[worker.number - 1] = another
+        self._workers[worker.number - 1] = self._start(worker.number)
 
     def _stop(self, again: deque[Try], monitor: Monitor) -> Iterator[Outcome]:
         """Ends what is in work between two frames, or else with its worker."""
@@ -250,13 +262,13 @@ class WorkerPool(Executor):
         deadline = time.monotonic() + PATIENCE
         while self._busy and time.monotonic() < deadline:
             yield from self._events(monitor, again)
-        left = [(worker.work, str(worker.number)) for worker in self._busy]
-        for work, number in (*left, *((work, "") for work in again)):
+        left = [(worker.work, worker.name) for worker in self._busy]
+        for work, name in (*left, *((work, "") for work in again)):
             assert work is not None
             summary = Summary(
                 input=shown(work.job.input), settings=work.job.settings, state="interrupted"
             )
-            yield Outcome(work.job, summary, work.tries, number)
+            yield Outcome(work.job, summary, work.tries, name)
 
 
 class _Feed:
@@ -302,23 +314,3 @@ class _Feed:
             self._error = error
         finally:
             self._done = True
-
-
-def shares(workers: int) -> list[Share]:
-    """The machine's cores and GPUs divided among so many workers, each with at least one core."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    gpus = _gpus()
-    found = []
-    for number in range(workers):
-        first, last = number * len(cores) // workers, (number + 1) * len(cores) // workers
-        mine = cores[first : max(last, first + 1)]
-        found.append(Share(tuple(mine), gpus[number % len(gpus)] if len(gpus) > 1 else None))
-    return found
-
-
-def _gpus() -> list[str]:
-    """NVIDIA's GPUs that this process may use, as it names them."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip()]
-    return [str(number) for number in range(len(glob.glob("/dev/nvidia[0-9]*")))]

@@ -9,12 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sipvideo.errors import SipVideoError, contained
 from sipvideo.jobs.executor import Loaded
-from sipvideo.jobs.job import Job, Watch, run_job, shown
+from sipvideo.jobs.job import Job, Watch, completed, run_job, shown
 from sipvideo.jobs.spec import Spec
 
 if TYPE_CHECKING:
@@ -33,6 +32,13 @@ FORMER = 10.0
 @dataclass(frozen=True)
 class Stop:
     """To a worker: the job in work shall end after the frame that it is at."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """To a worker: a job whose former worker died; if that was after all was saved, nothing is left to do."""
+
+    job: Job
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,22 @@ class Share:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
 
 
-def serve(link: Connection, spec: Spec, share: Share, timeout: float | None) -> None:
+class Link(Protocol):
+    """A worker's line to the driver."""
+
+    def send(self, message: Any, /) -> None:
+        """To the driver; an OSError where it is gone."""
+
+    def recv(self) -> Any:
+        """Waits for what the driver says; EOFError or OSError where it is gone."""
+
+
+def serve(link: Link, spec: Spec, share: Share, timeout: float | None) -> None:
     """Runs the jobs that come over a link, until it is closed or None comes.
 
     Args:
-        link: gives a :class:`Job`, :class:`Stop` or None; takes :class:`Loaded` or :class:`Broken`, then of every job
-            any number of :class:`Advanced` and :class:`Told`, then :class:`Settled`.
+        link: gives a :class:`Job`, :class:`Again`, :class:`Stop` or None; takes :class:`Loaded` or :class:`Broken`,
+            then of every job any number of :class:`Advanced` and :class:`Told`, then :class:`Settled`.
         spec: builds the segmenter.
         share: of the machine.
         timeout: seconds that a job may take; None: any.
@@ -99,6 +115,11 @@ def serve(link: Connection, spec: Spec, share: Share, timeout: float | None) -> 
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the driver says what to do
     share.take()
+    work(link, spec, timeout)
+
+
+def work(link: Link, spec: Spec, timeout: float | None) -> None:
+    """The same in the calling thread, without what concerns the process; ends when None comes."""
     desk = _Desk(link)
     try:
         with contained():
@@ -107,22 +128,25 @@ def serve(link: Connection, spec: Spec, share: Share, timeout: float | None) -> 
         desk.send(Broken(str(error)))
         return
     desk.send(Loaded.of(segmenter))
-    for job in desk.jobs():
+    for given in desk.jobs():
+        job = given.job if isinstance(given, Again) else given
+        kept = None if given is job else completed(job)
         patient = replace(job, patience=FORMER)
-        desk.send(Settled(run_job(patient, segmenter, _Reporting(job, desk, timeout))))
+        watch = _Reporting(job, desk, timeout)
+        desk.send(Settled(kept or run_job(patient, segmenter, watch)))
 
 
 class _Desk:
     """A worker's end of the link: takes what comes in a thread of its own, so that a job can be stopped."""
 
-    def __init__(self, link: Connection) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
         self._lock = threading.Lock()
-        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Job | Again | None] = queue.SimpleQueue()
         self.stop = threading.Event()
         threading.Thread(target=self._listen, name="desk", daemon=True).start()
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self) -> Iterator[Job | Again]:
         """The jobs, as they come."""
         while (job := self._waiting.get()) is not None:
             yield job

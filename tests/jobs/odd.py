@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +25,18 @@ DEADLY, STUCK, SLOW, WRONG = 80, 96, 112, 144
 
 @dataclass(frozen=True)
 class OddSpec(SegmenterSpec):
-    """Sees up to three objects in everything."""
+    """Sees up to three objects in everything.
+
+    Attributes:
+        problem: why it cannot be built.
+        once: a file: only the first who makes it cannot build it; "": nobody can.
+    """
 
     problem: str = ""
+    once: str = ""
 
     def build(self) -> VideoSegmenter:
-        if self.problem:
+        if self.problem and self._unlucky():
             raise SipVideoError(self.problem)
 
         def found(frame: Frame) -> Detections:
@@ -43,6 +50,14 @@ class OddSpec(SegmenterSpec):
             return detect(frame)
 
         return VideoSegmenter(found, build_tracker(TrackerConfig()), CLASSES)
+
+    def _unlucky(self) -> bool:
+        if not self.once:
+            return True
+        with suppress(FileExistsError):
+            Path(self.once).touch(exist_ok=False)
+            return True
+        return False
 
 
 def clip(path: Path, width: int = 128, frames: int = 10) -> Path:

@@ -13,7 +13,8 @@ import pytest
 
 from sipvideo.errors import SipVideoError
 from sipvideo.jobs import InProcess, Monitor, WorkerPool
-from sipvideo.jobs.pool import shares
+from sipvideo.jobs.processes import shares
+from sipvideo.jobs.worker import Again, Settled, work
 from sipvideo.summary import MARK, Summary
 from tests.jobs.odd import DEADLY, SLOW, STUCK, WRONG, Noted, OddSpec, clip, endless, job
 from tests.waiting import until
@@ -134,6 +135,40 @@ def test_what_is_wrong_with_the_model_is_told_before_any_job() -> None:
         pytest.raises(SipVideoError, match="no such model"),
     ):
         pool.load()
+
+
+def test_a_worker_that_cannot_load_the_model_is_done_without(tmp_path: Path) -> None:
+    told: list[str] = []
+    spec = OddSpec(problem="no memory", once=str(tmp_path / "met"))
+    with WorkerPool(spec, 2, tell=told.append) as pool:
+        jobs = [job(clip(tmp_path / f"{name}.mp4"), tmp_path) for name in "ab"]
+        states = [outcome.summary.state for outcome in pool.run(jobs, Monitor())]
+        until(lambda: bool(list(pool.run(jobs, Monitor())) and told))
+    assert states == ["complete"] * 2
+    assert told == ["goes on without a worker: no memory"]
+
+
+class Line:
+    """A worker's line, with all said to it beforehand."""
+
+    def __init__(self, *messages: object) -> None:
+        self._messages = [*messages, None]
+        self.said: list[object] = []
+
+    def send(self, message: object, /) -> None:
+        self.said.append(message)
+
+    def recv(self) -> object:
+        return self._messages.pop(0)
+
+
+def test_a_job_whose_worker_died_after_all_was_saved_is_not_done_twice(tmp_path: Path) -> None:
+    one = job(clip(tmp_path / "a.mp4"), tmp_path)
+    line = Line(Again(one), one, Again(one))
+    work(line, OddSpec(), None)
+    first, second, third = (m.summary for m in line.said if isinstance(m, Settled))
+    assert first.state == second.state == "complete"
+    assert first != second == third
 
 
 def test_an_error_of_the_list_comes_after_the_jobs_before_it(
