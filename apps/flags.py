@@ -170,7 +170,7 @@ def add_drawing_flags(parser: argparse._ActionsContainer) -> None:
 
 
 def add_event_flags(parser: argparse._ActionsContainer) -> None:
-    """--zones and --send: what is watched in results."""
+    """--zones, --send, --event-picture and --event-clip: what is watched in results."""
     parser.add_argument(
         "--zones",
         metavar="FILE",
@@ -183,6 +183,20 @@ def add_event_flags(parser: argparse._ActionsContainer) -> None:
         metavar="ADDRESS",
         help="receiver of events: http(s)://... (a POST each) or mqtt://HOST/TOPIC; may be repeated",
     )
+    parser.add_argument(
+        "--event-picture", action="store_true", help="keep a picture of every event beside its line"
+    )
+    parser.add_argument(
+        "--event-clip",
+        type=clip,
+        metavar="SECONDS",
+        help="keep a clip of every event, half of it from before",
+    )
+
+
+def watches(args: argparse.Namespace) -> bool:
+    """Whether any of :func:`add_event_flags` was given."""
+    return bool(args.zones or args.send or args.event_picture or args.event_clip)
 
 
 def showing(args: argparse.Namespace) -> ShowingOptions:
@@ -191,6 +205,14 @@ def showing(args: argparse.Namespace) -> ShowingOptions:
 
     given = {name: getattr(args, name, None) for name in ShowingOptions.model_fields}
     return ShowingOptions.model_validate({key: value for key, value in given.items() if value})
+
+
+def clip(text: str) -> float:
+    """The length of a clip in seconds."""
+    value = number(text.removesuffix("s"))
+    if not 0 < value <= 60:
+        raise argparse.ArgumentTypeError(f"expected seconds up to 60, got {text!r}")
+    return value
 
 
 def words(text: str) -> tuple[str, ...]:

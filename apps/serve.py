@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import re
 import secrets
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
     from sipvideo.live.recording import Recording
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.web.settings import Settings
+    from sipvideo.web.zones import KeptZones
 
 SIZES = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 MILLISECONDS = {"": 1, "ms": 1, "s": 1000}
 EVENTS = "events"
+WATCHED = ("events",)
+"""What is saved of watched sources, kinds of :data:`sipvideo.results.KINDS`."""
 TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -127,11 +131,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     watching.add_argument(
         "--events", type=Path, metavar="DIR", help=f"where events are saved; default: {EVENTS}"
     )
+    watching.add_argument(
+        "--allow-zones",
+        action="store_true",
+        help="whoever may use the page may change the zones of the sources, for everybody and over restarts; "
+        "default: they may draw and count for themselves alone",
+    )
     flags.add_model_flags(parser)
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
-    if (args.zones or args.send or args.events) and not args.source:
-        parser.error("--zones, --send and --events watch live sources: name some with --source")
+    if _watches(args) and not args.source:
+        parser.error("zones and events are of live sources: name some with --source")
     return args
 
 
@@ -173,6 +183,7 @@ def run(
     settings = _settings(args)
     from sipvideo.web.server import create_app, listen, make_server
     from sipvideo.web.state import ServerState
+    from sipvideo.web.zones import KeptZones
 
     with listen(
         args.host, args.port
@@ -181,16 +192,24 @@ def run(
         live = _governed(segmenter, args.budget)
         session = _session(args, live)
         try:
-            recorder = _recorder(args, segmenter)
-            about = _about(segmenter)
-            state = ServerState(segmenter, session, settings, about, live=live, recorder=recorder)
+            scheme = "https" if args.tls else "http"
+            page = f"{scheme}://{_shown(args.host)}:{listener.getsockname()[1]}/"
+            zones = KeptZones(_events(args) / "zones") if args.allow_zones else None
+            state = ServerState(
+                segmenter,
+                session,
+                settings,
+                _about(segmenter),
+                live=live,
+                recorder=_recorder(args, segmenter, zones, page),
+                zones=zones,
+            )
             server = make_server(create_app(state), state, args.tls)
         except BaseException:
             if session is not None:
                 session.close()
             raise
-        scheme = "https" if args.tls else "http"
-        _welcome(args, f"{scheme}://{_shown(args.host)}:{listener.getsockname()[1]}/", settings)
+        _welcome(args, page, settings)
         # The library raises the signal again as its last act, which may come too late to be seen: it is told here.
         try:
             server.run(sockets=[listener])
@@ -226,23 +245,45 @@ def _session(args: argparse.Namespace, segmenter: Segmenter) -> LiveSession | No
     return LiveSession(segmenter, sources, loop=True, patience=math.inf)
 
 
+def _events(args: argparse.Namespace) -> Path:
+    """Where events are saved."""
+    folder: Path = args.events or Path(EVENTS)
+    return folder
+
+
+def _watches(args: argparse.Namespace) -> bool:
+    """Whether the sources are watched, also while nobody looks."""
+    return bool(flags.watches(args) or args.events or args.allow_zones)
+
+
 def _recorder(
-    args: argparse.Namespace, segmenter: VideoSegmenter
-) -> Callable[[str], Recording] | None:
-    """What saves the events of a source of a name; None: nothing is watched.
+    args: argparse.Namespace, segmenter: VideoSegmenter, zones: KeptZones | None, page: str
+) -> Callable[[str, str], Recording] | None:
+    """What saves the events of a source of an id and a name; None: nothing is watched.
 
     Raises:
         ConfigError: zones or receivers are wrong.
     """
-    if not (args.zones or args.send or args.events):
+    if not _watches(args):
         return None
+    from sipvideo.events.snapshots import Wanted
     from sipvideo.live.recording import Recording
     from sipvideo.showing import Showing
 
     names = segmenter.class_names
     showing = Showing.read(flags.showing(args), names, args.send)
-    folder = args.events or Path(EVENTS)
-    return lambda source: Recording(source, names, folder, ("events",), showing=showing)
+
+    def recorder(key: str, source: str) -> Recording:
+        drawn = zones.read(source, names) if zones is not None else None
+        if zones is not None and drawn is not None and not args.quiet:
+            command.note(f"{source}: watched as drawn on the page: {zones.path(source)}")
+        wanted = dataclasses.replace(
+            showing.wanted or Wanted(), address=f"{page}api/sources/{key}/events/"
+        )
+        watched = dataclasses.replace(showing, rules=drawn or showing.rules, wanted=wanted)
+        return Recording(source, names, _events(args), WATCHED, showing=watched)
+
+    return recorder
 
 
 def _about(segmenter: VideoSegmenter) -> str:

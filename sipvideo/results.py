@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sipvideo.events.snapshots import Snapshots
     from sipvideo.sinks import Sink
     from sipvideo.sinks.video import Clip
     from sipvideo.structures import FrameResult
@@ -61,7 +62,9 @@ KINDS = {
     "parquet": Kind("objects.parquet", "TrackTable", ("class_names",), copied=True),
     "appearance": Kind("appearance.npz", "AppearanceTable", copied=True),
     "explain": Kind("explain.jsonl.gz", "Explanations", copied=True),
-    "events": Kind("events", "EventFiles", ("event_watch", "name", "send"), "sipvideo.events.sink"),
+    "events": Kind(
+        "events", "EventFiles", ("event_watch", "name", "send", "snapshots"), "sipvideo.events.sink"
+    ),
 }
 """What can be saved, by the name under which it is asked for."""
 
@@ -117,7 +120,7 @@ class Results:
         self.class_names = class_names
         self.folder = folder
         showing = showing or Showing()
-        wanted = "events" in kinds or showing.rules is not None or showing.send
+        wanted = "events" in kinds or showing.watches
         # First, so that pictures show the counts of their own frame.
         self.kinds = [*(["events"] if wanted else []), *(k for k in kinds if k != "events")]
         self.stdout = stdout
@@ -158,6 +161,13 @@ class Results:
     def send(self) -> tuple[str, ...]:
         """Receivers of events."""
         return self.showing.send
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Pictures and clips of events."""
+        from sipvideo.events.snapshots import Snapshots, Wanted
+
+        return Snapshots(self.picture, self.showing.wanted or Wanted())
 
     def write(self, result: FrameResult) -> None:
         """Hands the next result to every sink."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sipvideo.draw import Drawing, Path, Style
     from sipvideo.events import EventWatch, Rules
+    from sipvideo.events.snapshots import Wanted
     from sipvideo.structures import FrameResult
 
 
@@ -29,6 +30,8 @@ class ShowingOptions(BaseModel):
         show_classes: names or numbers of classes that are drawn, by looks that name none; empty: all.
         background: ``blur``, a colour or the path of a picture; None: the picture itself.
         zones: path of a YAML file with zones and lines, see :mod:`sipvideo.events.rules`.
+        event_picture: a picture of every event is kept.
+        event_clip: seconds of a clip of every event, half of them before it; None: no clip.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +40,8 @@ class ShowingOptions(BaseModel):
     show_classes: tuple[str, ...] = ()
     background: str | None = None
     zones: str | None = None
+    event_picture: bool = False
+    event_clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,13 @@ class Showing:
         drawing: a result as a picture; None: masks and tags.
         rules: zones and lines; None: there are none.
         send: addresses of receivers of events. May have passwords in them: never written down.
+        wanted: pictures and clips of events.
     """
 
     drawing: Drawing | None = None
     rules: Rules | None = None
     send: tuple[str, ...] = field(default=(), repr=False)
+    wanted: Wanted | None = None
 
     @classmethod
     def read(
@@ -72,7 +79,17 @@ class Showing:
             from sipvideo.events import load_rules
 
             rules = load_rules(options.zones, class_names)
-        return cls(_drawing(options, class_names), rules, tuple(send))
+        wanted = None
+        if options.event_picture or options.event_clip:
+            from sipvideo.events.snapshots import Wanted
+
+            wanted = Wanted(options.event_picture, options.event_clip)
+        return cls(_drawing(options, class_names), rules, tuple(send), wanted)
+
+    @property
+    def watches(self) -> bool:
+        """Whether events are asked for."""
+        return bool(self.rules is not None or self.send or self.wanted)
 
     def watch(self, class_names: Sequence[str]) -> EventWatch:
         """What turns the results of one video into events."""
@@ -102,7 +119,7 @@ class Showing:
             image = draw(result.tracked(), class_names, style or Style(), trails)
         else:
             image = self.drawing(result, class_names)
-        if watch is not None and self.rules is not None:
+        if watch is not None and watch.rules.places:
             from sipvideo.events.picture import draw_places
 
             draw_places(image, watch)

@@ -41,12 +41,14 @@ class Frame:
         index: frame number in the source; a gap means that frames were dropped.
         timestamp: seconds on the source's clock (a file's presentation time, a camera's capture time).
         name: the picture's file name for image folders, else empty.
+        part: rises where a live source begins a new video, with new identities: a recording that starts over.
     """
 
     image: NDArray[np.uint8]
     index: int
     timestamp: float
     name: str = ""
+    part: int = 0
 
     def __post_init__(self) -> None:
         _expect("Frame.image", self.image, (None, None, 3), np.uint8)

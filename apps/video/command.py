@@ -104,7 +104,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.end is not None and args.end <= args.start:
         parser.error(f"--to {args.end:g}: expected a time after --from {args.start:g}")
-    if args.output is None and (args.zones or args.send):
+    if args.output is None and flags.watches(args):
         parser.error("--zones and --send: events are saved too, say where: --output DIR")
     if args.output is None and not args.stdout:
         parser.error("say where the results go: --output DIR, or --stdout")

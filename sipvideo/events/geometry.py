@@ -60,13 +60,20 @@ def contains(polygon: Sequence[Point], point: Point) -> bool:
 
 def side(begin: Point, end: Point, point: Point) -> int:
     """1 right of the line as seen from ``begin`` towards ``end`` (y points down), -1 left of it or on it."""
-    across = (end[0] - begin[0]) * (point[1] - begin[1])
-    down = (end[1] - begin[1]) * (point[0] - begin[0])
-    return 1 if across > down else -1
+    return 1 if _turn(begin, end, point) > 0 else -1
 
 
 def meets(begin: Point, end: Point, before: Point, after: Point) -> bool:
-    """Whether the way from ``before`` to ``after`` crosses the line between its ends."""
-    return side(begin, end, before) != side(begin, end, after) and side(
-        before, after, begin
-    ) != side(before, after, end)
+    """Whether the way from ``before`` to ``after`` crosses the line between its ends, which belong to it.
+
+    So a line that ends on the picture's edge counts those whose feet the edge cuts off.
+    """
+    ends = _turn(before, after, begin) * _turn(before, after, end)
+    return side(begin, end, before) != side(begin, end, after) and ends <= 0
+
+
+def _turn(begin: Point, end: Point, point: Point) -> float:
+    """Above 0 right of the line, below 0 left of it, 0 on it."""
+    across = (end[0] - begin[0]) * (point[1] - begin[1])
+    down = (end[1] - begin[1]) * (point[0] - begin[0])
+    return across - down

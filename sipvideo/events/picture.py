@@ -23,8 +23,9 @@ def draw_places(picture: Picture, watch: EventWatch) -> None:
     texts: list[str] = []
     places: list[tuple[float, float]] = []
     colours: list[Colour] = []
-    zones, lines = watch.zones(), watch.lines()
-    for number, (name, zone) in enumerate(watch.rules.zones.items()):
+    counts = watch.counts()
+    zones, lines = counts.zones, counts.lines
+    for number, (name, zone) in enumerate(counts.rules.zones.items()):
         corners = np.rint(np.array(zone.polygon) * (width, height)).astype(np.int32)
         colour = colour_of(3 * number + 1)
         _wash(picture, corners, colour)
@@ -33,7 +34,7 @@ def draw_places(picture: Picture, watch: EventWatch) -> None:
         texts.append(f"{name}: {inside} in, {sum(zones[name].visits.values())} came")
         places.append((float(corners[:, 0].mean()), float(corners[:, 1].min())))
         colours.append(colour)
-    for number, (name, rule) in enumerate(watch.rules.lines.items()):
+    for number, (name, rule) in enumerate(counts.rules.lines.items()):
         ends = np.array((rule.begin, rule.end)) * (width, height)
         colour = colour_of(3 * number + 2)
         _arrowed(picture, ends, colour, line)

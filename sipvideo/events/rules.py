@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
 
 from sipvideo.classes import labels_of
 from sipvideo.config import Section, section_from_values
@@ -24,6 +25,14 @@ from sipvideo.yaml_files import yaml_mapping
 Part = Annotated[float, Field(ge=0, le=1)]
 Point = tuple[Part, Part]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+ClipSeconds = Annotated[
+    float,
+    BeforeValidator(
+        lambda value: value.strip().removesuffix("s") if isinstance(value, str) else value
+    ),
+    Field(ge=0, le=60),
+]
+"""Length of a clip: 4, or "4s"."""
 SMALLEST = 1e-6
 """Least area of a zone and length of a line, in parts of the picture: anything smaller is a mistake."""
 
@@ -33,6 +42,10 @@ class Place(Section):
 
     classes: tuple[str | int, ...] = ()
     """Only objects of these count; empty: all."""
+    picture: bool | None = None
+    """Whether a picture of each of its events is kept; None: as the rules say for all."""
+    clip: ClipSeconds | None = None
+    """Seconds of a clip of each of its events, half of them before it; 0: none, None: as the rules say for all."""
 
 
 class Zone(Place):
@@ -91,6 +104,10 @@ class Rules(Section):
     """Identities that were known for less time tell nothing: most of them are false alarms."""
     gone_after: Seconds = 2.0
     """An identity that was not seen for so long has vanished, and left its zones when it was last seen."""
+    picture: bool = False
+    """Whether a picture of every event is kept."""
+    clip: ClipSeconds = 0.0
+    """Seconds of a clip of every event, half of them before it; 0: none."""
 
     @property
     def places(self) -> dict[str, Place]:
@@ -129,3 +146,12 @@ def rules_from_values(values: dict[str, Any], where: str, class_names: Sequence[
     for name, place in rules.places.items():
         labels_of(place.classes, class_names, f"{where}: {name}: ")
     return rules
+
+
+def rules_text(rules: Rules) -> str:
+    """The YAML that :func:`load_rules` reads as these rules."""
+    values = rules.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    text: str = yaml.safe_dump(
+        values, default_flow_style=None, sort_keys=False, allow_unicode=True, width=120
+    )
+    return text

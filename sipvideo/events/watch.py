@@ -9,118 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from sipvideo.classes import labels_of
 from sipvideo.events import geometry
+from sipvideo.events.counts import Counts, LineCount, ZoneCount
 from sipvideo.events.event import Event, Kind
 from sipvideo.events.rules import Line, Rules, Zone
+from sipvideo.events.states import Identity, Memory, Moment, Passage, Settled, Visit
 from sipvideo.masks import CompactMasks
 from sipvideo.structures import FrameResult
 
-T = TypeVar("T")
-
-
-class Moment(NamedTuple):
-    """A frame's place in the source."""
-
-    timestamp: float
-    frame: int
-
-
-@dataclass
-class Settled(Generic[T]):
-    """A value that changes only when the new one has lasted for some seconds.
-
-    Attributes:
-        value: what holds.
-        coming: what was seen last in its place, if anything.
-        since: when that was seen first; None: nothing else was.
-    """
-
-    value: T
-    coming: T | None = None
-    since: Moment | None = None
-
-    def see(self, value: T, now: Moment, settle: float) -> Moment | None:
-        """Notes what is seen now; when that settles a change, the moment at which the change began."""
-        if value == self.value:
-            self.since = None
-            return None
-        if self.since is None or value != self.coming:
-            self.coming, self.since = value, now
-        if now.timestamp - self.since.timestamp < settle:
-            return None
-        began, self.value, self.since = self.since, value, None
-        return began
-
-
-@dataclass
-class _Visit:
-    """An identity and a zone."""
-
-    inside: Settled[bool] = field(default_factory=lambda: Settled(False))
-    since: Moment | None = None
-    stayed: bool = False
-
-
-@dataclass
-class _Passage:
-    """An identity and a line: the side it is on, and whether its way to the other side led through the line."""
-
-    side: Settled[int]
-    point: geometry.Point
-    through: bool = False
-
-
-@dataclass
-class _Identity:
-    """What is known of an identity."""
-
-    first: Moment
-    last: Moment
-    label: int
-    told: bool = False
-    visits: dict[str, _Visit] = field(default_factory=dict)
-    passages: dict[str, _Passage] = field(default_factory=dict)
-    waiting: list[Event] = field(default_factory=list)
-    """Events that are told once the identity has lasted."""
-
-
-@dataclass
-class _Memory:
-    """All that a watch carries from frame to frame."""
-
-    known: dict[int, _Identity]
-    crowds: dict[str, Settled[bool]]
-    visits: dict[str, Counter[str]]
-    crossed: list[tuple[str, str, Counter[str]]]
-    number: int
-    now: Moment
-
-
-@dataclass(frozen=True)
-class ZoneCount:
-    """What a zone has counted: class name -> objects inside now, and visits so far."""
-
-    inside: dict[str, int]
-    visits: dict[str, int]
-
-
-@dataclass(frozen=True)
-class LineCount:
-    """What a line has counted: direction -> class name -> crossings so far."""
-
-    crossed: dict[str, dict[str, int]]
-
 
 class EventWatch:
-    """Watches one video.
+    """Watches one video. Results come from one thread; all else may be called from any.
 
     Args:
         rules: zones and lines; without any, identities alone tell.
@@ -128,23 +35,30 @@ class EventWatch:
     """
 
     def __init__(self, rules: Rules, class_names: Sequence[str]) -> None:
-        self.rules = rules
         self.class_names = tuple(class_names)
-        self._labels = {
-            name: labels_of(place.classes, class_names) for name, place in rules.places.items()
-        }
+        self._turn = threading.Lock()
+        self._set_rules(rules)
         self.reset()
+
+    @property
+    def rules(self) -> Rules:
+        """Zones and lines of now."""
+        return self._rules
+
+    def _set_rules(self, rules: Rules) -> None:
+        self._rules = rules
+        self._labels = {
+            name: labels_of(place.classes, self.class_names) for name, place in rules.places.items()
+        }
 
     def reset(self) -> None:
         """Begins a new video: nobody is known, and all counts are 0."""
-        self._known: dict[int, _Identity] = {}
-        self._crowds = {name: Settled(False) for name in self.rules.zones}
-        self._visits: dict[str, Counter[str]] = {name: Counter() for name in self.rules.zones}
-        self._crossed: dict[tuple[str, str], Counter[str]] = {
-            (name, word): Counter()
-            for name, line in self.rules.lines.items()
-            for word in line.directions
-        }
+        self._part = 0
+        self._known: dict[int, Identity] = {}
+        self._crowds: dict[str, Settled[bool]] = {}
+        self._visits: dict[str, Counter[str]] = {}
+        self._crossed: dict[tuple[str, str], Counter[str]] = {}
+        self._count_from(frozenset())
         self._areas: dict[str, CompactMasks] = {}
         self._frame_size = (0, 0)
         self._number = 0
@@ -152,11 +66,12 @@ class EventWatch:
 
     def state(self) -> dict[str, Any]:
         """All that is known of the video so far, as plain values: see :meth:`restore`."""
-        crossed = [(*key, counts) for key, counts in self._crossed.items()]
-        crowds, visits = self._crowds, self._visits
-        memory = _Memory(self._known, crowds, visits, crossed, self._number, self._now)
-        state: dict[str, Any] = TypeAdapter(_Memory).dump_python(memory)
-        return state
+        with self._turn:
+            crossed = [(*key, counts) for key, counts in self._crossed.items()]
+            counters = self._crowds, self._visits, crossed
+            memory = Memory(self._known, *counters, self._number, self._now, self._part)
+            state: dict[str, Any] = TypeAdapter(Memory).dump_python(memory)
+            return state
 
     def restore(self, state: Any) -> None:
         """Goes on where another watch with the same rules was.
@@ -165,20 +80,52 @@ class EventWatch:
             ValueError: this is no state.
         """
         self.reset()
-        memory = TypeAdapter(_Memory).validate_python(state)
+        memory = TypeAdapter(Memory).validate_python(state)
         self._known, self._crowds, self._visits = memory.known, memory.crowds, memory.visits
         self._crossed = {(name, word): counts for name, word, counts in memory.crossed}
-        self._number, self._now = memory.number, memory.now
+        self._number, self._now, self._part = memory.number, memory.now, memory.part
+
+    def change(self, rules: Rules) -> None:
+        """Watches for other rules from now on. What places have counted that stay the same, stays."""
+        with self._turn:
+            before, now = self._rules.places, rules.places
+            same = frozenset(name for name in now if now[name] == before.get(name))
+            self._set_rules(rules)
+            self._count_from(same)
+            self._frame_size = (0, 0)  # zones are drawn anew
+            for identity in self._known.values():
+                for memory in (identity.visits, identity.passages):
+                    for name in memory.keys() - same:
+                        del memory[name]
+                identity.waiting = [e for e in identity.waiting if not e.place or e.place in same]
+
+    def _count_from(self, same: frozenset[str]) -> None:
+        """Counters of all places: those of ``same`` go on, others begin."""
+        crowds, visits, crossed = self._crowds, self._visits, self._crossed
+        zones, lines = self._rules.zones, self._rules.lines
+        self._crowds = {n: crowds[n] if n in same else Settled(False) for n in zones}
+        self._visits = {n: visits[n] if n in same else Counter() for n in zones}
+        self._crossed = {
+            (n, word): crossed[n, word] if n in same else Counter()
+            for n, line in lines.items()
+            for word in line.directions
+        }
 
     def update(self, result: FrameResult) -> list[Event]:
         """The events that the next frame's result settles, in the order in which they happened.
 
-        A step back of the clock counts as no time.
+        A step back of the clock counts as no time. With a new part of the stream identities start anew.
         """
-        result = result.tracked()
+        with self._turn:
+            return self._update(result.tracked())
+
+    def _update(self, result: FrameResult) -> list[Event]:
+        events: list[Event] = []
+        if result.frame.part != self._part:
+            self._part = result.frame.part
+            events += [event for track_id in list(self._known) for event in self._vanish(track_id)]
         self._now = Moment(max(result.frame.timestamp, self._now.timestamp), result.frame.index)
         self._draw_zones(result.frame.size)
-        events: list[Event] = []
         masks = result.detections.masks
         inside = {name: self._inside(zone, name, masks) for name, zone in self.rules.zones.items()}
         points = {name: _points(line, masks) for name, line in self.rules.lines.items()}
@@ -198,19 +145,28 @@ class EventWatch:
 
     def finish(self) -> list[Event]:
         """The events of those who were out of sight when the video ended. What had not settled did not happen."""
-        now = self._now.timestamp
-        gone = [
-            i for i, known in self._known.items() if now - known.last.timestamp > self.rules.settle
-        ]
-        return self._numbered([event for track_id in gone for event in self._vanish(track_id)])
+        with self._turn:
+            now, settle = self._now.timestamp, self.rules.settle
+            gone = [i for i, known in self._known.items() if now - known.last.timestamp > settle]
+            return self._numbered([event for i in gone for event in self._vanish(i)])
+
+    def counts(self) -> Counts:
+        """What all places have counted by now, of identities that lasted."""
+        with self._turn:
+            return Counts(self._rules, self._zones(), self._lines())
 
     def zones(self) -> dict[str, ZoneCount]:
-        """What each zone has counted, of identities that lasted."""
+        """What each zone has counted."""
+        return self.counts().zones
+
+    def lines(self) -> dict[str, LineCount]:
+        """What each line has counted."""
+        return self.counts().lines
+
+    def _zones(self) -> dict[str, ZoneCount]:
         inside: dict[str, Counter[str]] = {name: Counter() for name in self.rules.zones}
-        for identity in list(
-            self._known.values()
-        ):  # whoever shows the counts may ask from another thread
-            for name, visit in list(identity.visits.items()):
+        for identity in self._known.values():
+            for name, visit in identity.visits.items():
                 if visit.inside.value and identity.told:
                     inside[name][self._class_name(identity.label)] += 1
         return {
@@ -218,8 +174,7 @@ class EventWatch:
             for name, counts in inside.items()
         }
 
-    def lines(self) -> dict[str, LineCount]:
-        """What each line has counted."""
+    def _lines(self) -> dict[str, LineCount]:
         return {
             name: LineCount({word: dict(self._crossed[name, word]) for word in line.directions})
             for name, line in self.rules.lines.items()
@@ -255,25 +210,23 @@ class EventWatch:
     def _class_name(self, label: int) -> str:
         return self.class_names[label] if 0 <= label < len(self.class_names) else str(label)
 
-    def _meet(self, track_id: int, label: int, away: float) -> _Identity:
+    def _meet(self, track_id: int, label: int, away: float) -> Identity:
         """The identity, now seen; begins or goes on with what is known of it."""
         identity = self._known.get(track_id)
         if identity is None:
-            identity = self._known[track_id] = _Identity(self._now, self._now, label)
+            identity = self._known[track_id] = Identity(self._now, self._now, label)
             if not away:
                 identity.waiting.append(self._event("appeared", self._now, track_id, identity))
-        if away:
+        if away and away != identity.away:
             identity.waiting.append(
                 self._event("returned", self._now, track_id, identity, seconds=away)
             )
-        identity.last, identity.label = self._now, label
+        identity.last, identity.label, identity.away = self._now, label, away
         return identity
 
-    def _visit(
-        self, track_id: int, identity: _Identity, name: str, inside: bool
-    ) -> Iterator[Event]:
+    def _visit(self, track_id: int, identity: Identity, name: str, inside: bool) -> Iterator[Event]:
         """What a zone tells of an identity."""
-        visit = identity.visits.setdefault(name, _Visit())
+        visit = identity.visits.setdefault(name, Visit())
         began = visit.inside.see(inside, self._now, self.rules.settle)
         if began is not None and inside:
             visit.since, visit.stayed = began, False
@@ -289,21 +242,21 @@ class EventWatch:
                     "stayed", self._now, track_id, identity, place=name, seconds=seconds
                 )
 
-    def _leave(self, track_id: int, identity: _Identity, name: str, when: Moment) -> Event:
+    def _leave(self, track_id: int, identity: Identity, name: str, when: Moment) -> Event:
         visit = identity.visits[name]
         assert visit.since is not None
         seconds, visit.since = when.timestamp - visit.since.timestamp, None
         return self._event("left", when, track_id, identity, place=name, seconds=seconds)
 
     def _pass(
-        self, track_id: int, identity: _Identity, name: str, point: geometry.Point
+        self, track_id: int, identity: Identity, name: str, point: geometry.Point
     ) -> Iterator[Event]:
         """What a line tells of an identity."""
         line = self.rules.lines[name]
         now = geometry.side(line.begin, line.end, point)
         passage = identity.passages.get(name)
         if passage is None:
-            identity.passages[name] = _Passage(Settled(now), point)
+            identity.passages[name] = Passage(Settled(now), point)
             return
         if geometry.meets(line.begin, line.end, passage.point, point):
             passage.through = True
@@ -315,7 +268,7 @@ class EventWatch:
         if began is not None or now == passage.side.value:
             passage.through = False
 
-    def _speak(self, identity: _Identity) -> list[Event]:
+    def _speak(self, identity: Identity) -> list[Event]:
         """The identity's waiting events, once it has lasted."""
         lasted = self._now.timestamp - identity.first.timestamp >= self.rules.lasting
         identity.told = identity.told or lasted
@@ -363,7 +316,7 @@ class EventWatch:
         kind: Kind,
         when: Moment,
         track_id: int,
-        identity: _Identity,
+        identity: Identity,
         **about: Any,
     ) -> Event:
         name = self._class_name(identity.label)

@@ -71,7 +71,7 @@ class _Feed:
         self.latest = latest
         self.segmenter = segmenter
         self.ages = Ages()
-        self.part = 0
+        self.part = self.video = 0
         self.served = 0
         self.reset_asked = False
         self.problem: SipVideoError | None = None
@@ -309,8 +309,9 @@ class LiveSession:
             with feed.contained():
                 if feed.reset_asked or timed.part != feed.part:
                     feed.reset_asked, feed.part = False, timed.part
+                    feed.video += 1
                     feed.segmenter.reset()
-                frame, segmenter = timed.frame, feed.segmenter
+                frame, segmenter = replace(timed.frame, part=feed.video), feed.segmenter
                 if detections is None:
                     result = segmenter.step(frame)
                 else:

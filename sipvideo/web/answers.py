@@ -53,6 +53,16 @@ class SourceInfo(BaseModel):
     age_p95_ms: float | None
 
 
+class Zones(BaseModel):
+    """Zones and lines of a source, and what they have counted."""
+
+    rules: dict[str, Any] = Field(description="as in a file for --zones")
+    editable: bool = Field(description="whether PUT changes them (--allow-zones)")
+    counts: dict[str, Any] = Field(
+        description="zones: inside and visits by class; lines: crossings by direction and class"
+    )
+
+
 class ResultFile(BaseModel):
     """A file of results."""
 
@@ -77,6 +87,9 @@ class JobInfo(BaseModel):
     fps: float = Field(description="frames done per second")
     tracks: int = Field(description="identities so far")
     notes: list[str] = Field(description="what was chosen, changed or left out, once it has ended")
+    counts: dict[str, dict[str, int]] = Field(
+        description="by zone and line: how many entered, or crossed in each direction, once it has ended"
+    )
     expires: float | None = Field(description="when its results are removed, seconds since 1970")
     results: list[ResultFile] = Field(description="once it has ended")
     archive: str | None = Field(description="address of all results in one zip file")

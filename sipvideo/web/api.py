@@ -17,12 +17,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from sipvideo import __version__
-from sipvideo.errors import SourceError
+from sipvideo.errors import ConfigError, SipVideoError, SourceError
+from sipvideo.events import Rules, rules_text
 from sipvideo.web import answers, uploads
 from sipvideo.web.answers import problems
 from sipvideo.web.jobs import ENDED, BusyError, Job, TooLongError
 from sipvideo.web.state import ServerState
 from sipvideo.web.views import View
+from sipvideo.web.zones import LONGEST_TEXT, as_values, read_drawn_rules
 
 RETRY_AFTER = {"retry-after": "10"}
 HANG_UP = {"connection": "close"}  # whoever goes on sending is not listened to for ever
@@ -77,6 +79,109 @@ async def reset(request: Request, key: str) -> answers.SourceInfo:
     view = _view(request, key)
     view.reset()
     return _source_info(view)
+
+
+@router.get(
+    "/sources/{key}/events/{file}",
+    tags=["zones"],
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"image/jpeg": {}, "video/mp4": {}}, "description": "a picture or clip"},
+        206: {"content": {"video/mp4": {}}, "description": "the range asked for"},
+        **problems(s404="no such source, or no such picture or clip", s416="no such range"),
+    },
+)
+async def event_file(request: Request, key: str, file: str) -> Response:
+    """The picture or clip of an event, by the name that the event tells; a clip is there soon after its end."""
+    path = await asyncio.to_thread(_view(request, key).event_file, file)
+    if path is None:
+        raise HTTPException(404, "no such picture or clip")
+    return FileResponse(path)
+
+
+ZONES_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "zones and lines as in a file for --zones; {} removes all",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+ZONES_PROBLEMS = problems(s413="too many zones", s422="what is wrong with the zones")
+
+
+@router.get("/sources/{key}/zones", tags=["zones"], responses=problems(s404="no such source"))
+async def zones(request: Request, key: str) -> answers.Zones:
+    """Tells a source's zones and lines, and what they have counted."""
+    return _zones(state_of(request), _view(request, key))
+
+
+@router.put(
+    "/sources/{key}/zones",
+    tags=["zones"],
+    openapi_extra=ZONES_BODY,
+    responses=ZONES_PROBLEMS
+    | problems(
+        s403="the server's owner does not allow it (--allow-zones)",
+        s404="no such source",
+        s507="the server has no room",
+    ),
+)
+async def change_zones(request: Request, key: str) -> answers.Zones:
+    """Gives a source other zones and lines, for everybody and over restarts; places that stay go on counting."""
+    state, view = state_of(request), _view(request, key)
+    if state.zones is None:
+        raise HTTPException(
+            403,
+            "zones of this server's sources are changed only where it was started with --allow-zones",
+        )
+    rules = await _drawn(request)
+    try:
+        await asyncio.to_thread(state.zones.write, view.status.name, rules)
+    except SipVideoError as error:
+        raise HTTPException(507, str(error)) from error
+    view.change_zones(rules)
+    return _zones(state, view)
+
+
+@router.post(
+    "/zones",
+    tags=["zones"],
+    response_class=Response,
+    openapi_extra=ZONES_BODY,
+    responses={
+        200: {"content": {"application/yaml": {}}, "description": "a file for --zones"},
+        **ZONES_PROBLEMS,
+    },
+)
+async def zones_file(request: Request) -> Response:
+    """Checks zones and lines, and writes them as the YAML file that ``--zones`` takes. Changes nothing."""
+    return Response(rules_text(await _drawn(request)), media_type="application/yaml")
+
+
+async def _drawn(request: Request) -> Rules:
+    """The zones in a request's body."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST_TEXT:
+            raise HTTPException(413, f"zones of up to {LONGEST_TEXT} bytes are taken", HANG_UP)
+    return _read_zones(state_of(request), body.decode("utf-8", "replace"))
+
+
+def _read_zones(state: ServerState, text: str) -> Rules:
+    try:
+        return read_drawn_rules(text, state.class_names)
+    except ConfigError as error:
+        raise HTTPException(422, str(error)) from error
+
+
+def _zones(state: ServerState, view: View) -> answers.Zones:
+    counts = None if view.watch is None else view.watch.counts()
+    return answers.Zones(
+        rules={} if counts is None else as_values(counts.rules),
+        editable=state.zones is not None,
+        counts={} if counts is None else counts.record(),
+    )
 
 
 @router.get(
@@ -150,17 +255,24 @@ async def upload(
     request: Request,
     response: Response,
     name: Annotated[str, Query(max_length=1000, description="file name to show")] = "video",
+    zones: Annotated[
+        str,
+        Query(
+            max_length=LONGEST_TEXT, description="zones and lines as JSON, as in a file for --zones"
+        ),
+    ] = "",
 ) -> answers.JobInfo:
     """Takes a video and queues it. The body is the file itself: ``curl --data-binary @a.mp4``."""
     state = state_of(request)
     limit, body = state.settings.max_upload, request.stream()
+    rules = _read_zones(state, zones) if zones else Rules()
     too_large = HTTPException(413, f"videos of up to {limit} bytes are taken", HANG_UP)
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > limit:
         await uploads.drain(body)
         raise too_large
     try:
-        job = state.jobs.new(name)
+        job = state.jobs.new(name, rules)
     except BusyError:
         await uploads.drain(body)
         why = "too many videos are waiting: try again later"

@@ -23,11 +23,14 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, contained
+from sipvideo.events import Rules, rules_text
+from sipvideo.events.sink import counted
 from sipvideo.jobs import Job as Work
 from sipvideo.jobs import Watch, run_job
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.recovery import recover
 from sipvideo.results import FILES
+from sipvideo.showing import ShowingOptions
 from sipvideo.sources import Source, VideoFile
 from sipvideo.structures import FrameResult
 from sipvideo.summary import Summary
@@ -38,6 +41,9 @@ State = Literal["uploading", "waiting", "running", "done", "failed", "cancelled"
 ENDED = ("done", "failed", "cancelled", "interrupted")
 KINDS = ("video", "json", "lines", "csv")
 """What is saved of every video, keys of ``sipvideo.results.FILES``."""
+
+ZONES = "zones.yaml"
+"""The visitor's zones, in the job's folder."""
 
 UPLOAD = "upload"
 RECORD = "job.json"
@@ -70,6 +76,7 @@ class Job:
         fps: frames done per second of wall time.
         tracks: identities so far.
         notes: what was chosen, changed or left out, one line each, once it has ended.
+        counts: by zone and line, how many entered or crossed in each direction, once it has ended.
     """
 
     id: str
@@ -85,6 +92,7 @@ class Job:
     fps: float = 0.0
     tracks: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
+    counts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
 
 _RECORD = TypeAdapter(Job)
@@ -123,8 +131,8 @@ class Jobs:
         self._closing = False
         self._read_folder()
 
-    def new(self, name: str) -> Job:
-        """Room for one more video, whose bytes go to :meth:`upload_path`.
+    def new(self, name: str, rules: Rules | None = None) -> Job:
+        """Room for one more video, whose bytes go to :meth:`upload_path`, and what is watched in it.
 
         Raises:
             BusyError: as many as the server takes are waiting already.
@@ -140,6 +148,8 @@ class Jobs:
             self._jobs[job.id] = job
             self._stops[job.id] = threading.Event()
         self._save(job)  # a server that is killed meanwhile leaves nothing that nobody removes
+        if rules is not None and rules.places:
+            (self._folder_of(job) / ZONES).write_text(rules_text(rules), "utf-8")
         return job
 
     def upload_path(self, job: Job) -> Path:
@@ -203,8 +213,9 @@ class Jobs:
         """The files of a job that has ended, and their bytes."""
         found: dict[Path, int] = {}
         if job.state in ENDED:
-            for kind in KINDS:
-                path = self._folder_of(job) / RESULTS / FILES[kind]
+            results = self._folder_of(job) / RESULTS
+            events = sorted((results / FILES["events"]).glob("*"))
+            for path in (*(results / FILES[kind] for kind in KINDS), *events):
                 with contextlib.suppress(OSError):
                     found[path] = path.stat().st_size
         return found
@@ -250,10 +261,13 @@ class Jobs:
 
     def _run(self, job: Job, stop: threading.Event) -> None:
         watch = _Progress(job, stop, self._settings.max_duration)
-        work = Work(job.name, self._folder_of(job) / RESULTS, KINDS)
+        zones = self._folder_of(job) / ZONES
+        showing = ShowingOptions(zones=str(zones) if zones.is_file() else None)
+        work = Work(job.name, self._folder_of(job) / RESULTS, KINDS, showing=showing)
         summary = run_job(work, self._segmenter.another(), watch, lambda _: self._opened(job))
         job.problem = self._named(job, watch.problem)
         job.notes = [self._named(job, line) for line in summary.notes]
+        job.counts = counted(self._folder_of(job) / RESULTS / FILES["events"])
         if summary.state == "failed":
             self._end(job, "failed")
         else:

@@ -76,14 +76,14 @@ def _places(views: list[View]) -> Iterable[Metric]:
         labels=["source", "line", "direction", "class_name"],
     )
     for view in views:
-        watch = None if view.events is None else view.events.event_watch
-        if watch is None:
+        if view.watch is None:
             continue
-        for zone, counted in watch.zones().items():
+        counts = view.watch.counts()
+        for zone, counted in counts.zones.items():
             for name in counted.visits.keys() | counted.inside.keys():
                 inside.add_metric([view.key, zone, name], counted.inside.get(name, 0))
                 visits.add_metric([view.key, zone, name], counted.visits.get(name, 0))
-        for line, passed in watch.lines().items():
+        for line, passed in counts.lines.items():
             for word, by_class in passed.crossed.items():
                 for name, count in by_class.items():
                     crossings.add_metric([view.key, line, word, name], count)

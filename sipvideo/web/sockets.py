@@ -12,10 +12,13 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.responses import JSONResponse
 
+from sipvideo.errors import SipVideoError
+from sipvideo.events import EventWatch
 from sipvideo.web.state import ServerState
-from sipvideo.web.views import Shot, View, happens, status_message
+from sipvideo.web.views import Shot, View, happens, status_message, zones_message
 from sipvideo.web.visitors import Visitor
 from sipvideo.web.wire import unpack
+from sipvideo.web.zones import drawn_rules
 
 MAX_MESSAGE = 2 * 1024 * 1024
 """Bytes of one message from a client."""
@@ -109,6 +112,11 @@ async def _clock(websocket: WebSocket, command: dict[str, Any]) -> None:
     await websocket.send_text(json.dumps(answer))  # escapes what is not UTF-8
 
 
+async def _tell_problem(websocket: WebSocket, problem: str) -> None:
+    """Whether a client's zones were taken: an empty problem says so."""
+    await websocket.send_text(json.dumps({"type": "tried", "problem": problem}))
+
+
 @router.websocket("/api/sources/{key}/live")
 async def live_view(websocket: WebSocket, key: str, pictures: bool = True) -> None:
     """Pictures with compact masks of one source."""
@@ -117,18 +125,25 @@ async def live_view(websocket: WebSocket, key: str, pictures: bool = True) -> No
     async with _seat(websocket, missing="" if view else f"no source {key!r}") as seated:
         if seated is None or view is None:
             return
-        viewer = _Viewer(websocket, view, pictures)
-        with state.views.watching():
-            await _together(viewer.listen(), viewer.send())
+        viewer = _Viewer(websocket, view, pictures, seated.zones is not None)
+        try:
+            with state.views.watching():
+                await _together(viewer.listen(), viewer.send())
+        finally:
+            view.trials.end(viewer)
 
 
 class _Viewer:
     """One client of one view: a slow one gets fewer pictures, never older ones."""
 
-    def __init__(self, websocket: WebSocket, view: View, pictures: bool) -> None:
+    def __init__(self, websocket: WebSocket, view: View, pictures: bool, editable: bool) -> None:
         self.websocket = websocket
         self.view = view
         self.pictures = pictures
+        self.editable = editable
+        self._trial: EventWatch | None = None
+        self._changes = -1
+        self._counts: dict[str, Any] = {}
         self._flying: dict[int, Shot] = {}
         self._landed = asyncio.Event()
 
@@ -147,8 +162,34 @@ class _Viewer:
                 self.view.reset()
             elif command["type"] == "clock":
                 await _clock(self.websocket, command)
+            elif command["type"] == "zones":
+                await _tell_problem(self.websocket, self._try_zones(command.get("rules")))
             else:
-                raise ProtocolError(UNREADABLE, "expected shown, reset or clock")
+                raise ProtocolError(UNREADABLE, "expected shown, reset, clock or zones")
+
+    def _try_zones(self, values: Any) -> str:
+        """Zones for this client alone; what is wrong with them."""
+        try:
+            rules = drawn_rules(values, self.view.class_names)
+            if rules.places:
+                self._trial = self.view.trials.set(self, rules, self.view.class_names)
+            else:
+                self.view.trials.end(self)
+                self._trial = None
+        except SipVideoError as error:
+            return str(error)
+        return ""
+
+    async def _send_counts(self) -> None:
+        """Zones and what they count, where that has changed."""
+        if self._changes != self.view.changes:
+            self._changes = self.view.changes
+            await self.websocket.send_json(zones_message(self.view, self.editable))
+        watch = self._trial or self.view.watch
+        counts = watch.counts().record() if watch is not None else {}
+        if counts != self._counts:
+            self._counts = counts
+            await self.websocket.send_json({"type": "counts", **counts})
 
     async def send(self) -> None:
         number, told, text = self.view.number, 0.0, ""
@@ -157,6 +198,7 @@ class _Viewer:
             if state != text or time.monotonic() - told >= STATUS_EVERY:
                 told, text = time.monotonic(), state
                 await self.websocket.send_json(status_message(self.view))
+            await self._send_counts()
             if len(self._flying) >= IN_FLIGHT:
                 self._landed.clear()
                 await happens(self._landed, STATUS_EVERY)
@@ -220,8 +262,15 @@ async def _take_pictures(websocket: WebSocket, state: ServerState, visitor: Visi
             visitor.reset()
         elif command["type"] == "clock":
             await _clock(websocket, command)
+        elif command["type"] == "zones":
+            problem = ""
+            try:
+                visitor.draw_zones(drawn_rules(command.get("rules"), state.class_names))
+            except SipVideoError as error:
+                problem = str(error)
+            await _tell_problem(websocket, problem)
         else:
-            raise ProtocolError(UNREADABLE, "expected a picture, reset or clock")
+            raise ProtocolError(UNREADABLE, "expected a picture, reset, clock or zones")
 
 
 class _Outbox:

@@ -14,6 +14,7 @@ from sipvideo.web.jobs import Jobs
 from sipvideo.web.settings import Settings
 from sipvideo.web.views import View, Views
 from sipvideo.web.visitors import Visitors
+from sipvideo.web.zones import KeptZones
 
 LONGEST_TIDYING = 60.0
 """Seconds between looks for results that have been kept for long enough."""
@@ -28,7 +29,8 @@ class ServerState:
         settings: limits.
         about: name of the model and its engine, for people.
         live: for visitors' webcams, where that is another one (under a latency governor).
-        recorder: from a source's name to what saves the events of its zones; None: nothing is watched.
+        recorder: from a source's key and name to what saves the events of its zones; None: nothing is watched.
+        zones: keeps the zones that visitors draw for the sources; None: they may draw for themselves alone.
 
     Raises:
         SipVideoError: the folder for uploads cannot be made.
@@ -42,12 +44,14 @@ class ServerState:
         about: str = "",
         *,
         live: Segmenter | None = None,
-        recorder: Callable[[str], Recording] | None = None,
+        recorder: Callable[[str, str], Recording] | None = None,
+        zones: KeptZones | None = None,
     ) -> None:
         self.settings = settings
         self.about = about
         self.class_names = segmenter.class_names
         self.jobs = Jobs(segmenter, settings)
+        self.zones = zones
         self.views = Views(session, recorder)
         self.visitors = Visitors(live or segmenter)
         self.seats_taken = 0

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sipvideo.events import EventWatch
-from sipvideo.events.picture import draw_places
+from sipvideo.errors import SipVideoError, contained
+from sipvideo.events import EventWatch, Rules
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.live.recording import Recording
 from sipvideo.sources import SourceStatus
 from sipvideo.web.visitors import FirstSeen
 from sipvideo.web.wire import encode_objects, encode_picture, pack
+from sipvideo.web.zones import Trials, as_values
 
 FRESH = 0.5
 """Seconds for which a result may greet somebody who comes later."""
@@ -37,14 +37,12 @@ class Shot:
         seen: seconds since the first sight of each identity.
         number: 1, 2, ... within its view.
         video: rises when identities start anew.
-        watch: its zones are drawn into the picture; None: there are none.
     """
 
     live: LiveResult
     seen: dict[int, float]
     number: int
     video: int
-    watch: EventWatch | None = None
     _encoded: dict[bool, asyncio.Future[bytes]] = field(default_factory=dict)
 
     async def message(self, class_names: Sequence[str], pictures: bool) -> bytes:
@@ -70,14 +68,7 @@ class Shot:
             "dropped": sum(self.live.status.dropped.values()),
             "objects": objects,
         }
-        return pack(header, masks, encode_picture(self._picture()) if pictures else b"")
-
-    def _picture(self) -> NDArray[np.uint8]:
-        image = self.live.result.frame.image
-        if self.watch is not None:
-            image = image.copy()
-            draw_places(image, self.watch)
-        return image
+        return pack(header, masks, encode_picture(result.frame.image) if pictures else b"")
 
 
 class View:
@@ -87,6 +78,8 @@ class View:
         key: its id in addresses.
         latest: the newest result, None before the first.
         events: saves what happens in its zones; None: nothing is watched.
+        trials: zones that visitors try for themselves.
+        changes: how often its zones have been changed.
     """
 
     def __init__(self, key: str, session: LiveSession, events: Recording | None = None) -> None:
@@ -95,6 +88,8 @@ class View:
         self.session = session
         self.class_names = session.class_names
         self.latest: Shot | None = None
+        self.trials = Trials()
+        self.changes = 0
         self._seen = FirstSeen()
         self._news = asyncio.Event()
         self._video = 0
@@ -103,6 +98,33 @@ class View:
     def status(self) -> SourceStatus:
         """What the source does right now."""
         return self.session.status(self.key)
+
+    @property
+    def watch(self) -> EventWatch | None:
+        """Counts in the zones that are everybody's; None: nothing is watched."""
+        return None if self.events is None else self.events.event_watch
+
+    def event_file(self, name: str) -> Path | None:
+        """The picture or clip of this name, of this run of the server or an earlier one; None: there is none."""
+        if self.events is None or re.fullmatch(r"[0-9a-f]{12}-\d{1,12}\.(jpg|mp4)", name) is None:
+            return None
+        # A run that goes on writes into a hidden folder.
+        found = self.events.folder.parent.glob(f"*/*events*/{name}")
+        return next(iter(found), None)
+
+    def change_zones(self, rules: Rules) -> None:
+        """Other zones for everybody, from now on."""
+        if (watch := self.watch) is not None:
+            watch.change(rules)
+            self.changes += 1
+
+    def take(self, live: LiveResult) -> None:
+        """The next result, for whoever counts; before it is on its way to clients, in the thread that made it."""
+        if self.events is not None:
+            self.events.write(live.result)
+        for watch in self.trials.watches:
+            with contextlib.suppress(SipVideoError), contained(live.status.name):
+                watch.update(live.result)
 
     def reset(self) -> None:
         """Identities start anew with the next frame."""
@@ -114,8 +136,7 @@ class View:
         if live.begins_again(self.latest.live if self.latest is not None else None):
             self._begin_video()
         number = self.latest.number + 1 if self.latest is not None else 1
-        watch = None if self.events is None else self.events.event_watch
-        self.latest = Shot(live, self._seen.update(live.result), number, self._video, watch)
+        self.latest = Shot(live, self._seen.update(live.result), number, self._video)
         self._news.set()
         self._news = asyncio.Event()
 
@@ -144,14 +165,14 @@ class Views:
 
     Args:
         session: the sources; closed by :meth:`close`. None: the server has none.
-        recorder: from a source's name to what saves its events; None: nothing is watched.
+        recorder: from a source's key and name to what saves its events; None: nothing is watched.
 
     Raises:
         SinkError: events cannot be saved.
     """
 
     def __init__(
-        self, session: LiveSession | None, recorder: Callable[[str], Recording] | None = None
+        self, session: LiveSession | None, recorder: Callable[[str, str], Recording] | None = None
     ) -> None:
         self._session = session
         self._watchers = 0
@@ -161,7 +182,7 @@ class Views:
         self.views: dict[str, View] = {}
         for key in session.keys if session is not None else ():
             assert session is not None
-            events = None if recorder is None else recorder(session.status(key).name)
+            events = None if recorder is None else recorder(key, session.status(key).name)
             self.views[key] = View(key, session, events)
         if recorder is not None and self.views:
             self._watchers = 1  # events happen while nobody looks
@@ -206,8 +227,7 @@ class Views:
             if live is None:
                 self._closed.wait(0.05)  # a session that is over answers at once
                 continue
-            if (events := self.views[live.source].events) is not None:
-                events.write(live.result)
+            self.views[live.source].take(live)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(self.views[live.source].arrive, live)
 
@@ -241,3 +261,9 @@ def status_message(view: View) -> dict[str, Any]:
         "choice": view.session.segmenter(view.key).choice,
         "name": status.name,
     }
+
+
+def zones_message(view: View, editable: bool) -> dict[str, Any]:
+    """The zones that are everybody's, for the page."""
+    rules = view.watch.rules if view.watch is not None else Rules()
+    return {"type": "zones", "rules": as_values(rules), "editable": editable}

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sipvideo.errors import SipVideoError, UnforeseenError, show_traceback
+from sipvideo.events import EventWatch, Rules
 from sipvideo.live import Segmenter
 from sipvideo.structures import Frame, FrameResult
 from sipvideo.web.wire import decode_picture, encode_objects, pack
@@ -44,6 +45,7 @@ class Visitor:
 
     Attributes:
         dropped: pictures that a newer one replaced before their turn.
+        watch: counts in the zones that the visitor drew; None: there are none.
     """
 
     def __init__(self, segmenter: Segmenter, deliver: Callable[[bytes], None]) -> None:
@@ -53,6 +55,16 @@ class Visitor:
         self._reset = False
         self.deliver = deliver
         self.dropped = 0
+        self.watch: EventWatch | None = None
+
+    def draw_zones(self, rules: Rules) -> None:
+        """The visitor's zones from now on."""
+        if not rules.places:
+            self.watch = None
+        elif self.watch is None:
+            self.watch = EventWatch(rules, self._segmenter.class_names)
+        else:
+            self.watch.change(rules)
 
     def reset(self) -> None:
         """Identities start anew with the next picture."""
@@ -73,7 +85,7 @@ class Visitor:
             self._video += 1
         begun = time.monotonic()
         try:
-            frame = Frame(decode_picture(picture), self._index, arrived)
+            frame = Frame(decode_picture(picture), self._index, arrived, part=self._video)
             result = self._segmenter.step(frame)
         except SipVideoError as error:
             return pack({"type": "problem", "captured": stamp, "problem": str(error)})
@@ -94,6 +106,9 @@ class Visitor:
             "carried": result.carried,
             "objects": objects,
         }
+        if (watch := self.watch) is not None:
+            watch.update(result)
+            header["counts"] = watch.counts().record()
         return pack(header, masks)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sipvideo.errors import ConfigError
-from sipvideo.events import geometry, load_rules
+from sipvideo.events import geometry, load_rules, rules_text
 from sipvideo.masks import CompactMasks
 
 NAMES = ("person", "car")
@@ -91,3 +91,15 @@ def test_right_of_a_line_is_where_it_is_when_one_looks_along_it() -> None:
     up = (0.5, 1.0), (0.5, 0.0)
     assert geometry.side(*up, (0.9, 0.5)) == 1
     assert geometry.side(*up, (0.1, 0.5)) == -1
+
+
+def test_rules_are_written_as_they_are_read(tmp_path: Path) -> None:
+    text = f"""
+zones:
+  "Küche: 1": {{polygon: {SQUARE}, classes: [person], stay: 30, when: share, share: 0.25}}
+lines:
+  door: {{from: [0.3, 0.9], to: [0.7, 0.9], directions: [in, "off"]}}
+gone_after: 5
+"""
+    rules = load_rules(write(tmp_path, text), NAMES)
+    assert load_rules(write(tmp_path, rules_text(rules)), NAMES) == rules

@@ -90,6 +90,14 @@ def test_who_goes_around_the_end_of_a_line_does_not_cross_it() -> None:
     assert len(of(told, "crossed")) == 1
 
 
+@pytest.mark.parametrize("way", [(20, 180), (180, 20)])
+def test_who_walks_along_the_picture_s_edge_crosses_a_line_that_ends_there(
+    way: tuple[float, float],
+) -> None:
+    _, told = events(LINE, {0: walk(*way, 4, y=SIZE[0])}, clock(5))
+    assert len(of(told, "crossed")) == 1
+
+
 def test_who_sways_on_a_line_neither_crosses_nor_enters() -> None:
     sway = {0: lambda t: (100 + 4 * np.sin(2 * np.pi * t * 3), 60)}
     _, told = events(LINE | HALL, sway, clock(6))
@@ -198,7 +206,9 @@ def test_who_is_known_again_returns_and_does_not_appear() -> None:
         second = k / 25
         gone = 1 < second < 4
         shot = result(k, second, {} if gone else {3: (50, 60)}, {})
-        away = np.array([3.0 if k == 100 else 0.0] * (not gone), np.float32)
+        away = np.array(
+            [3.0 if 100 <= k < 120 else 0.0] * (not gone), np.float32
+        )  # it says so for a while
         told += watch.update(dataclasses.replace(shot, returned=away))
     assert [e.kind for e in told] == ["appeared", "vanished", "returned"]
     assert (told[2].timestamp, told[2].seconds) == (4.0, 3.0)
@@ -231,3 +241,37 @@ def test_random_walks_agree_with_the_slow_definition() -> None:
             if second - since >= 0.5 - 1e-9:
                 state, since = not state, slow.append(since)
         assert [e.timestamp for e in changes] == pytest.approx(slow)
+
+
+def test_a_new_part_of_a_stream_begins_with_new_identities_and_counts_go_on() -> None:
+    """Identity 0 of a recording that starts over is somebody else, who did not jump over the line."""
+    watch, told = EventWatch(Rules.model_validate(LINE | HALL), NAMES), []
+    for k in range(100):
+        part, x = (0, 20) if k < 50 else (1, 180)
+        shot = result(k, k / 25, {0: (x, 60)}, {})
+        told += watch.update(
+            dataclasses.replace(shot, frame=dataclasses.replace(shot.frame, part=part))
+        )
+    assert [e.kind for e in told] == ["appeared", "vanished", "appeared", "entered"]
+    assert told[1].timestamp == 49 / 25
+    assert watch.zones()["hall"].visits == {"person": 1}
+
+
+def test_changed_rules_hold_at_once_and_places_that_stay_go_on_counting() -> None:
+    watch = EventWatch(Rules.model_validate(LINE | HALL), NAMES)
+    path = walk(20, 180, 4)
+    for k in range(80):
+        watch.update(result(k, k / 25, {0: path(k / 25) or (0, 0)}, {}))
+    assert watch.lines()["door"].crossed["east"] == {"person": 1}
+    corner = {"polygon": [[0.8, 0], [1, 0], [1, 1], [0.8, 1]]}
+    watch.change(Rules.model_validate(LINE | {"zones": {"corner": corner}}))
+    told = []
+    for k in range(80, 150):
+        told += watch.update(result(k, k / 25, {0: path(k / 25) or (0, 0)}, {}))
+    assert [(e.kind, e.place) for e in told] == [("entered", "corner")]
+    counts = watch.counts().record()
+    assert counts["zones"] == {"corner": {"inside": {"person": 1}, "visits": {"person": 1}}}
+    assert counts["lines"]["door"]["east"] == {"person": 1}
+    watch.change(Rules())
+    assert watch.update(result(150, 6.0, {0: (180, 60)}, {})) == []
+    assert watch.counts().record() == {"zones": {}, "lines": {}}

@@ -329,8 +329,11 @@ def test_a_recording_that_starts_over_is_a_new_video(tmp_path: Path) -> None:
 
     model.another = another  # type: ignore[method-assign]
     with LiveSession(model, {"a": str(path)}, loop=True) as session:
-        indices = [live.result.frame.index for live in itertools.islice(session, 7)]
+        frames = [live.result.frame for live in itertools.islice(session, 7)]
+    indices, parts = [frame.index for frame in frames], [frame.part for frame in frames]
     assert indices == sorted(set(indices))
+    assert parts == sorted(parts)
+    assert len(set(parts)) >= 3
     assert len(resets) >= 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,3 +44,58 @@ def server(street: Path) -> Iterator[Running]:
 
     with serving(sources={"1": str(street)}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def webcam(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example film as Chromium's webcam plays it."""
+    import av
+
+    from tests.media import write_video
+    from tests.web.browser import PEDESTRIANS
+
+    path = tmp_path_factory.mktemp("webcam") / "webcam.mjpeg"
+    pictures = []
+    with av.open(str(PEDESTRIANS)) as film:
+        for frame in film.decode(video=0):
+            pictures.append(frame.reformat(640, 480, "rgb24").to_ndarray())
+            if len(pictures) == 40:
+                break
+    return write_video(path, pictures, "mjpeg")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with sync_api.sync_playwright() as playwright:
+        yield playwright.chromium
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Any, webcam: Path) -> Iterator[Any]:
+    from tests.web.browser import CHROMIUM, FLAGS
+
+    flags = [*FLAGS, f"--use-file-for-fake-video-capture={webcam}"]
+    running = chromium.launch(executable_path=CHROMIUM, args=flags)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab; what goes wrong in it fails the test."""
+    context = browser.new_context(viewport={"width": 1360, "height": 860})
+    tab = context.new_page()
+    tab.set_default_timeout(30_000)
+    troubles: list[str] = []
+    tab.on("pageerror", lambda error: troubles.append(str(error)))
+    # A refusal that the page shows is no trouble.
+    tab.on(
+        "console",
+        lambda told: (
+            told.type == "error" and "status of 422" not in told.text and troubles.append(told.text)
+        ),
+    )
+    yield tab
+    context.close()
+    assert troubles == []

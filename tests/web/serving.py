@@ -27,6 +27,7 @@ from sipvideo.web.server import create_app, listen, make_server
 from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
 from sipvideo.web.wire import pack, unpack
+from sipvideo.web.zones import KeptZones
 from tests.apps.scripted import CLASSES, shots
 from tests.waiting import PATIENCE, until
 
@@ -87,13 +88,14 @@ def serving(
     delay: float | Callable[[], object] = 0.0,
     loop: bool = True,
     port: int = 0,
-    recorder: Callable[[str], Recording] | None = None,
+    recorder: Callable[[str, str], Recording] | None = None,
+    zones: KeptZones | None = None,
 ) -> Iterator[Running]:
     """Serves until the block ends; ``delay`` as in :func:`segmenter`."""
     settings = settings or Settings()
     finder = segmenter(delay)
     session = LiveSession(finder, sources, loop=loop) if sources else None
-    state = ServerState(finder, session, settings, "scripted", recorder=recorder)
+    state = ServerState(finder, session, settings, "scripted", recorder=recorder, zones=zones)
     server = make_server(create_app(state), state)
     with listen("127.0.0.1", port) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -133,6 +135,6 @@ def receive_result(
     """The next message that is not about a state."""
     while True:
         header, rest = receive(socket, timeout)
-        if header["type"] not in ("status", "clock"):
+        if header["type"] in ("result", "problem"):
             return header, rest
         assert header.get("state") not in ("failing", "failed"), header

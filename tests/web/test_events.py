@@ -29,7 +29,7 @@ RULES = Rules.model_validate(
 def test_events_are_saved_while_nobody_watches_and_the_metrics_tell_the_counts(
     street: Path, tmp_path: Path
 ) -> None:
-    def recorder(name: str) -> Recording:
+    def recorder(_: str, name: str) -> Recording:
         return Recording(name, CLASSES, tmp_path, ("events",), showing=Showing(rules=RULES))
 
     with serving(sources={"1": str(street)}, recorder=recorder) as server:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +19,12 @@ from sipvideo.web.server import create_app, listen, make_server
 from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
 from tests.live_servers import camera
-from tests.media import write_video
+from tests.web.browser import CHROMIUM, FLAGS, PEDESTRIANS, ROOT, shown, until
 from tests.web.serving import Running, serving
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
-ROOT = Path(__file__).parents[2]
-PEDESTRIANS = ROOT / "examples" / "pedestrians.mp4"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-FLAGS = [
-    *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
-]
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
-
-
-@pytest.fixture(scope="module")
-def webcam(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example film as Chromium's webcam plays it."""
-    path = tmp_path_factory.mktemp("webcam") / "webcam.mjpeg"
-    pictures = []
-    with av.open(str(PEDESTRIANS)) as film:
-        for frame in film.decode(video=0):
-            pictures.append(frame.reformat(640, 480, "rgb24").to_ndarray())
-            if len(pictures) == 40:
-                break
-    return write_video(path, pictures, "mjpeg")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        yield playwright.chromium
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Any, webcam: Path) -> Iterator[Any]:
-    flags = [*FLAGS, f"--use-file-for-fake-video-capture={webcam}"]
-    running = chromium.launch(executable_path=CHROMIUM, args=flags)
-    yield running
-    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -83,28 +46,6 @@ def address() -> Iterator[str]:
         assert not thread.is_alive()
 
 
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A tab; what goes wrong in it fails the test."""
-    context = browser.new_context(viewport={"width": 1360, "height": 860})
-    tab = context.new_page()
-    tab.set_default_timeout(30_000)
-    troubles: list[str] = []
-    tab.on("pageerror", lambda error: troubles.append(str(error)))
-    tab.on("console", lambda told: told.type == "error" and troubles.append(told.text))
-    yield tab
-    context.close()
-    assert troubles == []
-
-
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """The page's own guard forbids the evaluation of texts, with which Playwright waits."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def painted(page: Any, canvas: str) -> int:
     """Number of pixels of a canvas that are not transparent."""
     script = """(id) => {
@@ -116,11 +57,6 @@ def painted(page: Any, canvas: str) -> int:
         return count;
     }"""
     return int(page.evaluate(script, canvas))
-
-
-def shown(page: Any) -> int:
-    """Results shown so far."""
-    return int(page.evaluate("window.sipvideo ? window.sipvideo.ages.length : 0"))
 
 
 def test_a_webcam_shows_people_with_identities(page: Any, address: str) -> None:
@@ -166,7 +102,9 @@ def test_a_source_of_the_server_is_shown_and_every_key_works(
     assert page.evaluate("window.sipvideo.settings.opacity") == opacity
 
     page.keyboard.press("h")
-    assert page.locator("dialog#help kbd").count() == len(COMMANDS) - 1
+    assert page.locator("dialog#help kbd").count() == len(
+        COMMANDS
+    )  # q does not quit a page, z draws zones
     page.keyboard.press("Escape")
     page.locator("dialog#help").wait_for(state="hidden")
     page.keyboard.press("Space")
@@ -196,11 +134,11 @@ def test_a_source_of_the_server_is_shown_and_every_key_works(
     assert sizes == {(768, 576)}
 
 
-def test_the_page_has_the_keys_of_the_window() -> None:
+def test_the_page_has_the_keys_of_the_window_and_one_to_draw_zones() -> None:
     script = (ROOT / "sipvideo" / "web" / "page" / "controls.js").read_text()
     found = re.findall(r'^  \["(.)", "(\w+)", "', script, re.MULTILINE)
     wanted = [(" " if c.key == "space" else c.key, c.name) for c in COMMANDS if c.name != "quit"]
-    assert found == wanted
+    assert [pair for pair in found if pair != ("z", "zones")] == wanted
 
 
 def test_a_video_is_uploaded_watched_and_downloaded(

@@ -35,7 +35,7 @@ def test_every_request_gets_an_answer_of_the_description(server: Running, street
             described_answers(case, response)
 
         answers()
-    assert tried == 13
+    assert tried == 17
 
 
 def described_answers(case: Any, response: Any) -> None:

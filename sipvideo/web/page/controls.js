@@ -9,6 +9,7 @@ export const KEYS = [
   ["t", "trails", "trails on, off"],
   ["o", "fainter", "masks fainter"],
   ["O", "stronger", "masks stronger"],
+  ["z", "zones", "draw zones and lines"],
   ["x", "reset", "identities start anew"],
   ["f", "fullscreen", "full screen on, off"],
   ["h", "help", "this list"],
@@ -63,6 +64,7 @@ export class Controls {
     } else if (name === "pause") this.live.setPaused(!this.live.paused);
     else if (name === "reset") this.live.resetIdentities();
     else if (name === "flip") this.live.flip();
+    else if (name === "zones") this.live.drawZones(!this.live.drawing);
     else if (name === "screenshot") this.screenshot();
     else if (name === "record") this.recorder ? this.stopRecording() : this.startRecording();
     else if (name === "fullscreen") this.fullscreen();
@@ -78,7 +80,7 @@ export class Controls {
   }
 
   update() {
-    const pressed = { ...this.settings, pause: this.live.paused, record: this.recorder !== null };
+    const pressed = { ...this.settings, pause: this.live.paused, record: this.recorder !== null, zones: this.live.drawing };
     for (const button of document.querySelectorAll("#tools button[aria-pressed]")) {
       button.setAttribute("aria-pressed", String(Boolean(pressed[button.dataset.do])));
     }
@@ -86,14 +88,14 @@ export class Controls {
     pause.querySelector("use").setAttribute("href", this.live.paused ? "#i-play" : "#i-pause");
     pause.lastChild.textContent = this.live.paused ? "Go on" : "Pause";
     this.opacity.value = Math.round(this.settings.opacity * 100);
-    for (const name of ["pause", "record", "screenshot", "reset"]) {
+    for (const name of ["pause", "record", "screenshot", "zones", "reset"]) {
       document.querySelector(`[data-do="${name}"]`).disabled = !this.live.feed;
     }
   }
 
   screenshot() {
     if (!this.stage.size) return;
-    this.stage.compose(document.createElement("canvas")).toBlob((blob) => save(blob, "png"), "image/png");
+    this.stage.compose(document.createElement("canvas")).toBlob((blob) => save(blob, named("png")), "image/png");
   }
 
   startRecording() {
@@ -110,7 +112,7 @@ export class Controls {
       requestAnimationFrame(draw);
     };
     recorder.ondataavailable = (event) => parts.push(event.data);
-    recorder.onstop = () => save(new Blob(parts, { type }), type.startsWith("video/mp4") ? "mp4" : "webm");
+    recorder.onstop = () => save(new Blob(parts, { type }), named(type.startsWith("video/mp4") ? "mp4" : "webm"));
     recorder.start(1000);
     this.recorder = recorder;
     badge.hidden = false;
@@ -145,10 +147,12 @@ export class Controls {
 
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
-function save(blob, suffix) {
+const named = (suffix) => `sipvideo-${new Date().toISOString().slice(0, 19).replace(/[:T]/g, "-")}.${suffix}`;
+
+export function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `sipvideo-${new Date().toISOString().slice(0, 19).replace(/[:T]/g, "-")}.${suffix}`;
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

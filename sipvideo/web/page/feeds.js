@@ -67,8 +67,15 @@ async function whyRefused() {
   }
 }
 
+function tryZones(feed, rules) {
+  if (!feed.connection?.isOpen) return Promise.resolve(""); // sent when it is open again
+  feed.connection.send({ type: "zones", rules });
+  return new Promise((done) => (feed.tried = done));
+}
+
 export class ServerFeed {
   constructor(key, onresult, onstatus) {
+    this.key = key;
     this.onresult = onresult;
     this.onstatus = onstatus;
     this.paused = false;
@@ -103,6 +110,9 @@ export class ServerFeed {
 
   takeText(message) {
     if (message.type === "status") this.onstatus(message);
+    if (message.type === "zones") this.onzones?.(message);
+    if (message.type === "counts") this.oncounts?.(message);
+    if (message.type === "tried") this.tried?.(message.problem);
     if (message.type === "clock") {
       const now = performance.now(), trip = now - message.sent;
       this.offsets = [...this.offsets.slice(-7), [trip, message.clock * 1000 - (message.sent + trip / 2)]];
@@ -128,6 +138,11 @@ export class ServerFeed {
 
   reset() {
     this.connection.send({ type: "reset" });
+  }
+
+  // Zones for this viewer alone; what is wrong with them.
+  tryZones(rules) {
+    return tryZones(this, rules);
   }
 
   stop() {
@@ -166,6 +181,7 @@ export class WebcamFeed {
     this.connection.onopen = () => {
       this.flying = 0;
       this.onstatus({ state: "live", text: "live" });
+      this.onzones?.(null);
     };
     this.watch();
   }
@@ -202,7 +218,11 @@ export class WebcamFeed {
   }
 
   take(data) {
-    if (typeof data === "string") return;
+    if (typeof data === "string") {
+      const message = JSON.parse(data);
+      if (message.type === "tried") this.tried?.(message.problem);
+      return;
+    }
     const { header, rest } = unpack(data);
     const bitmap = this.under;
     this.under = null;
@@ -210,6 +230,7 @@ export class WebcamFeed {
     this.send(); // a newer picture may be there already
     this.onstatus({ state: "live", text: "live", choice: header.choice });
     if (header.type === "problem") return this.onstatus({ state: "failed", text: header.problem });
+    if (header.counts) this.oncounts?.(header.counts);
     if (this.paused) return;
     const { objects } = decodeObjects(header, rest);
     requestAnimationFrame(() => {
@@ -229,6 +250,10 @@ export class WebcamFeed {
 
   reset() {
     this.connection?.send({ type: "reset" });
+  }
+
+  tryZones(rules) {
+    return tryZones(this, rules);
   }
 
   stop() {

@@ -5,13 +5,14 @@ import { ServerFeed, WebcamFeed } from "/page/feeds.js";
 import { ObjectList, Speed } from "/page/panel.js";
 import { Stage } from "/page/stage.js";
 import { Videos } from "/page/videos.js";
+import { LiveZones } from "/page/live_zones.js";
 
 const WEBCAM = "webcam";
 const element = (id) => document.getElementById(id);
 const STATES = { live: "Live", connecting: "Connecting", ended: "Ended", closed: "Closed", paused: "Paused" };
 
 class Live {
-  constructor() {
+  constructor(health) {
     this.settings = storedSettings();
     this.stage = new Stage(element("stage"), this.settings);
     this.speed = new Speed();
@@ -20,14 +21,15 @@ class Live {
     this.paused = false;
     this.facing = "user";
     this.ages = []; // of the last frames, milliseconds
+    this.zones = new LiveZones(this.stage, element("zones"), health.classes);
     this.controls = new Controls(this.stage, this.settings, this);
     element("source").onchange = () => this.choose(element("source").value);
     element("start").onclick = () => this.startWebcam();
     element("overlay").onpointermove = (event) => {
-      if (event.pointerType === "mouse") this.stage.highlight(this.stage.at(event.clientX, event.clientY));
+      if (event.pointerType === "mouse" && !this.drawing) this.stage.highlight(this.stage.at(event.clientX, event.clientY));
     };
     element("overlay").onpointerleave = () => this.stage.highlight(null);
-    element("overlay").onclick = (event) => this.stage.highlight(this.stage.at(event.clientX, event.clientY));
+    element("overlay").onclick = (event) => this.drawing || this.stage.highlight(this.stage.at(event.clientX, event.clientY));
   }
 
   async begin() {
@@ -46,6 +48,7 @@ class Live {
     this.mirror(false);
     this.stage.use(own ? "video" : "picture");
     if (!own) this.feed = new ServerFeed(key, (result) => this.show(result), (status) => this.status(status));
+    if (!own) this.zones.follow(this.feed, element("source").selectedOptions[0].text);
     this.controls.update();
   }
 
@@ -53,6 +56,7 @@ class Live {
     this.end();
     element("start").disabled = true;
     const feed = new WebcamFeed(element("video"), this.facing, (result) => this.show(result), (status) => this.status(status));
+    this.zones.follow(feed, WEBCAM);
     this.feed = feed; // whoever chooses another source meanwhile ends it
     this.status({ state: "connecting", text: "Waiting for the camera" });
     try {
@@ -78,8 +82,18 @@ class Live {
 
   // People expect to see themselves as in a mirror.
   mirror(mirrored) {
-    this.stage.mirrored = mirrored;
+    this.stage.mirrored = this.zones.editor.mirrored = mirrored;
     element("stage").classList.toggle("mirrored", mirrored);
+  }
+
+  get drawing() {
+    return this.zones.editor.active;
+  }
+
+  drawZones(drawing) {
+    this.stage.highlight(null);
+    this.zones.open(drawing);
+    this.controls.update();
   }
 
   flip() {
@@ -95,6 +109,7 @@ class Live {
     this.stage.clear();
     this.list.show([]);
     this.speed.clear();
+    this.zones.leave();
     element("flip").hidden = true;
     this.notice("");
   }
@@ -180,7 +195,8 @@ function setUpPage() {
 }
 
 setUpPage();
-const live = new Live();
+const health = await (await fetch("/api/health", { cache: "no-store" })).json();
+const live = new Live(health);
 window.sipvideo = live; // for curious people and for tests
 live.begin();
-new Videos(await (await fetch("/api/health", { cache: "no-store" })).json());
+new Videos(health);

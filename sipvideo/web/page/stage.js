@@ -15,6 +15,7 @@ export class Stage {
     this.mirrored = false;
     this.highlighted = null;
     this.trails = new Map();
+    this.zones = null; // painted over everything
     new ResizeObserver(() => this.paint()).observe(this.overlay);
   }
 
@@ -78,6 +79,7 @@ export class Stage {
     const context = canvas.getContext("2d");
     context.clearRect(0, 0, width, height);
     if (this.size && width) this.paintObjects(context, width / this.size[1], ratio);
+    if (this.size && width) this.zones?.paint(context, width, height, ratio);
   }
 
   // Picture and objects on one canvas, in pixels of the picture.
@@ -91,6 +93,7 @@ export class Stage {
     context.drawImage(this.picture, 0, 0);
     context.restore();
     if (this.size) this.paintObjects(context, width / this.size[1], Math.max(1, height / 540));
+    if (this.size) this.zones?.paint(context, width, height, Math.max(1, height / 540));
     return canvas;
   }
 

@@ -1,10 +1,11 @@
 // Uploads, their progress, and their results.
 
 import { duration } from "/page/panel.js";
+import { Zones } from "/page/zones.js";
 
 const ENDED = ["done", "failed", "cancelled", "interrupted"];
 const WORDS = { waiting: "Waiting", running: "In work", done: "Done", failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted", uploading: "Uploading" };
-const FILES = { "video.mp4": "Video", "results.json": "JSON", "results.jsonl": "JSON lines", "objects.csv": "CSV" };
+const FILES = { "video.mp4": "Video", "results.json": "JSON", "results.jsonl": "JSON lines", "objects.csv": "CSV", "events.jsonl": "Events, JSON lines", "events.csv": "Events, CSV" };
 
 export class Videos {
   constructor(limits) {
@@ -36,17 +37,19 @@ export class Videos {
   }
 
   upload(files) {
-    for (const file of files) this.send(file);
+    const first = document.getElementById("zones-first").checked;
+    for (const file of files) first ? this.list.prepend(new Preparation(file, this.limits.classes, (rules) => this.send(file, rules)).item) : this.send(file);
   }
 
-  send(file) {
+  send(file, rules = {}) {
     const card = this.card(`upload-${crypto.randomUUID?.() ?? Math.random()}`);
     const job = { name: file.name, state: "uploading", frames: 0, problem: "", results: [] };
     if (file.size > this.limits.max_upload) {
       return card.show({ ...job, state: "failed", problem: `${size(file.size)} are too large: up to ${size(this.limits.max_upload)} are taken` });
     }
     const request = new XMLHttpRequest();
-    request.open("POST", `/api/jobs?name=${encodeURIComponent(file.name)}`);
+    const zones = rules.zones || rules.lines ? `&zones=${encodeURIComponent(JSON.stringify(rules))}` : "";
+    request.open("POST", `/api/jobs?name=${encodeURIComponent(file.name)}${zones}`);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => card.show({ ...job, sent: event.loaded, total: event.total });
     request.onload = () => {
@@ -137,7 +140,8 @@ class Card {
       return `${job.frames}${job.frame_count ? ` of ${job.frame_count}` : ""} frames, ${job.fps.toFixed(1)} per second${left}`;
     }
     const notes = (job.notes || []).map((note) => `. ${note}`).join("");
-    return `${job.frames} frames, ${job.tracks} ${job.tracks === 1 ? "object" : "objects"}${notes}`;
+    const counts = Object.entries(job.counts || {}).map(([place, words]) => `. ${place}: ${Object.entries(words).map(([word, count]) => `${count} ${word}`).join(", ")}`).join("");
+    return `${job.frames} frames, ${job.tracks} ${job.tracks === 1 ? "object" : "objects"}${counts}${notes}`;
   }
 
   act(job) {
@@ -150,7 +154,7 @@ class Card {
     this.video.hidden = !film;
     if (film && this.video.getAttribute("src") !== film.url) this.video.src = film.url;
     if (job.archive) this.link("All (zip)", job.archive, true);
-    for (const file of job.results) this.link(FILES[file.name] || file.name, `${file.url}?download=true`, false, size(file.bytes));
+    for (const file of job.results) if (FILES[file.name]) this.link(FILES[file.name], `${file.url}?download=true`, false, size(file.bytes));
     this.button(job.id ? "Remove" : "Dismiss", async () => {
       if (job.id) await this.ask("DELETE", "");
       this.remove();
@@ -172,6 +176,49 @@ class Card {
     const link = document.createElement("a");
     Object.assign(link, { textContent: text, href, download: "", title, className: first ? "button main" : "button" });
     this.actions.append(link);
+  }
+}
+
+// A film that is about to be uploaded, for zones to be drawn on its first picture. It is shown from this device.
+class Preparation {
+  constructor(file, classes, ready) {
+    this.item = document.createElement("li");
+    this.item.className = "card job preparing";
+    this.item.innerHTML = `<b class="name"></b><div class="stage"><video playsinline muted preload="auto"></video><canvas tabindex="0" role="img" aria-label="First picture, to draw zones on"></canvas></div>
+      <p class="about problem" role="alert" hidden></p><div class="zones"></div><div class="actions"></div>`;
+    const find = (selector) => this.item.querySelector(selector);
+    find(".name").textContent = file.name;
+    Object.assign(this, { stage: find(".stage"), video: find("video"), canvas: find("canvas") });
+    this.zones = new Zones({ canvas: this.canvas, panel: find(".zones"), classes, repaint: () => this.paint(), onchange: () => "" });
+    this.zones.activate(true);
+    const address = URL.createObjectURL(file);
+    this.video.onloadeddata = () => {
+      this.stage.style.setProperty("--ratio", this.video.videoWidth / this.video.videoHeight);
+      this.paint();
+    };
+    this.video.onerror = () => {
+      find("[role=alert]").hidden = false;
+      find("[role=alert]").textContent = "This browser cannot show the film. The server may take it all the same; zones are then drawn blindly, in parts of the picture.";
+    };
+    this.video.src = address;
+    new ResizeObserver(() => this.paint()).observe(this.canvas);
+    const leave = () => {
+      URL.revokeObjectURL(address);
+      this.item.remove();
+    };
+    const button = (textContent, className, onclick) => find(".actions:last-child").append(Object.assign(document.createElement("button"), { type: "button", textContent, className, onclick }));
+    button("Upload", "main", () => {
+      leave();
+      ready(this.zones.rules);
+    });
+    button("Cancel", "quiet", leave);
+  }
+
+  paint() {
+    const ratio = Math.min(window.devicePixelRatio || 1, 2), { canvas } = this;
+    canvas.width = Math.round(canvas.clientWidth * ratio);
+    canvas.height = Math.round(canvas.clientHeight * ratio);
+    this.zones?.paint(canvas.getContext("2d"), canvas.width, canvas.height, ratio);
   }
 }
 
