@@ -6,38 +6,31 @@ a bound. What is drawn has been through the veil before, as everything has that 
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.events.event import Event
 from sipvideo.events.rules import Rules
+from sipvideo.sinks.clip import RATE, Shot, write_clip
 from sipvideo.structures import FrameResult
 
 Draw = Callable[[FrameResult], NDArray[np.uint8]]
 
 SIDE = 960
 """Pixels of the longer side of a picture at most."""
-RATE = 10.0
-"""Pictures per second of a clip at most."""
 ROOM = 48 << 20
 """Bytes of pictures that are kept at most, whatever length was asked for."""
 PICTURES, CLIPS = 60, 6
 """Per minute of the source at most."""
 MARGIN = 0.5
 """Seconds of a clip that have to follow an event which shares it."""
-CLOCK = 90_000
 
 
 @dataclass(frozen=True)
@@ -68,13 +61,6 @@ class Wanted:
             *(self.of(rules, place) for place in ("", *rules.places)), strict=True
         )
         return any(pictures), max(clips)
-
-
-class Shot(NamedTuple):
-    """An encoded picture and its second."""
-
-    second: float
-    jpeg: bytes
 
 
 @dataclass
@@ -183,7 +169,7 @@ class Snapshots:
     def _finish(self, clip: _Clip) -> None:
         self._clips.remove(clip)
         self._encoded = [future for future in self._encoded if not self._is_over(future)]
-        self._encoded.append(self._worker.submit(_encode, clip.path, clip.shots))
+        self._encoded.append(self._worker.submit(write_clip, clip.path, clip.shots))
 
     def _is_over(self, future: Future[None]) -> bool:
         if future.done() and (error := future.exception()) is not None:
@@ -214,36 +200,3 @@ def _jpeg(picture: NDArray[np.uint8]) -> bytes:
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return data.tobytes()
-
-
-def _encode(path: Path, shots: list[Shot]) -> None:
-    """A clip of pictures with their times, under its name when it is whole."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        with av.open(str(new), "w", format="mp4", options={"movflags": "+faststart"}) as target:
-            stream = target.add_stream("libx264", Fraction(RATE), {"preset": "veryfast"})
-            stream.pix_fmt = "yuv420p"
-            stream.thread_count = 1  # live pictures go first
-            size: tuple[int, int] | None = None
-            for shot in shots:
-                encoded = np.frombuffer(shot.jpeg, np.uint8)
-                picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-                assert picture is not None
-                if size is None:
-                    height, width = (max(side // 2 * 2, 2) for side in picture.shape[:2])
-                    size = stream.width, stream.height = width, height
-                    stream.codec_context.time_base = Fraction(1, CLOCK)
-                if (
-                    picture.shape[1::-1] != size
-                ):  # x264 takes even sizes; a camera may change its own
-                    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-                frame = av.VideoFrame.from_ndarray(np.asarray(picture, np.uint8), format="bgr24")
-                frame.pts = round((shot.second - shots[0].second) * CLOCK)
-                frame.time_base = Fraction(1, CLOCK)
-                target.mux(stream.encode(frame))
-            target.mux(stream.encode())
-        os.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise
