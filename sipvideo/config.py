@@ -193,7 +193,7 @@ class TrackerConfig(Section):
     """sipvideo: detections from this score on are confident: they may begin an identity or find a lost one."""
     keep_score: float = Field(default=0.15, ge=0, le=1)
     """sipvideo: detections from this score on may still go on with the track that they clearly fit."""
-    match_affinity: float = Field(default=0.15, ge=0, lt=1)
+    match_affinity: float = Field(default=0.07, ge=0, lt=1)
     """sipvideo: least affinity of a confident detection and its track; higher gives more, but purer identities."""
     clear_affinity: float = Field(default=0.35, ge=0, lt=1)
     """sipvideo: least affinity of a doubtful detection and its track."""
@@ -202,18 +202,18 @@ class TrackerConfig(Section):
     part_share: float = Field(default=0.8, ge=0, le=1)
     """sipvideo: share of a mask inside a better one of the same class above which it is a part of that object: a
     dog's head."""
-    embedding_weight: float = Field(default=0.5, ge=0, le=1)
+    embedding_weight: float = Field(default=0.45, ge=0, le=1)
     """sipvideo: share of the embeddings' likeness in an affinity; the overlap has the rest."""
     label_penalty: float = Field(default=0.2, ge=0, le=1)
     """sipvideo: affinity lost where the labels differ; small, as detectors do confuse classes."""
     mask_weight: float = Field(default=0.3, ge=0, le=1)
     """sipvideo: share of the masks in the overlap of contested pairs; the boxes have the rest."""
-    rival_affinity: float = Field(default=0.3, ge=0, le=1)
+    rival_affinity: float = Field(default=0.25, ge=0, le=1)
     """sipvideo: pairs above it that share a detection or a track are contested: masks are compared for those alone,
     as they cost time."""
-    max_age: float = Field(default=2.0, gt=0, le=3600)
+    max_age: float = Field(default=3.0, gt=0, le=3600)
     """sipvideo: seconds that an object is looked for near its place while it is not seen."""
-    probation: float = Field(default=0.12, ge=0, le=1)
+    probation: float = Field(default=0.08, ge=0, le=1)
     """sipvideo: share of ``max_age`` that an object detected only once is remembered: most are false alarms."""
     max_tracks: int = Field(default=512, ge=1)
     """sipvideo: bound of the memory; the longest unseen tracks go first."""
@@ -229,6 +229,8 @@ class TrackerConfig(Section):
     """sipvideo: distance from the prediction that is plausible at once, in sizes of the object."""
     margin_growth: float = Field(default=1.5, ge=0, le=100)
     """sipvideo: how fast that distance grows while the object is unseen, in sizes per second."""
+    margin_doubt: float = Field(default=0.5, ge=0, le=2)
+    """sipvideo: how much less an overlap counts the wider the search has become, as a power of its width; 0: none."""
 
     camera: bool = True
     """sipvideo: follow the camera's motion by the background, and move what is known of places with it."""

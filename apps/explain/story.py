@@ -191,7 +191,7 @@ def _told(pairs: Sequence[Json], reunions: Sequence[Json], record: Json) -> Iter
 
 
 def _pair(pair: Json, record: Json) -> str:
-    cues = [f"overlap {pair['overlap']:.2f}"]
+    cues = [f"overlap {pair['overlap']:.2f} (counts {pair.get('certainty', 1.0):.0%})"]
     if pair["mask_overlap"] is not None:
         cues.append(f"masks {pair['mask_overlap']:.2f}")
     if pair["likeness"] is not None:

@@ -37,6 +37,7 @@ SPACE: dict[str, tuple[float, float, bool]] = {
     "tracker.size_memory": (0.3, 10.0, True),
     "tracker.margin": (0.02, 0.6, True),
     "tracker.margin_growth": (0.2, 6.0, True),
+    "tracker.margin_doubt": (0.0, 1.5, False),
     "tracker.return_likeness": (0.2, 0.95, False),
     "tracker.return_ratio": (0.5, 1.0, False),
 }

@@ -53,6 +53,7 @@ class Pair:
         unseen: seconds since it was last seen.
         overlap: of the detection's box with the predicted one, both widened by ``margin``, 0..1.
         margin: pixels.
+        certainty: what the overlap counts, 0..1; less the longer the track was unseen.
         likeness: cosine of the embeddings, -1..1; None without embeddings.
         label_agrees: the detection's label is the track's.
         mask_overlap: 0..1; None where it was not looked at, as nobody competed.
@@ -66,6 +67,7 @@ class Pair:
     unseen: float
     overlap: float
     margin: float
+    certainty: float
     likeness: float | None
     label_agrees: bool
     mask_overlap: float | None
@@ -240,6 +242,7 @@ def _pairs(step: Step, config: TrackerConfig) -> Iterator[Pair]:
             unseen=float(cues.unseen[j]),
             overlap=float(cues.overlap[k, j]),
             margin=float(cues.margins[j]),
+            certainty=float(cues.certainty[j]),
             likeness=float(cues.likeness[k, j]) if embedded else None,
             label_agrees=not cues.labels_differ[k, j],
             mask_overlap=looked.get((k, j)),

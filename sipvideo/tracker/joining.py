@@ -31,6 +31,9 @@ FADE = 0.5
 """Seconds in which an unseen object is taken to lose all but 1/e of its velocity."""
 REACH, REACH_PER_SECOND = 0.15, 1.0
 """Distance from the predicted place that is nothing special, in sizes of the object, at once and per second."""
+ELSEWHERE, AWAY = 1.0, 3.0
+"""After a cut neither place nor time tell anything: every object is taken to be so many times what is usual away,
+and to have been away for so many seconds."""
 KEPT = 0.5
 """Lead over the least odds that the tracker's own decisions have at least."""
 CLEARLY_UNIQUE = 0.5
@@ -127,6 +130,9 @@ def weigh(
     rows, columns = pairs
     before, after = _Ends.of(earlier, at_end=True), _Ends.of(later, at_end=False)
     gap = np.array([t.begin for t in later])[columns] - np.array([t.end for t in earlier])[rows]
+    distance = _distance(before, after, pairs, gap)
+    cut = np.array([t.scene for t in later])[columns] > np.array([t.scene for t in earlier])[rows]
+    distance[cut], gap[cut] = np.log1p(ELSEWHERE), np.maximum(gap[cut], AWAY)
     ids = np.array([t.track_id for t in earlier]), np.array([t.track_id for t in later])
     labels = sorted({label for t in (*earlier, *later) for label in t.votes})
     votes = [_votes(side, labels) for side in (earlier, later)]
@@ -144,7 +150,7 @@ def weigh(
     return np.stack(
         (
             (ids[0][rows] == ids[1][columns]).astype(np.float64),
-            _distance(before, after, pairs, gap),
+            distance,
             np.log(gap + 0.1),
             gap / 10,
             agree,

@@ -34,6 +34,17 @@ def margins(sizes: FloatArray, unseen: FloatArray, config: TrackerConfig) -> Flo
     return sizes * (np.float32(config.margin) + np.float32(config.margin_growth) * unseen)
 
 
+def certainty(unseen: FloatArray, config: TrackerConfig) -> FloatArray:
+    """What it says to find something within the margin, as a share of what it says at once, float32 [M].
+
+    The wider the search, the more it finds by chance: of two objects that fit, the one seen just now fits better.
+    """
+    at_once = np.float32(1 + 2 * config.margin)
+    widened = at_once + np.float32(2 * config.margin_growth) * unseen
+    result: FloatArray = (at_once / widened) ** np.float32(config.margin_doubt)
+    return result
+
+
 def averaged(velocity: Vector, step: Vector, seconds: float, age: float, memory: float) -> Vector:
     """Running mean of the velocity, once an object of ``age`` seconds made a ``step`` of so many pixels and seconds.
 

@@ -26,6 +26,7 @@ class Cues:
     Attributes:
         affinity: float32 [N, M], at most 1, ``-inf`` where out of reach.
         overlap: float32 [N, M], of the box with the predicted one, both widened by the track's margin.
+        certainty: float32 [M], what that overlap counts, 0..1, see :func:`sipvideo.tracker.motion.certainty`.
         likeness: float32 [N, M], cosine of the embeddings; 0 where there are none.
         labels_differ: bool [N, M].
         unseen: float32 [M], seconds.
@@ -35,6 +36,7 @@ class Cues:
 
     affinity: FloatArray
     overlap: FloatArray
+    certainty: FloatArray
     likeness: FloatArray
     labels_differ: BoolArray
     unseen: FloatArray
@@ -52,7 +54,8 @@ def compare(
     """How well each detection fits each track.
 
     The overlap with the predicted box (0..1), averaged with the cosine of the embeddings (-1..1) if there are any,
-    less ``label_penalty`` where the labels differ. Boxes are widened by what the object may have strayed unseen.
+    less ``label_penalty`` where the labels differ. Boxes are widened by what the object may have strayed unseen, and
+    their overlap counts less the wider they are.
     Where pairs compete, masks count too: the boxes of crossing objects overlap, their masks do not.
 
     Args:
@@ -70,13 +73,14 @@ def compare(
     predicted = motion.predict(last, states[:, 2:], unseen, config.velocity_fade)
 
     margins = motion.margins(states[:, 1], unseen, config)
+    certainty = motion.certainty(unseen, config)
     overlap = widened_iou(detections.boxes, predicted, margins)
     looks = np.concatenate((detections.embeddings, [track.embedding for track in tracks]))
     looks = unit(looks - common)
     likeness = looks[: len(detections)] @ looks[len(detections) :].T
     labels_differ = detections.labels[:, None] != np.array([track.label for track in tracks])
     share = np.float32(1 - config.embedding_weight if detections.embeddings.shape[1] else 1)
-    fits: FloatArray = share * overlap
+    fits: FloatArray = share * certainty * overlap
     fits += (1 - share) * likeness
     if labels_differ.any():
         fits -= np.float32(config.label_penalty) * labels_differ
@@ -88,9 +92,9 @@ def compare(
         shifts = centres(predicted) - np.array([track.place for track in tracks])
         shared = mask_iou(rows, columns, detections, tracks, shifts)
         masks = rows, columns, shared
-        weight = share * np.float32(config.mask_weight)
+        weight = share * np.float32(config.mask_weight) * certainty[columns]
         fits[rows, columns] += weight * (shared - overlap[rows, columns])
-    return Cues(fits, overlap, likeness, labels_differ, unseen, margins, masks)
+    return Cues(fits, overlap, certainty, likeness, labels_differ, unseen, margins, masks)
 
 
 def widened_iou(a: FloatArray, b: FloatArray, margins: FloatArray) -> FloatArray:

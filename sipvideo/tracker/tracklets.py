@@ -27,6 +27,10 @@ ENDS_SECONDS = 0.6
 """Seconds over which velocity is measured at either end."""
 MANY = 256
 """Tracklets that ended are forgotten once there are so many."""
+FEW = 2
+"""Objects that there must be before and after a cut for it to be noticed."""
+IN_PLACE, MOST = 0.5, 0.5
+"""Box overlap from which an object is where another one was, and the share of such that speaks against a cut."""
 INSIDE = 0.6
 """Share of a mask that lies in another's above which the object is called covered by it."""
 
@@ -56,6 +60,7 @@ class Tracklet:
         look: float32 [E], sum of the unit embeddings, each times its score; E = 0 without.
         covered: sightings in which most of the mask was inside a better mask of another identity.
         covered_by: how often by which identity.
+        scene: number of cuts before it.
     """
 
     number: int
@@ -70,6 +75,7 @@ class Tracklet:
     votes: dict[int, float] = field(default_factory=dict)
     covered: int = 0
     covered_by: dict[int, int] = field(default_factory=dict)
+    scene: int = 0
 
     @property
     def begin(self) -> float:
@@ -104,6 +110,8 @@ class Tracklets:
         self._count = 0
         self._current: dict[int, Tracklet] = {}
         self._previous = -math.inf
+        self._scene = 0
+        self._shown: dict[int, FloatArray] = {}
 
     def observe(self, result: FrameResult) -> IntArray:
         """The next frame: number of the tracklet of each of its N objects, int64 [N]; -1 for untracked ones."""
@@ -112,6 +120,7 @@ class Tracklets:
         looks = unit(found.embeddings)
         areas = found.masks.areas()
         covering = _covering(found.boxes, found.scores, found.masks, result.track_ids)
+        self._notice_cut(result)
         for k, track_id in enumerate(result.track_ids.tolist()):
             if track_id < 0:
                 continue
@@ -141,6 +150,7 @@ class Tracklets:
         if tracklet is None or self._doubtful(tracklet, seen):
             look = np.zeros(embedding_size, np.float32)
             tracklet = Tracklet(self._count, track_id, [], deque(maxlen=ENDS), look)
+            tracklet.scene = self._scene
             self._count += 1
             self._current[track_id] = tracklet
             self.begun.append(tracklet)
@@ -148,6 +158,22 @@ class Tracklets:
             tracklet.first.append(seen)
         tracklet.last.append(seen)
         return tracklet
+
+    def _notice_cut(self, result: FrameResult) -> None:
+        """Results do not tell cuts, but the tracker lets no identity cross one by place: nobody goes on there, and new
+        identities are not where the old ones were either."""
+        seen = result.track_ids >= 0
+        shown = dict(
+            zip(result.track_ids[seen].tolist(), result.detections.boxes[seen], strict=True)
+        )
+        before, self._shown = self._shown, shown
+        if min(len(shown), len(before)) < FEW:
+            return
+        overlap = boxes.iou(np.array([*shown.values()]), np.array([*before.values()]))
+        same = np.array([*shown])[:, None] == np.array([*before])
+        goes_on = (same & (overlap >= DOUBTFUL_OVERLAP)).any()
+        in_place = (overlap.max(1) >= IN_PLACE).mean()
+        self._scene += not goes_on and in_place < MOST
 
     def _doubtful(self, tracklet: Tracklet, seen: Sighting) -> bool:
         before = tracklet.last[-1]

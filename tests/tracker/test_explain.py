@@ -70,7 +70,8 @@ def test_the_cues_of_a_pair_add_up_to_its_affinity() -> None:
     assert (pair.detection, pair.track_id, pair.verdict) == (0, 0, "chosen")
     assert pair.likeness is not None
     share = weights["embedding_weight"]
-    expected = (1 - share) * pair.overlap + share * pair.likeness - weights["label_penalty"]
+    place = (1 - share) * pair.certainty * pair.overlap
+    expected = place + share * pair.likeness - weights["label_penalty"]
     assert pair.affinity == pytest.approx(expected, abs=1e-6)
     assert (pair.label_agrees, pair.mask_overlap) == (False, None)
     assert pair.unseen == pytest.approx(0.1)

@@ -8,8 +8,10 @@ from collections import deque
 import numpy as np
 
 from sipvideo.config import RepairConfig
+from sipvideo.structures import Frame, FrameResult
 from sipvideo.tracker.joining import CUES, _best_pairs, join, weigh
-from sipvideo.tracker.tracklets import Sighting, Tracklet
+from sipvideo.tracker.tracklets import Sighting, Tracklet, Tracklets
+from tests.scenes import scripted
 
 
 def tracklet(
@@ -20,6 +22,7 @@ def tracklet(
     *,
     track_id: int = -1,
     x: float = 50.0,
+    scene: int = 0,
 ) -> Tracklet:
     """Stands still at ``x``."""
     box = np.array([x, 40, x + 20, 80], np.float32)
@@ -27,7 +30,7 @@ def tracklet(
     found = Tracklet(number, number if track_id < 0 else track_id, seen, deque(seen), np.zeros(0))
     found.look = np.array(look, np.float32)
     found.hits, found.scores, found.best_score = 5, 1.0, 0.8
-    found.votes = {0: 1.0}
+    found.votes, found.scene = {0: 1.0}, scene
     return found
 
 
@@ -52,6 +55,39 @@ def test_looks_decide_where_two_could_have_come_back() -> None:
     links = join([red, blue], back, np.zeros(3, np.float32), RepairConfig())
     chosen = {(link.earlier, link.later) for link in links if link.chosen}
     assert chosen == {(1, 2), (0, 3)}
+
+
+def test_after_a_cut_looks_decide_and_not_the_place() -> None:
+    red, blue = tracklet(0, 0, 1, (1, 0, 0)), tracklet(1, 0, 1, (0, 1, 0), x=90)
+    common = np.zeros(3, np.float32)
+    for scene, expected in ((0, {(0, 2), (1, 3)}), (1, set())):
+        after = [
+            tracklet(2, 1.1, 2, (0, 0, 1), scene=scene),
+            tracklet(3, 1.1, 2, (0, 0, 1), x=90, scene=scene),
+        ]
+        links = join([red, blue], after, common, RepairConfig())
+        assert {(link.earlier, link.later) for link in links if link.chosen} == expected
+    alike = tracklet(2, 1.1, 2, (0, 1, 0.1), scene=1)
+    links = join([red, blue], [alike], common, RepairConfig())
+    assert [(link.earlier, link.later) for link in links if link.chosen] == [(1, 2)]
+
+
+def test_where_nobody_goes_on_in_place_there_was_a_cut() -> None:
+    def scenes(frames: list[dict[int, float]]) -> list[int]:
+        made = Tracklets()
+        for k, objects in enumerate(frames):
+            found = scripted([(x, 40, x + 20, 80) for x in objects.values()])
+            frame = Frame(np.zeros((*found.masks.frame_size, 3), np.uint8), k, k / 10)
+            made.observe(FrameResult(frame, found, np.array([*objects], np.int64), 0.0))
+        return [made.begun[-1].scene, len(made.begun)]
+
+    here = {0: 20.0, 1: 60.0}
+    assert scenes([here, here]) == [0, 2]
+    assert scenes([here, {}, {0: 24.0, 2: 90.0}]) == [0, 3]  # one goes on
+    assert scenes([here, {2: 100.0, 3: 130.0}]) == [1, 4]
+    assert scenes([here, {2: 20.0, 3: 60.0}]) == [0, 4]  # other identities of the same objects
+    assert scenes([here, {0: 90.0, 3: 130.0}]) == [1, 4]  # known again, elsewhere
+    assert scenes([here, {2: 100.0}]) == [0, 3]  # too few to tell
 
 
 def test_what_is_too_long_ago_or_too_unlikely_is_no_candidate() -> None:

@@ -194,14 +194,15 @@ def compared(found: Detections, tracks: list[Track], now: float = 0.0) -> NDArra
 def test_affinity_of_the_same_object_is_one_and_falls_with_each_cue() -> None:
     looks = np.array([[1, 0]], np.float32)
     tracks = one_track(scripted([BOX], labels=1, embeddings=looks))
+    share = TrackerConfig().embedding_weight
 
     def fit(found: Detections) -> float:
         return float(compared(found, tracks)[0, 0])
 
     assert fit(scripted([BOX], labels=1, embeddings=looks)) == pytest.approx(1)
     assert fit(scripted([BOX], labels=2, embeddings=looks)) == pytest.approx(0.8)
-    assert fit(scripted([BOX], labels=1, embeddings=looks[:, ::-1])) == pytest.approx(0.5)
-    assert fit(scripted([BOX], labels=1, embeddings=-looks)) == pytest.approx(0)
+    assert fit(scripted([BOX], labels=1, embeddings=looks[:, ::-1])) == pytest.approx(1 - share)
+    assert fit(scripted([BOX], labels=1, embeddings=-looks)) == pytest.approx(1 - 2 * share)
     moved = fit(scripted([(44, 40, 64, 64)], labels=1, embeddings=looks))
     assert 0.7 < moved < 1
     assert fit(scripted([(120, 100, 140, 118)], labels=1, embeddings=looks)) == -np.inf
@@ -268,6 +269,24 @@ def test_predictions_move_on_in_the_direction_of_the_velocity_and_fade(a: float,
         shifts.append(float(made[0, 0] - 10))
     limit = min(40 * max(a, b), 40 * 0.5)
     assert -1e-4 <= shifts[0] <= shifts[1] + 1e-4 <= limit + 1e-3
+
+
+def test_a_wider_search_says_less() -> None:
+    unseen = np.array([0, 0.1, 1, 3], np.float32)
+    made = motion.certainty(unseen, TrackerConfig(margin=0.1, margin_growth=1.5, margin_doubt=0.5))
+    assert made[0] == 1
+    assert (np.diff(made) < 0).all()
+    np.testing.assert_allclose(made[2] ** 2, 1.2 / 4.2, rtol=1e-5)  # the root of how wide it was
+    assert (motion.certainty(unseen, TrackerConfig(margin_doubt=0)) == 1).all()
+
+
+def test_of_two_tracks_in_one_place_the_one_seen_just_now_goes_on() -> None:
+    """The margin of the other has grown, so that a detection beside both overlaps more with it."""
+    here, beside = scripted([(40, 40, 60, 60)]), scripted([(49, 40, 69, 60)])
+    old, recent = Track.begin(here, 0, 0.0), Track.begin(here, 0, 0.9)
+    made = similarity.compare(beside, [old, recent], 1.0, np.zeros((), np.float32), TrackerConfig())
+    assert made.overlap[0, 0] > made.overlap[0, 1]
+    assert made.affinity[0, 0] < made.affinity[0, 1]
 
 
 def test_filmed_velocity_is_that_of_the_path() -> None:

@@ -42,7 +42,7 @@ def showing(
     return ids
 
 
-@pytest.mark.parametrize("away", [3.0, 5.0, 20.0])
+@pytest.mark.parametrize("away", [3.5, 5.0, 20.0])
 def test_an_object_that_comes_back_elsewhere_is_known_by_its_looks(away: float) -> None:
     made = tracker()
     assert showing(made, [BOX, FAR], looks(1, 2), 0.0) == [0, 1]
@@ -124,7 +124,7 @@ def test_identities_may_cross_a_cut_by_looks() -> None:
 
 
 def test_the_memory_is_bounded_in_number_and_in_time() -> None:
-    made = tracker(return_tracks=3, return_memory=10.0)
+    made = tracker(return_tracks=3, return_memory=10.0, max_age=2.0)
     for k in range(8):
         showing(made, [BOX], looks(k), 3.0 * k)
     ids_of(made, NOTHING, 3 * 7 + 2.6)
