@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "check": "read a dataset as training and evaluation will, and explain what is wrong with it",
+    "convert": "to and from COCO, YouTube-VIS, DAVIS, MOTS, CVAT, LabelMe and YOLO; results of runs too",
     "synth": "render videos with exact masks and identities",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    listing = "\n".join(f"  {name:6} {about}" for name, about in COMMANDS.items())
+    listing = "\n".join(f"  {name:7} {about}" for name, about in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="sipvideo data",
         description="Looks at annotated data, and makes some.",

@@ -82,6 +82,18 @@ class PictureFiles:
                 f" {self.where}, the first is {name}: {problem}"
             )
 
+    def stored(self, name: str) -> Path | bytes:
+        """One picture as its file, or as the file's content where that lies in an archive.
+
+        Raises:
+            DatasetError: it is missing, or cannot be read.
+        """
+        try:
+            actual = self._names.find(name)
+            return self.where / actual if self._archive is None else self._archive.read(actual)
+        except (LookupError, OSError, ValueError) as error:
+            raise DatasetError(f"{self.where / name}: {error}") from error
+
     def decoded(self, name: str) -> Decoded:
         """One picture as it is stored.
 

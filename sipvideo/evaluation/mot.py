@@ -25,6 +25,8 @@ IGNORED = 10000
 """Pixels and objects of this id are no objects but where nothing is scored, in MOTS."""
 IGNORED_CLASS = 10
 MOST_FRAMES = 1_000_000
+LABELS = "labels.txt"
+"""Names of classes beside texts of sequences, one per line."""
 
 
 @dataclass(eq=False)
@@ -87,7 +89,7 @@ def read_sequences(path: str | Path) -> dict[str, MotSequence]:
     nested = sorted(path.glob("*/gt/gt.txt"))
     if nested:
         return {text.parts[-3]: _read_text(text, text.parts[-3]) for text in nested}
-    texts = sorted(path.glob("*.txt"))
+    texts = sorted(one for one in path.glob("*.txt") if one.name != LABELS)
     if texts:
         return {text.stem: _read_text(text, text.stem) for text in texts}
     if any(path.glob("*.png")):

@@ -1,0 +1,128 @@
+"""The pictures of a collection, put where a format wants them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+
+from sipvideo.data.pictures import VIDEO_SUFFIXES, PictureFiles, VideoFiles, find_pictures
+from sipvideo.errors import DatasetError
+from sipvideo.exchange.collection import Collection, Film
+
+JPEG_QUALITY = 95
+
+
+class Placer:
+    """Finds pictures and places them: linked where the file system allows, else copied; frames of films are decoded.
+
+    Args:
+        collection: what is written.
+        annotations: the file or folder that it was read from, near which pictures are looked for.
+
+    Attributes:
+        decoded: frames that were taken out of video files.
+        missing: pictures that are not there.
+    """
+
+    def __init__(self, collection: Collection, annotations: Path) -> None:
+        self._files: PictureFiles | None = None
+        self._movies = VideoFiles()
+        self.decoded, self.missing = 0, 0
+        frames = [name for film in collection.films for name in film.frames[:1]]
+        with contextlib.suppress(DatasetError):
+            self._files = find_pictures(annotations, collection.images, frames[0] if frames else "")
+
+    def place(self, film: Film, frame: int, target: Path) -> Path | None:
+        """Puts a frame's picture there, with the ending that it has; returns where, None where there is none.
+
+        Raises:
+            DatasetError: it is there, but damaged.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        name = film.frames[frame]
+        if self._files is not None and name in self._files:
+            found = self._files.stored(name)
+            target = target.with_name(target.name + Path(name).suffix.lower())
+            target.unlink(missing_ok=True)
+            if isinstance(found, bytes):
+                target.write_bytes(found)
+            else:
+                _link(found, target)
+            return target
+        movie = film.movie or self._movie(film)
+        if movie is None or not Path(name).stem.isdecimal():
+            self.missing += 1
+            return None
+        picture = self._movies.read(movie, int(Path(name).stem), film.size)
+        target = target.with_name(target.name + ".jpg")
+        content = cv2.imencode(
+            ".jpg",
+            cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
+            [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
+        )[1]
+        target.write_bytes(content.tobytes())
+        self.decoded += 1
+        return target
+
+    def _movie(self, film: Film) -> Path | None:
+        if self._files is None:
+            return None
+        for name in (film.name, Path(film.frames[0]).parent.as_posix()):
+            for suffix in ("", *VIDEO_SUFFIXES):
+                path = self._files.where / (name + suffix)
+                if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+                    return path
+        return None
+
+    @property
+    def notes(self) -> list[str]:
+        """What became of the pictures."""
+        found = []
+        if self.missing:
+            found.append(f"{self.missing} pictures were not found, say where they are: --images")
+        if self.decoded:
+            found.append(
+                f"{self.decoded} frames of video files were written as JPEG, quality {JPEG_QUALITY}"
+            )
+        return found
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def file_name(text: str) -> str:
+    """A film's name as one that every file system takes."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "film"
+
+
+def listed_pictures(folder: Path | None, name: str) -> list[str]:
+    """Names of a film's pictures relative to the folder of all pictures, in order; empty where there are none."""
+    from sipvideo.files import is_picture, natural
+
+    if folder is None or not (folder / name).is_dir():
+        return []
+    found = sorted((p for p in (folder / name).iterdir() if is_picture(p)), key=natural)
+    return [f"{name}/{path.name}" for path in found]
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture, upright.
+
+    Raises:
+        DatasetError: it cannot be decoded.
+    """
+    from sipvideo.pictures import PictureError, decode
+
+    try:
+        return decode(path.read_bytes()).upright_size
+    except (OSError, PictureError) as error:
+        raise DatasetError(f"{path}: cannot read the picture: {error}") from error
