@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sipvideo.apps import main, video
+from sipvideo.apps import main
+from sipvideo.apps.video import command as video
 from sipvideo.config import available
 from sipvideo.results import FILES
 
