@@ -186,14 +186,21 @@ class CompactMasks:
     def cover(self, points: NDArray[np.int64]) -> BoolArray:
         """Which points x, y int64 [P, 2], frame pixels, lie inside any mask: bool [P]."""
         inside = (points[:, None] >= self.windows[:, :2]) & (points[:, None] < self.windows[:, 2:])
-        near: BoolArray = np.all(inside, axis=2)
+        rows, columns = np.all(inside, axis=2).nonzero()
+        (x, y), (left, top) = points[rows].T, self.windows[columns, :2].T
         covered = np.zeros(len(points), bool)
-        for k in np.flatnonzero(near.any(axis=0)).tolist():
-            rows = np.flatnonzero(near[:, k])
-            x0, y0 = self.windows[k, :2].tolist()
-            x, y = points[rows].T
-            byte = self.bits[k][y - y0, x // 8 - x0 // 8]
-            covered[rows] |= (byte >> (7 - x % 8) & 1).astype(bool)
+        # Few pairs of many masks: single numbers take less time than arrays.
+        pairs = zip(
+            rows.tolist(),
+            columns.tolist(),
+            (y - top).tolist(),
+            (x // 8 - left // 8).tolist(),
+            (7 - x % 8).tolist(),
+            strict=True,
+        )
+        for row, k, line, byte, place in pairs:
+            if self.bits[k].item(line, byte) >> place & 1:
+                covered[row] = True
         return covered
 
     def moved(self, steps: NDArray[np.int32]) -> CompactMasks:

@@ -215,7 +215,8 @@ def _trials(count: int) -> tuple[IntArray, IntArray]:
 
 
 def _least_squares(before: Points, after: Points) -> CameraMotion:
-    terms = np.stack((before, before.conj(), np.ones_like(before))).astype(np.complex128)
+    terms = np.empty((3, len(before)), np.complex128)
+    terms[0], terms[1], terms[2] = before, before.conj(), 1
     try:
         factor, skew, shift = np.linalg.solve(terms.conj() @ terms.T, terms.conj() @ after).tolist()
     except np.linalg.LinAlgError:  # all points on one line
