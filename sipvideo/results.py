@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sipvideo.events import EventWatch
     from sipvideo.events.snapshots import Snapshots
     from sipvideo.sinks import Sink
     from sipvideo.sinks.video import Clip
@@ -96,6 +97,7 @@ class Results:
         patience: seconds to wait for another run that still writes there.
         showing: how results look, and what is watched in them; None: masks and tags. With zones or receivers, events
             are saved too.
+        watch: goes on with what it knows, where events are saved; None: one that begins.
 
     Attributes:
         event_watch: turns results into events; its counts are of the last result written.
@@ -115,6 +117,7 @@ class Results:
         summary: Summary | None = None,
         patience: float = 0.0,
         showing: Showing | None = None,
+        watch: EventWatch | None = None,
     ) -> None:
         self.source = source
         self.class_names = class_names
@@ -127,7 +130,7 @@ class Results:
         self.summary = summary
         self._patience = patience
         self.showing = showing
-        self.event_watch = showing.watch(class_names) if wanted else None
+        self.event_watch = (watch or showing.watch(class_names)) if wanted else None
         self._sinks: list[Sink] | None = None
         self._stack = ExitStack()
         self._mark: RunMark | None = None

@@ -39,13 +39,14 @@ class Tile:
         live: its last result, None before the first.
         shown: number of results shown.
         recording: where its results go, None: nowhere.
+        watch: counts what happens in zones, on the screen and in recordings alike; None: nothing is watched.
     """
 
     def __init__(self, key: str, class_names: Sequence[str], showing: Showing) -> None:
         self.key = key
         self.class_names = class_names
         self._showing = showing
-        self._watch = showing.watch(class_names) if showing.rules is not None else None
+        self.watch = showing.watch(class_names) if showing.watches else None
         self.live: LiveResult | None = None
         self.shown = 0
         self.recording: Recording | None = None
@@ -56,10 +57,10 @@ class Tile:
         """The next result: it is shown from now on, and recorded."""
         self.live = live
         self._trails.add(live.result)
-        if self._watch is not None:
-            self._watch.update(live.result)
-        if self.recording is not None:
-            self.recording.write(live.result)
+        if self.recording is not None and self.recording.problem is None:
+            self.recording.write(live.result)  # and the watch sees it there
+        elif self.watch is not None:
+            self.watch.update(live.result)
 
     def displayed(self) -> None:
         """The last result is on the screen now."""
@@ -70,8 +71,8 @@ class Tile:
     def forget(self) -> None:
         """Identities start anew."""
         self._trails.clear()
-        if self._watch is not None:
-            self._watch.reset()
+        if self.watch is not None:
+            self.watch.forget()
 
     def picture(self, size: tuple[int, int], controls: Controls, about: overlay.Caption) -> Picture:
         """The last result drawn, fitted into (height, width), with its caption."""
@@ -80,7 +81,7 @@ class Tile:
         else:
             trails = self._trails.paths() if controls.trails else None
             result, names = self.live.result, self.class_names
-            drawn = self._showing.picture(result, names, self._watch, controls.style, trails)
+            drawn = self._showing.picture(result, names, self.watch, controls.style, trails)
             picture = overlay.fitted(drawn, size)
         if about.banner:
             picture = overlay.greyed(picture)
@@ -287,7 +288,13 @@ class View:
         rate = status.source_fps or None
         try:
             tile.recording = Recording(
-                name, names, self.folder, self.kinds, fps=rate, showing=self.showing
+                name,
+                names,
+                self.folder,
+                self.kinds,
+                fps=rate,
+                showing=self.showing,
+                watch=tile.watch,
             )
         except SipVideoError as error:
             self.controls.recording = False
@@ -318,9 +325,10 @@ class View:
 
     def _forget(self, tile: Tile) -> None:
         """Identities start anew, and so does the recording: in one of them an identity is one object."""
+        recorded = tile.recording is not None
+        self._end(tile)
         tile.forget()
-        if tile.recording is not None:
-            self._end(tile)
+        if recorded:
             self._begin(tile)
 
     def _screenshot(self, canvas: Picture) -> None:

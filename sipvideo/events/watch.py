@@ -64,6 +64,11 @@ class EventWatch:
         self._number = 0
         self._now = Moment(-math.inf, -1)
 
+    def forget(self) -> None:
+        """Identities begin anew, and what is counted goes on."""
+        with self._turn:
+            self._known.clear()
+
     def state(self) -> dict[str, Any]:
         """All that is known of the video so far, as plain values: see :meth:`restore`."""
         with self._turn:

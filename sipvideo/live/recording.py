@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from sipvideo.errors import SinkError, SipVideoError, contained
+from sipvideo.events import EventWatch
 from sipvideo.results import Results
 from sipvideo.showing import Showing
 from sipvideo.structures import FrameResult
@@ -55,6 +56,7 @@ class Recording:
         kinds: what to save, keys of ``sipvideo.results.FILES``.
         fps: frames per second of the source, where known.
         showing: how results look, and what is watched in them; None: masks and tags.
+        watch: goes on with what it knows and counts, until the recording ends; None: one that begins.
 
     Raises:
         SinkError: the folder cannot be made. Later troubles stop the recording, see ``problem``.
@@ -77,6 +79,7 @@ class Recording:
         *,
         fps: float | None = None,
         showing: Showing | None = None,
+        watch: EventWatch | None = None,
     ) -> None:
         self.name = name
         self.folder = _new_folder(Path(folder), name)
@@ -89,7 +92,13 @@ class Recording:
         self._queue: queue.SimpleQueue[FrameResult | None] = queue.SimpleQueue()
         clip = LiveClip(fps)
         results = Results(
-            clip, class_names, self.folder, kinds, summary=self.summary, showing=showing
+            clip,
+            class_names,
+            self.folder,
+            kinds,
+            summary=self.summary,
+            showing=showing,
+            watch=watch,
         )
         self.event_watch = results.event_watch
         self._begun = time.perf_counter()

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from sipvideo.apps.webcam.view import Computing, View
 from sipvideo.errors import SipVideoError, SourceError
+from sipvideo.events import Rules
 from sipvideo.live import LiveResult, LiveSession
 from sipvideo.live.controls import Controls
+from sipvideo.showing import Showing
 from sipvideo.sources import Source
 from sipvideo.structures import Frame
 from tests.apps import scripted
@@ -215,3 +217,26 @@ def test_what_goes_wrong_while_computing_reaches_the_viewer_also_after_the_threa
             assert not computing.is_over
             with pytest.raises(SipVideoError, match="the session went away"):
                 computing.next()
+
+
+def test_the_counts_on_the_screen_and_those_of_a_recording_are_the_same(tmp_path: Path) -> None:
+    zone = {"polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "when": "touch"}
+    rules = Rules.model_validate({"zones": {"all": zone}, "settle": 0, "lasting": 0})
+    controls = Controls()
+    with LiveSession(segmenter(), {"cam": filming}) as session:
+        one = View(session, controls, tmp_path, ("lines",), showing=Showing(rules=rules))
+        shown(one, 3)
+        (tile,) = one.tiles.values()
+        assert tile.watch is not None
+        before = sum(tile.watch.zones()["all"].visits.values())
+        assert before
+        controls.recording = True
+        shown(one, 4)
+        assert tile.recording is not None
+        assert tile.recording.event_watch is tile.watch
+        one.stop_recording()
+        after = sum(tile.watch.zones()["all"].visits.values())
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    log = (folder / "events" / "events.jsonl").read_text().splitlines()
+    # Who was there before the recording had come before: nobody is counted twice.
+    assert after - before == sum(json.loads(line)["kind"] == "entered" for line in log)
