@@ -12,6 +12,8 @@ from sipvideo.apps import command, flags
 
 COMMANDS = {
     "video": "segment and track videos and picture sequences, save the results",
+    "status": "what is complete, in work, waiting and failed in a folder of results",
+    "retry": "run again what failed in a folder of results, with the same settings",
     "serve": "a page for the browser: live views, your webcam, uploads; REST and WebSocket API",
     "webcam": "show cameras, streams and files live in a window",
     "recover": "whole results of runs and recordings that were killed",

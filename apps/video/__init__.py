@@ -1,6 +1,6 @@
 """``sipvideo video``: the command, and its parts."""
 
-from sipvideo.apps.video.command import main, parse
-from sipvideo.apps.video.run import run
+from sipvideo.apps.video.command import add_executor_flags, main, parse
+from sipvideo.apps.video.run import restored, run
 
-__all__ = ["main", "parse", "run"]
+__all__ = ["add_executor_flags", "main", "parse", "restored", "run"]

@@ -130,6 +130,11 @@ def _add_many_flags(many: argparse._ActionsContainer) -> None:
         action="store_true",
         help="folders stand for what is in folders below them, too",
     )
+    add_executor_flags(many)
+
+
+def add_executor_flags(many: argparse._ActionsContainer) -> None:
+    """--workers and --job-timeout: what inputs are run on."""
     many.add_argument(
         "--workers",
         type=flags.count,

@@ -18,6 +18,7 @@ from sipvideo.apps.video.table import Row, Table
 from sipvideo.errors import SipVideoError, contained
 from sipvideo.jobs import (
     LEDGER,
+    TOGETHER,
     Entry,
     Executor,
     InProcess,
@@ -70,7 +71,7 @@ def run(
         stop = stack.enter_context(command.Stop())
         ledger = stack.enter_context(_ledger(args))
         ledger.begin(kept_options(args))
-        ledger.enter(entries)
+        ledger.enter(entries, 1 if args.list == "-" else TOGETHER)
         single = isinstance(executor, InProcess) and args.found is not None
         return _Run(args, JobMaker(args, spec.settings()), ledger, stop, single).through(executor)
 
@@ -85,7 +86,8 @@ def executor_of(args: argparse.Namespace, spec: Spec) -> Executor:
 def kept_options(args: argparse.Namespace) -> dict[str, Any]:
     """What a ledger keeps of a command line, for ``sipvideo retry``: receivers of events without their passwords."""
     kept = {key: value for key, value in vars(args).items() if key not in NOT_KEPT}
-    return kept | {"send": [shown(address) for address in args.send]}
+    send = [shown(address) for address in args.send]
+    return kept | {"send": send, "hidden": send != list(args.send)}
 
 
 def _ledger(args: argparse.Namespace) -> Ledger:

@@ -2,12 +2,13 @@
 
 from sipvideo.jobs.executor import TRIES, Executor, InProcess, Loaded, Monitor, Monitored, Outcome
 from sipvideo.jobs.job import Job, Watch, changed, completed, run_job, shown
-from sipvideo.jobs.ledger import LEDGER, Entry, Ledger, read_ledger
+from sipvideo.jobs.ledger import LEDGER, TOGETHER, Entry, Ledger, read_ledger
 from sipvideo.jobs.processes import WorkerPool
 from sipvideo.jobs.spec import SegmenterSpec, Spec
 
 __all__ = [
     "LEDGER",
+    "TOGETHER",
     "TRIES",
     "Entry",
     "Executor",

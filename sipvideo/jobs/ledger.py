@@ -203,20 +203,24 @@ class Ledger:
             if not self._in_memory:
                 self._mark = locked(self._mark_of(self._run))
 
-    def enter(self, entries: Iterable[Entry]) -> None:
+    def enter(self, entries: Iterable[Entry], together: int = TOGETHER) -> None:
         """Begins to write down entries as waiting, in a thread; the same one twice counts once.
 
         What another living run has in work or waiting is left to it, see :attr:`notes`.
+
+        Args:
+            entries: may come slowly.
+            together: how many are written down at a time; 1: each as it comes.
         """
         self._listing = True
         threading.Thread(
-            target=self._write_down, args=(entries,), name="listing", daemon=True
+            target=self._write_down, args=(entries, together), name="listing", daemon=True
         ).start()
 
-    def _write_down(self, entries: Iterable[Entry]) -> None:
-        iterator, left = iter(entries), 0
+    def _write_down(self, entries: Iterable[Entry], together: int) -> None:
+        left = 0
         try:
-            while batch := _some(iterator, TOGETHER):
+            for batch in _batches(entries, together):
                 with self._transaction() as base:
                     left += sum(not self._enter(base, entry) for entry in batch)
                 self._news.set()
@@ -245,7 +249,8 @@ class Ledger:
                 return True
             if known["state"] in ("waiting", "running") and self._alive(known["run"]):
                 return False
-        secret = text != writable(entry.input)
+        hidden = known is not None and known["secret"] and entry.problem
+        secret = bool(hidden) or text != writable(entry.input)
         values = (text, options, entry.note, secret, self._run, entry.problem)
         [(job,)] = base.execute(
             "INSERT INTO jobs (key, name, state, input, options, note, secret, run, problem)"
@@ -357,6 +362,11 @@ class Ledger:
                 state = self._state(row)
                 if state in wanted:
                     yield {**dict(row), "state": state}
+
+    def files(self, job: int) -> list[dict[str, Any]]:
+        """Results of a job, by its id: name, bytes, checksum."""
+        rows = self._rows("SELECT file, bytes, sha256 FROM files WHERE job=?", job)
+        return [dict(row) for row in rows]
 
     def unfinished(self) -> dict[int, int]:
         """Runs, the newest first, of whose entries some are not complete and in nobody's hands, and how many."""
@@ -486,14 +496,21 @@ def _entry(row: sqlite3.Row) -> Entry:
     return Entry(row["input"], row["name"], json.loads(row["options"]), problem, row["note"])
 
 
-def _some(entries: Iterator[Entry], most: int) -> list[Entry]:
-    """The next ones, fewer where they come slowly: what is listed may begin."""
-    batch, begun = [], time.monotonic()
-    for entry in entries:
-        batch.append(entry)
-        if len(batch) == most or time.monotonic() - begun > 0.2:
-            break
-    return batch
+def _batches(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
+    """So many at a time; an error of the entries comes after what preceded it."""
+    batch: list[Entry] = []
+    try:
+        for entry in entries:
+            batch.append(entry)
+            if len(batch) == most:
+                yield batch
+                batch = []
+    except BaseException:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 def _json(values: Mapping[str, Any]) -> str:
