@@ -152,8 +152,21 @@ def add_drawing_flags(parser: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="LOOK[:CLASS,...]",
-        help="masks (default), outlines, blur, pixelate, silhouette, spotlight, cutout or none, for all or some "
+        help="masks (default), outlines, boxes, blur, pixelate, silhouette, spotlight, cutout or none, for all or some "
         "classes; may be repeated",
+    )
+    parser.add_argument(
+        "--labels",
+        type=labels,
+        default=(),
+        metavar="class,id,score|none",
+        help="what is written beside objects; default: all three",
+    )
+    parser.add_argument(
+        "--trails",
+        type=trails,
+        metavar="2s",
+        help="draw the path of so many seconds behind each identity",
     )
     parser.add_argument(
         "--show-classes",
@@ -164,8 +177,9 @@ def add_drawing_flags(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--background",
-        metavar="COLOUR|FILE|blur",
-        help="what is seen around objects: white, black, green, #rrggbb, a picture, or blur",
+        metavar="COLOUR|FILE|blur|transparent",
+        help="what is seen around objects: white, black, green, #rrggbb, a picture, blur; transparent: they are cut "
+        "out, and the video is a WebM that has transparency (a MOV with --save prores)",
     )
 
 
@@ -274,6 +288,24 @@ def time(text: str) -> float:
         return seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def labels(text: str) -> tuple[str, ...]:
+    """An argument that says what is written beside objects."""
+    parts = words(text)
+    if parts != ("none",) and not {"class", "id", "score"} >= set(parts):
+        raise argparse.ArgumentTypeError(
+            f"expected some of class,id,score, or none alone, got {text[:40]!r}"
+        )
+    return parts
+
+
+def trails(text: str) -> float:
+    """An argument that is the length of a trail: seconds above 0, up to an hour."""
+    seconds = time(text)
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"expected a time above 0, up to an hour, got {text!r}")
+    return seconds
 
 
 def count(text: str) -> int:

@@ -126,6 +126,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     flags.add_selection_flags(parser.add_argument_group("what is looked for"))
+    flags.add_drawing_flags(
+        parser.add_argument_group(
+            "how results look: all of it in videos that are saved; on the page at first trails, labels and the looks "
+            "masks, outlines, boxes and none"
+        )
+    )
     watching = parser.add_argument_group("what is watched in the live sources")
     flags.add_event_flags(watching)
     watching.add_argument(
@@ -142,6 +148,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if _watches(args) and not args.source:
         parser.error("zones and events are of live sources: name some with --source")
+    if args.background == "transparent":
+        parser.error("--background transparent: the page's videos have no transparency")
     return args
 
 
@@ -181,6 +189,7 @@ def run(
 ) -> int:
     """Serves until Ctrl-C; ``build`` makes the segmenter."""
     settings = _settings(args)
+    from sipvideo.showing import Showing
     from sipvideo.web.server import create_app, listen, make_server
     from sipvideo.web.state import ServerState
     from sipvideo.web.zones import KeptZones
@@ -189,6 +198,7 @@ def run(
         args.host, args.port
     ) as listener:  # a taken port is told before the model is loaded
         segmenter = build(args)
+        Showing.read(settings.showing, segmenter.class_names)  # a mistake is told at once
         live = _governed(segmenter, args.budget)
         session = _session(args, live)
         try:
@@ -335,6 +345,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         max_visitors=args.max_visitors,
         keep=args.keep,
         data=args.data,
+        showing=flags.showing(args).looks,
     )
 
 

@@ -131,6 +131,7 @@ class Results:
         self._patience = patience
         self.showing = showing
         self.event_watch = (watch or showing.watch(class_names)) if wanted else None
+        self._trails = showing.trails()
         self._sinks: list[Sink] | None = None
         self._stack = ExitStack()
         self._mark: RunMark | None = None
@@ -153,7 +154,8 @@ class Results:
 
     def picture(self, result: FrameResult) -> NDArray[np.uint8]:
         """A result drawn, for people."""
-        return self.showing.picture(result, self.class_names, self.event_watch)
+        trails = None if self._trails is None else self._trails.paths()
+        return self.showing.picture(result, self.class_names, self.event_watch, trails=trails)
 
     @property
     def name(self) -> str:
@@ -179,6 +181,8 @@ class Results:
             for open_sink in self._openers():
                 self._sinks.append(self._stack.enter_context(open_sink()))
         self._check_room()
+        if self._trails is not None:
+            self._trails.add(self.showing.shown(result))
         for sink in self._sinks:
             sink.write(result)
 

@@ -249,7 +249,7 @@ def _drawn(sample: Sample, names: Sequence[str], ratio: float) -> NDArray[np.uin
     first = np.isin(np.arange(n), np.unique(sample.object_ids, return_index=True)[1])
     ids = np.where(sample.crowd | ~first, -1, sample.object_ids)
     result = FrameResult(Frame(sample.image, 0, 0.0), objects, ids, 0.0)
-    return draw(result, names, Style(scores=False, text_scale=1.0 / ratio))
+    return draw(result, names, Style(tags=("class", "id"), text_scale=1.0 / ratio))
 
 
 def _save(path: Path, picture: NDArray[np.uint8]) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from sipvideo.apps.eval.parts import Json, video_title
-from sipvideo.draw import Picture, Style, draw
+from sipvideo.draw import TAGS, Picture, Style, draw
 from sipvideo.evaluation.html import Strip
 from sipvideo.evaluation.names import counted, number
 from sipvideo.masks import from_rles
@@ -112,7 +112,8 @@ class _Rows:
         )
         ids = np.array([own for _, _, own in shown], np.int64)
         scale = _scale(self.size)
-        style = Style(scores=source is self.found, text_scale=0.9 / scale)
+        tags = TAGS if source is self.found else ("class", "id")
+        style = Style(tags=tags, text_scale=0.9 / scale)
         picture = draw(FrameResult(Frame(image, t, 0.0), objects, ids, 0.0), self.names, style)
         height, width = (max(1, round(side * scale)) for side in self.size)
         return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)

@@ -86,7 +86,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.send and not (args.record or args.web):
         parser.error("--send: events are sent of what is recorded: add --record DIR")
-    for flag in ("record", "save", "frames", "seconds", "draw", "show_classes", "background"):
+    for flag in ("record", "save", "frames", "seconds"):
         if args.web and getattr(args, flag):
             words = flag.replace("_", "-")
             parser.error(f"--{words}: only for the window: the page has buttons of its own")
@@ -171,12 +171,19 @@ def _keys(sources: Sequence[str]) -> dict[str, str]:
 
 def _view(args: argparse.Namespace, session: LiveSession) -> View:
     from sipvideo.apps.webcam.view import View
+    from sipvideo.draw import Style
     from sipvideo.live.controls import Controls
     from sipvideo.live.recording import DEFAULT_KINDS
     from sipvideo.showing import Showing
 
-    controls = Controls(recording=bool(args.record or args.save))
     showing = Showing.read(flags.showing(args), session.class_names, args.send)
+    style = showing.style()
+    controls = Controls(
+        recording=bool(args.record or args.save),
+        labels=style.labels,
+        trails=bool(showing.seconds),
+        tags=style.tags or Style.tags,
+    )
     kinds = args.save or DEFAULT_KINDS
     return View(session, controls, args.record or Path(FOLDER), kinds, showing=showing)
 

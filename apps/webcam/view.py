@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 
 from sipvideo.apps import command
 from sipvideo.draw import Picture, Trails
@@ -50,13 +51,13 @@ class Tile:
         self.live: LiveResult | None = None
         self.shown = 0
         self.recording: Recording | None = None
-        self._trails = Trails()
+        self._trails = showing.trails() or Trails()
         self._ages: deque[float] = deque(maxlen=15)
 
     def take(self, live: LiveResult) -> None:
         """The next result: it is shown from now on, and recorded."""
         self.live = live
-        self._trails.add(live.result)
+        self._trails.add(self._showing.shown(live.result))
         if self.recording is not None and self.recording.problem is None:
             self.recording.write(live.result)  # and the watch sees it there
         elif self.watch is not None:
@@ -82,7 +83,7 @@ class Tile:
             trails = self._trails.paths() if controls.trails else None
             result, names = self.live.result, self.class_names
             drawn = self._showing.picture(result, names, self.watch, controls.style, trails)
-            picture = overlay.fitted(drawn, size)
+            picture = overlay.fitted(np.ascontiguousarray(drawn[:, :, :3]), size)
         if about.banner:
             picture = overlay.greyed(picture)
         overlay.caption(picture, about)

@@ -4,21 +4,23 @@ from sipvideo.draw.looks import LOOKS, Background, Drawing, parse_background, pa
 from sipvideo.draw.objects import (
     FONT,
     STROKE,
+    TAGS,
     UNTRACKED,
     Colour,
     Path,
     Picture,
     Style,
-    Trails,
     colour_of,
     draw,
     draw_tags,
 )
+from sipvideo.draw.trails import Trails
 
 __all__ = [
     "FONT",
     "LOOKS",
     "STROKE",
+    "TAGS",
     "UNTRACKED",
     "Background",
     "Colour",

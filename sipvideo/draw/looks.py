@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.classes import labels_of
-from sipvideo.draw.objects import Colour, Picture, Style, colour_of, draw
+from sipvideo.draw.objects import Colour, Path, Picture, Style, colour_of, draw_objects, draw_trails
 from sipvideo.errors import ConfigError
 from sipvideo.pictures import PictureError, decode
 from sipvideo.structures import FrameResult
@@ -58,18 +58,17 @@ def _flat(region: Picture, colour: Colour) -> Picture:
     return np.full_like(region, colour)
 
 
-LOOKS: dict[str, Paint | Style | None] = {
-    "masks": Style(),
-    "outlines": Style(opacity=0),
-    "blur": blurred,
-    "pixelate": mosaic,
-    "silhouette": _flat,
-    "spotlight": None,
-    "cutout": None,
-    "none": None,
+USUAL = Style()
+STYLED: dict[str, dict[str, Any]] = {
+    "masks": {},
+    "outlines": {"opacity": 0.0},
+    "boxes": {"opacity": 0.0, "outline": False, "boxes": True},
 }
-"""What objects can look like: pixels that are painted, or lines and tags that are drawn. With spotlight and cutout
-objects stay as they are and all else is dimmed, or gone."""
+"""Looks that are lines, tints and tags: what is otherwise than in the style of a drawing."""
+PAINTED: dict[str, Paint] = {"blur": blurred, "pixelate": mosaic, "silhouette": _flat}
+"""Looks that change an object's pixels."""
+LOOKS = (*STYLED, *PAINTED, "spotlight", "cutout", "none")
+"""What objects can look like. With spotlight and cutout they stay as they are and all else is dimmed, or gone."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,14 @@ class Background:
     """What is seen where no object is: the picture itself, blurred, one colour, or another picture.
 
     Attributes:
+        transparent: nothing: pictures have a fourth channel, 255 where something is.
         colour: RGB; None: not a colour.
         picture: uint8 [h, w, 3], RGB, fitted to fill the frame; None: not a picture.
         blur: the picture itself, blurred.
         dim: the picture itself, darkened.
     """
 
+    transparent: bool = False
     colour: Colour | None = None
     picture: Picture | None = None
     blur: bool = False
@@ -91,6 +92,8 @@ class Background:
     def behind(self, image: Picture) -> Picture:
         """The background of a frame, a new picture of its size."""
         height, width = image.shape[:2]
+        if self.transparent:  # nothing of the picture may be left under what is not seen
+            return np.zeros_like(image)
         if self.colour is not None:
             return np.full_like(image, self.colour)
         if self.picture is not None:
@@ -114,22 +117,61 @@ class Drawing:
     looks: tuple[tuple[str, frozenset[int] | None], ...] = (("masks", None),)
     background: Background | None = None
 
-    def __call__(self, result: FrameResult, class_names: Sequence[str]) -> Picture:
-        """The picture, uint8 [H, W, 3], RGB, new; the frame is not touched. Objects without identity are left out."""
+    def __call__(
+        self,
+        result: FrameResult,
+        class_names: Sequence[str],
+        style: Style = USUAL,
+        trails: Mapping[int, Path] | None = None,
+    ) -> Picture:
+        """The picture, RGB, new; the frame is not touched. Objects without identity are left out.
+
+        Args:
+            result: the frame and its objects.
+            class_names: names in label order.
+            style: of tints, lines and tags.
+            trails: where identities were before, see :meth:`sipvideo.draw.Trails.paths`.
+
+        Returns:
+            uint8 [H, W, 3]; with a transparent background uint8 [H, W, 4], whose transparent pixels are black.
+        """
         result = result.tracked()
         rows = self._rows(result)
         image = self._on_background(result, rows)
         for name, chosen in rows.items():
-            paint = LOOKS[name]
-            if callable(paint):
+            if name in PAINTED:
                 for k in chosen:
-                    _paint(image, result, k, paint)
+                    _paint(image, result, k, PAINTED[name])
+        bare = image.copy() if self.is_transparent else None
+        draw_trails(image, trails or {})
         for name, chosen in rows.items():
-            style = LOOKS[name]
-            if isinstance(style, Style) and chosen:
-                shown = replace(result, frame=replace(result.frame, image=image))
-                image = draw(shown.selected(np.array(chosen)), class_names, style)
-        return image
+            if name in STYLED and chosen:
+                how = replace(style, **STYLED[name])
+                draw_objects(image, result.selected(np.array(chosen)), class_names, how)
+        return image if bare is None else self._with_opacity(image, bare, result, rows)
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether pictures have a fourth channel."""
+        return self.background is not None and self.background.transparent
+
+    def shown(self, result: FrameResult) -> FrameResult:
+        """The result with only the objects that have a look."""
+        result = result.tracked()
+        chosen = sorted(k for rows in self._rows(result).values() for k in rows)
+        return result.selected(np.array(chosen, np.int64))
+
+    def _with_opacity(
+        self, image: Picture, bare: Picture, result: FrameResult, rows: dict[str, list[int]]
+    ) -> Picture:
+        """The picture with its fourth channel: 255 in masks, and where lines and tags are."""
+        opacity = np.asarray((image != bare).any(2), np.uint8)
+        for chosen in rows.values():
+            for k in chosen:
+                region, bits = _inside(result, k)
+                opacity[region] |= bits
+        opacity *= 255
+        return np.asarray(cv2.merge([*cv2.split(image), opacity]), np.uint8)
 
     def _rows(self, result: FrameResult) -> dict[str, list[int]]:
         """Look -> the objects that have it."""
@@ -173,7 +215,7 @@ def parse_look(text: str, class_names: Sequence[str]) -> tuple[str, frozenset[in
 
 
 def parse_background(text: str) -> Background:
-    """Reads ``blur``, a colour (``#00ff00``, ``white``, ``green``, ``black``), or the path of a picture.
+    """Reads ``blur``, ``transparent``, a colour (``#00ff00``, ``white``, ``green``, ``black``), or a picture's path.
 
     Raises:
         ConfigError: neither, or a picture that cannot be read.
@@ -185,6 +227,8 @@ def parse_background(text: str) -> Background:
     }
     if text == "blur":
         return Background(blur=True)
+    if text == "transparent":
+        return Background(transparent=True)
     if text in colours:
         return Background(colour=colours[text])
     if found := re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text):
@@ -192,7 +236,7 @@ def parse_background(text: str) -> Background:
         return Background(colour=(red, green, blue))
     if not os.path.isfile(text):
         raise ConfigError(
-            f"background: expected blur, {', '.join(colours)}, #rrggbb or a picture, got {text!r}"
+            f"background: expected blur, transparent, {', '.join(colours)}, #rrggbb or a picture, got {text!r}"
         )
     try:
         return Background(picture=decode(FilePath(text).read_bytes()).upright)

@@ -6,7 +6,6 @@ Everything happens inside the objects' windows, so that a hundred objects on a 4
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,10 @@ STROKE = 13 if cv2.__version__ < "5" else 1000
 """Text height per pixel of stroke: OpenCV 4 draws letters with a pen, OpenCV 5 has a font with its own weight."""
 
 
+TAGS = ("class", "id", "score")
+"""What a tag can say, in its order."""
+
+
 @dataclass(frozen=True)
 class Style:
     """What is drawn, and how strongly.
@@ -39,8 +42,8 @@ class Style:
         opacity: share of the identity's colour inside the mask, 0..1.
         outline: draw the mask's border.
         boxes: draw the detection's box.
-        labels: draw a tag with class and identity.
-        scores: add the score to the tag.
+        labels: draw a tag.
+        tags: what it says, some of :data:`TAGS`.
         text_scale: factor on the size of the tags, which follows the size of the frame.
     """
 
@@ -48,12 +51,14 @@ class Style:
     outline: bool = True
     boxes: bool = False
     labels: bool = True
-    scores: bool = True
+    tags: tuple[str, ...] = TAGS
     text_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
             raise ValueError(f"Style.opacity: expected 0..1, got {self.opacity}")
+        if not set(self.tags) <= set(TAGS):
+            raise ValueError(f"Style.tags: expected some of {TAGS}, got {self.tags}")
         if not self.text_scale > 0:
             raise ValueError(f"Style.text_scale: expected above 0, got {self.text_scale}")
 
@@ -77,11 +82,18 @@ def draw(
         uint8 [H, W, 3], RGB, a new picture of the frame's size.
     """
     picture = result.frame.image.copy()
+    draw_trails(picture, trails or {})
+    draw_objects(picture, result, class_names, style)
+    return picture
+
+
+def draw_objects(
+    picture: Picture, result: FrameResult, class_names: Sequence[str], style: Style
+) -> None:
+    """The same onto a picture uint8 [H, W, 3] of the frame's size."""
     detections = result.detections
     colours = [colour_of(int(track_id)) for track_id in result.track_ids]
-    line = max(1, round(min(result.frame.size) / 400))
-    for track_id, path in (trails or {}).items():
-        _draw_trail(picture, path, colour_of(track_id), line)
+    line = line_width(result.frame.size)
     # Large and doubtful objects go to the bottom, small and certain ones stay visible.
     weights = detections.masks.areas() / np.maximum(detections.scores, 1e-3)
     order = np.argsort(-weights, kind="stable").tolist()
@@ -96,8 +108,34 @@ def draw(
             cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colours[k], line)
     if style.labels:
         texts = [_tag_text(result, k, class_names, style) for k in range(len(detections))]
-        draw_tags(picture, texts, detections.boxes, colours, style.text_scale)
-    return picture
+        said = [k for k, text in enumerate(texts) if text]
+        draw_tags(
+            picture,
+            [texts[k] for k in said],
+            detections.boxes[said],
+            [colours[k] for k in said],
+            style.text_scale,
+        )
+
+
+def line_width(frame_size: tuple[int, ...]) -> int:
+    """Of outlines in a frame of (height, width), pixels."""
+    return max(1, round(min(frame_size[:2]) / 400))
+
+
+def draw_trails(picture: Picture, trails: Mapping[int, Path]) -> None:
+    """Draws where identities were, x, y float32 [P, 2] each, oldest first: the older, the thinner."""
+    line = line_width(picture.shape)
+    for track_id, path in trails.items():
+        colour = colour_of(track_id)
+        points = np.rint(path).astype(np.int32)
+        parts = np.array_split(np.arange(len(points)), 4)
+        for widen, tint in ((_rim_width(line), _rim(colour)), (0, colour)):
+            for part, indices in enumerate(parts):
+                if len(indices):
+                    stroke = points[max(indices[0] - 1, 0) : indices[-1] + 1]
+                    width = max(1, line * (part + 1) // 2) + widen
+                    cv2.polylines(picture, [stroke], False, tint, width, cv2.LINE_AA)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -158,13 +196,20 @@ def _draw_mask(
             cv2.polylines(picture, lines, False, colour, line, cv2.LINE_AA)
             return
         if line > 1:
-            cv2.drawContours(picture, contours, -1, _rim(colour), line + 2, cv2.LINE_AA)
+            cv2.drawContours(
+                picture, contours, -1, _rim(colour), line + _rim_width(line), cv2.LINE_AA
+            )
         cv2.drawContours(picture, contours, -1, colour, line, cv2.LINE_AA)
 
 
 def _rim(colour: Colour) -> Colour:
     """A dark line of the same hue, which sets a bright one off from any background."""
     return colour[0] // 3, colour[1] // 3, colour[2] // 3
+
+
+def _rim_width(line: int) -> int:
+    """How much wider the dark line is, both sides together."""
+    return max(2, round(line / 2))
 
 
 def _dashes(corners: NDArray[Any], length: float) -> list[NDArray[np.int32]]:
@@ -177,60 +222,6 @@ def _dashes(corners: NDArray[Any], length: float) -> list[NDArray[np.int32]]:
     return list(np.rint(strokes).astype(np.int32))
 
 
-def _draw_trail(picture: Picture, path: Path, colour: Colour, line: int) -> None:
-    """The older, the thinner."""
-    points = np.rint(path).astype(np.int32)
-    parts = np.array_split(np.arange(len(points)), 4)
-    for widen, tint in ((2, _rim(colour)), (0, colour)):
-        for part, indices in enumerate(parts):
-            if len(indices):
-                stroke = points[max(indices[0] - 1, 0) : indices[-1] + 1]
-                width = max(1, line * (part + 1) // 2) + widen
-                cv2.polylines(picture, [stroke], False, tint, width, cv2.LINE_AA)
-
-
-class Trails:
-    """Where the objects of one video were in the last seconds.
-
-    Args:
-        seconds: length of the memory.
-    """
-
-    def __init__(self, seconds: float = 2.0) -> None:
-        self.seconds = seconds
-        self.clear()
-
-    def clear(self) -> None:
-        """Forgets everything, for a new video."""
-        self._places: dict[int, deque[tuple[float, float, float]]] = {}
-        self._frame_size = (0, 0)
-
-    def add(self, result: FrameResult) -> None:
-        """One more result; also one of a video that began anew or has another size."""
-        now = result.frame.timestamp
-        latest = max((places[-1][0] for places in self._places.values()), default=now)
-        if result.frame.size != self._frame_size or now < latest:
-            self.clear()
-            self._frame_size = result.frame.size
-        for track_id, box in zip(result.track_ids.tolist(), result.detections.boxes, strict=True):
-            if track_id >= 0:
-                x0, y0, x1, y1 = box.tolist()
-                place = (now, (x0 + x1) / 2, (y0 + y1) / 2)
-                self._places.setdefault(track_id, deque()).append(place)
-        for track_id, places in list(self._places.items()):
-            while places and now - places[0][0] > self.seconds:
-                places.popleft()
-            if not places:
-                del self._places[track_id]
-
-    def paths(self) -> dict[int, Path]:
-        """Centre of the box by identity, oldest first; of all that were seen within the memory."""
-        return {
-            track_id: np.array([place[1:] for place in places], np.float32)
-            for track_id, places in self._places.items()
-        }
-
-
 @functools.lru_cache(maxsize=256)
 def _tint(colour: Colour, opacity: float) -> Picture:
     """For each channel and value 0..255 the value after blending with the colour; uint8 [1, 256, 3]."""
@@ -241,15 +232,15 @@ def _tint(colour: Colour, opacity: float) -> Picture:
 
 def _tag_text(result: FrameResult, k: int, class_names: Sequence[str], style: Style) -> str:
     label, track_id = int(result.detections.labels[k]), int(result.track_ids[k])
-    parts = [
-        class_names[label].replace("_", " ") if 0 <= label < len(class_names) else f"class {label}"
-    ]
+    known = 0 <= label < len(class_names)
+    words = {"class": class_names[label].replace("_", " ") if known else f"class {label}"}
     if track_id >= 0:
-        parts.append(str(track_id))
+        words["id"] = str(track_id)
+    words["score"] = f"{result.detections.scores[k]:.2f}"
+    parts = [words[part] for part in TAGS if part in style.tags and part in words]
     if result.seconds_away(k) > 0:
-        parts.append(f"back after {result.seconds_away(k):.0f} s")
-    if style.scores:
-        parts.append(f"{result.detections.scores[k]:.2f}")
+        behind = len(parts) - (parts[-1:] == [words["score"]])
+        parts.insert(behind, f"back after {result.seconds_away(k):.0f} s")
     # OpenCV's built-in fonts know ASCII only (before version 5).
     return " ".join(parts).encode("ascii", "replace").decode("ascii")
 

@@ -51,6 +51,7 @@ class Controls:
         paused: the picture stands still, and nothing is computed for it.
         recording: what is shown is also saved.
         labels, boxes, trails: whether these are drawn.
+        tags: what tags say, see :class:`sipvideo.draw.Style`.
         opacity: of the masks, 0..1.
         fullscreen, help: whether the window fills the screen; whether the list of keys is shown.
         asked: commands to be carried out once ("screenshot", "reset", "quit"), until :meth:`take` takes them.
@@ -61,6 +62,7 @@ class Controls:
     labels: bool = True
     boxes: bool = False
     trails: bool = False
+    tags: tuple[str, ...] = Style.tags
     opacity: float = Style.opacity
     fullscreen: bool = False
     help: bool = False
@@ -94,4 +96,4 @@ class Controls:
     @property
     def style(self) -> Style:
         """How results are drawn now."""
-        return Style(opacity=self.opacity, labels=self.labels, boxes=self.boxes)
+        return Style(self.opacity, boxes=self.boxes, labels=self.labels, tags=self.tags)

@@ -15,6 +15,18 @@ class Problem(BaseModel):
     detail: str = Field(description="one line")
 
 
+class Looks(BaseModel):
+    """How the page shows live pictures at first."""
+
+    labels: bool = Field(description="tags are shown")
+    tags: list[str] = Field(description="what they say: class, id, score")
+    trails: bool = Field(description="paths behind identities are shown")
+    seconds: float = Field(description="length of a path")
+    boxes: bool
+    opacity: float = Field(description="of masks")
+    outlines: bool
+
+
 class Health(BaseModel):
     """That the server is there, and its limits."""
 
@@ -28,6 +40,7 @@ class Health(BaseModel):
     max_upload: int = Field(description="bytes of one video")
     max_duration: float = Field(description="seconds of one video")
     keep: float = Field(description="seconds until results are removed")
+    looks: Looks
 
 
 class SourceInfo(BaseModel):

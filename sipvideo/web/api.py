@@ -17,8 +17,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from sipvideo import __version__
+from sipvideo.draw import Style, Trails
+from sipvideo.draw.looks import STYLED
 from sipvideo.errors import ConfigError, SipVideoError, SourceError
 from sipvideo.events import Rules, rules_text
+from sipvideo.showing import ShowingOptions
 from sipvideo.web import answers, uploads
 from sipvideo.web.answers import problems
 from sipvideo.web.jobs import ENDED, BusyError, Job, TooLongError
@@ -58,6 +61,23 @@ async def health(request: Request) -> answers.Health:
         max_upload=limits.max_upload,
         max_duration=limits.max_duration,
         keep=limits.keep,
+        looks=_looks(limits.showing),
+    )
+
+
+def _looks(showing: ShowingOptions) -> answers.Looks:
+    """As far as the page can draw it: the first look that is for all classes, where it knows that."""
+    style = STYLED.get(next((look for look in showing.draw if ":" not in look), "masks"))
+    usual = Style() if style is None else Style(**style)
+    hidden = "none" in showing.draw
+    return answers.Looks(
+        labels=showing.labels != ("none",) and not hidden,
+        tags=list(showing.labels) if showing.labels not in ((), ("none",)) else ["class", "id"],
+        trails=bool(showing.trails),
+        seconds=showing.trails or Trails().seconds,
+        boxes=usual.boxes,
+        opacity=0.0 if hidden else usual.opacity,
+        outlines=usual.outline and not hidden,
     )
 
 

@@ -30,7 +30,6 @@ from sipvideo.jobs import Watch, run_job
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.recovery import recover
 from sipvideo.results import FILES
-from sipvideo.showing import ShowingOptions
 from sipvideo.sources import Source, VideoFile
 from sipvideo.structures import FrameResult
 from sipvideo.summary import Summary
@@ -262,7 +261,8 @@ class Jobs:
     def _run(self, job: Job, stop: threading.Event) -> None:
         watch = _Progress(job, stop, self._settings.max_duration)
         zones = self._folder_of(job) / ZONES
-        showing = ShowingOptions(zones=str(zones) if zones.is_file() else None)
+        own = {"zones": str(zones) if zones.is_file() else None}
+        showing = self._settings.showing.model_copy(update=own)
         work = Work(job.name, self._folder_of(job) / RESULTS, KINDS, showing=showing)
         summary = run_job(work, self._segmenter.another(), watch, lambda _: self._opened(job))
         job.problem = self._named(job, watch.problem)

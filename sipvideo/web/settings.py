@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from sipvideo.showing import ShowingOptions
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Settings:
         max_visitors: live connections at the same time.
         keep: seconds until an upload's results are removed.
         data: folder of uploads and results; None: a temporary one, removed at the end.
+        showing: how results look: videos of uploads, and the page's live pictures at first.
     """
 
     host: str = "127.0.0.1"
@@ -30,6 +33,7 @@ class Settings:
     max_visitors: int = 50
     keep: float = 3600.0
     data: Path | None = None
+    showing: ShowingOptions = field(default_factory=ShowingOptions)
 
     @property
     def on_loopback(self) -> bool:

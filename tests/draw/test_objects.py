@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -247,12 +248,15 @@ def test_what_the_tag_says_follows_the_style() -> None:
             1
         ]
 
-    no_score = Style(0.0, False, scores=False)
+    no_score = Style(0.0, False, tags=("class", "id"))
     assert width(TAGS) > width(no_score)
     assert width(no_score) > width(no_score, track_id=-1)
     assert width(no_score, track_id=1234) > width(no_score)
     assert not changed_by(result_of(image, [mask]), Style(0.0, False, labels=False)).any()
     assert width(no_score, label=17) > 0  # a label without a name
+    only_id = Style(0.0, False, tags=("id",))
+    assert width(only_id) < width(no_score)
+    assert not changed_by(result_of(image, [mask], ids=[-1]), only_id).any()
 
 
 def test_names_beyond_ascii_become_question_marks() -> None:
@@ -300,12 +304,13 @@ def test_a_hundred_objects_on_a_4k_frame_cost_no_full_frames() -> None:
     [
         ({"opacity": 1.5}, r"Style\.opacity: expected 0\.\.1, got 1\.5"),
         ({"opacity": -0.1}, r"Style\.opacity: expected 0\.\.1"),
+        ({"tags": ("name",)}, r"Style\.tags: expected some of"),
         ({"text_scale": 0}, r"Style\.text_scale: expected above 0, got 0"),
     ],
 )
-def test_impossible_styles_are_refused(values: dict[str, float], message: str) -> None:
+def test_impossible_styles_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Style(**values)  # type: ignore[arg-type]
+        Style(**values)
 
 
 # Live pictures

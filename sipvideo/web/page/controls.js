@@ -18,8 +18,9 @@ const STEP = 0.15;
 const STORED = "sipvideo.picture";
 const FORMATS = ["video/mp4;codecs=avc1.42E01E", "video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm"];
 
-export function storedSettings() {
-  const settings = { labels: true, boxes: false, trails: false, opacity: 0.45 };
+// What this viewer chose last, and the rest as the server says.
+export function storedSettings({ labels, boxes, trails, opacity }) {
+  const settings = { labels, boxes, trails, opacity };
   try {
     return { ...settings, ...JSON.parse(localStorage.getItem(STORED)) };
   } catch {

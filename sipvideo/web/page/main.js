@@ -13,8 +13,8 @@ const STATES = { live: "Live", connecting: "Connecting", ended: "Ended", closed:
 
 class Live {
   constructor(health) {
-    this.settings = storedSettings();
-    this.stage = new Stage(element("stage"), this.settings);
+    this.settings = storedSettings(health.looks);
+    this.stage = new Stage(element("stage"), this.settings, health.looks);
     this.speed = new Speed();
     this.list = new ObjectList(this.stage);
     this.feed = null;

@@ -1,12 +1,12 @@
 // The picture with its objects on top: on screen, in screenshots and in recordings.
 
-const TRAIL_SECONDS = 3;
 const FONT = '600 {}px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
 export class Stage {
-  constructor(box, settings) {
+  constructor(box, settings, looks) {
     this.box = box;
     this.settings = settings;
+    this.looks = looks; // what no button changes: tags, seconds of trails, outlines
     this.video = box.querySelector("video");
     this.picture = box.querySelector("#picture");
     this.overlay = box.querySelector("#overlay");
@@ -63,7 +63,7 @@ export class Stage {
       this.trails.set(id, trail);
     }
     for (const [id, trail] of this.trails) {
-      trail.points = trail.points.filter((point) => now - point[2] < TRAIL_SECONDS);
+      trail.points = trail.points.filter((point) => now - point[2] < this.looks.seconds);
       if (!trail.points.length) this.trails.delete(id);
     }
   }
@@ -120,7 +120,7 @@ export class Stage {
     context.lineJoin = "round";
     context.lineWidth = (chosen ? 3.5 : 1.75) * pixel;
     if (object.carried) context.setLineDash([5 * pixel, 3 * pixel]); // moved along, not seen anew
-    context.stroke(object.path);
+    if (this.looks.outlines || chosen) context.stroke(object.path);
     context.setLineDash([]);
     if (this.settings.boxes || chosen) {
       const [x0, y0, x1, y1] = object.box;
@@ -137,7 +137,7 @@ export class Stage {
     for (const { points, colour } of this.trails.values()) {
       context.strokeStyle = colour;
       for (let k = 1; k < points.length; k++) {
-        context.globalAlpha = Math.max(0, 1 - (now - points[k][2]) / TRAIL_SECONDS);
+        context.globalAlpha = Math.max(0, 1 - (now - points[k][2]) / this.looks.seconds);
         context.beginPath();
         context.moveTo(points[k - 1][0], points[k - 1][1]);
         context.lineTo(points[k][0], points[k][1]);
@@ -156,7 +156,8 @@ export class Stage {
     const right = this.size[1] * scale, bottom = this.size[0] * scale;
     for (const object of [...order].sort((a, b) => b.score - a.score)) {
       if (this.highlighted !== null && this.highlighted !== object.id) continue;
-      const text = `${object.class} ${object.id}`;
+      const said = { class: object.class, id: object.id, score: object.score.toFixed(2) };
+      const text = ["class", "id", "score"].filter((part) => this.looks.tags.includes(part)).map((part) => said[part]).join(" ");
       const width = context.measureText(text).width + 2 * pad;
       const box = object.box.map((value) => value * scale);
       if (this.mirrored) [box[0], box[2]] = [right - box[2], right - box[0]];
