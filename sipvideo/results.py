@@ -172,7 +172,9 @@ class Results:
         """Pictures and clips of events."""
         from sipvideo.events.snapshots import Snapshots, Wanted
 
-        return Snapshots(self.picture, self.showing.wanted or Wanted())
+        return Snapshots(
+            lambda result: self.picture(result)[:, :, :3], self.showing.wanted or Wanted()
+        )
 
     def write(self, result: FrameResult) -> None:
         """Hands the next result to every sink."""

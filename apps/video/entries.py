@@ -30,6 +30,8 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "classes": flags.words,
     "draw": lambda text: text.split(";"),
     "show_classes": flags.words,
+    "labels": flags.labels,
+    "trails": flags.trails,
     "background": str,
     "zones": str,
 }

@@ -31,6 +31,8 @@ OPTIONS = {
     "classes": "classes",
     "draw": "draw",
     "show_classes": "show_classes",
+    "labels": "labels",
+    "trails": "trails",
     "background": "background",
     "zones": "zones",
 }
@@ -50,7 +52,7 @@ class JobMaker:
 
     def __init__(self, args: argparse.Namespace, model: dict[str, Any]) -> None:
         self._args, self._model = args, model
-        self._common = {OPTIONS[key]: getattr(args, OPTIONS[key]) for key in OPTIONS}
+        self._common = dict(vars(args))
         if args.found is not None:  # the segmenter sees to it
             self._common["classes"] = ()
 

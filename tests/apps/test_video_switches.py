@@ -98,6 +98,32 @@ def test_looks_and_backgrounds_reach_the_video(tmp_path: Path) -> None:
     assert green[~nowhere].mean() < 0.3
 
 
+def test_trails_and_what_tags_say_reach_the_video(tmp_path: Path) -> None:
+    source = clip(tmp_path / "street.mp4")
+    made = {}
+    for name, flags in {
+        "usual": (),
+        "bare": ("--labels", "none"),
+        "ids": ("--labels", "id"),
+        "trails": ("--labels", "none", "--trails", "0.5s"),
+        "others": ("--labels", "none", "--trails", "0.5s", "--show-classes", "walker"),
+    }.items():
+        assert run(source, "-o", tmp_path / name, "--save", "video", *flags) == 0
+        made[name] = pictures(tmp_path / name / "street" / "video.mp4")[20].astype(int)
+
+    def differing(a: str, b: str) -> int:
+        return int((np.abs(made[a] - made[b]).max(2) > 40).sum())
+
+    assert differing("usual", "bare") > differing("ids", "bare") > 50
+    assert differing("trails", "bare") > 50
+    path = np.abs(made["trails"] - made["bare"]).max(2) > 40
+    truth = shots()[20].truth.masks
+    runner = truth.dense(1)
+    middle = runner.any(1).nonzero()[0].mean()
+    assert abs(path.nonzero()[0] - middle).min() < 5  # of the box, behind the object
+    assert differing("others", "trails") > 50  # who is not drawn leaves no trail
+
+
 def test_zones_give_events_and_counts_in_the_picture(tmp_path: Path) -> None:
     source = clip(tmp_path / "street.mp4", 4.0)
     zones = tmp_path / "zones.yaml"
@@ -182,6 +208,10 @@ def test_a_wrong_switch_is_one_line_before_anything_is_done(
         ("--from", "2", "--to", "1"),
         ("--area", "0.5,0,0.2,1"),
         ("--tiles", "9x9"),
+        ("--labels", "name"),
+        ("--labels", "id,none"),
+        ("--trails", "0"),
+        ("--trails", "2h"),
         ("--min-score", "3"),
         ("--every", "0"),
         ("--to", "1:99"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sipvideo.draw import LOOKS, Background, Drawing, colour_of, parse_background, parse_look
+from sipvideo.draw import LOOKS, Background, Drawing, Style, colour_of, parse_background, parse_look
 from sipvideo.errors import ConfigError
 from sipvideo.masks import CompactMasks
 from sipvideo.structures import Detections, Frame, FrameResult
@@ -83,6 +83,49 @@ def test_each_class_has_its_own_look_and_the_first_one_counts() -> None:
     changed = difference(drawing(result, NAMES), result.frame.image)
     assert changed[DOG].all()
     assert changed.sum() == changed[DOG].size
+
+
+def test_a_transparent_background_leaves_masks_and_what_is_drawn_and_nothing_beneath() -> None:
+    result = made()
+    union = result.detections.masks.dense(0) | result.detections.masks.dense(1)
+    cut = Drawing((("cutout", None),), parse_background("transparent"))(result, NAMES)
+    assert cut.shape == (*SIZE, 4)
+    assert np.array_equal(cut[..., 3] == 255, union)
+    assert set(np.unique(cut[..., 3]).tolist()) == {0, 255}
+    assert not cut[~union].any()  # no pixel of the picture under what is transparent
+    assert np.array_equal(cut[union][:, :3], result.frame.image[union])
+    tagged = Drawing((("masks", None),), parse_background("transparent"))(result, NAMES)
+    opaque = tagged[..., 3] == 255
+    assert opaque[union].all()
+    assert 50 < (opaque & ~union).sum() < union.sum()  # tags and outlines
+    assert not tagged[~opaque].any()
+    one = Drawing((("cutout", frozenset({1})),), parse_background("transparent"))(result, NAMES)
+    assert np.array_equal(one[..., 3] == 255, result.detections.masks.dense(1))
+
+
+def test_boxes_are_a_look_and_the_style_is_that_of_all() -> None:
+    result = made()
+    plain = Style(labels=False)
+    boxed = Drawing((("boxes", None),))(result, NAMES, plain)
+    changed = difference(boxed, result.frame.image)
+    assert changed[20, 10:60].all()
+    assert not changed[22:98, 12:58].any()
+    faint = Drawing()(result, NAMES, Style(opacity=0.1, labels=False, outline=False))
+    strong = Drawing()(result, NAMES, Style(opacity=0.9, labels=False, outline=False))
+    distance = [np.abs(p[PERSON].astype(int) - colour_of(4)).mean() for p in (faint, strong)]
+    assert distance[1] < distance[0] / 3
+
+
+def test_trails_lie_under_every_look_and_only_of_who_is_drawn() -> None:
+    result = made()
+    path = {4: np.array([[150, 110], [80, 110], [35, 60]], np.float32)}
+    for look in LOOKS:
+        with_trail = Drawing(((look, None),))(result, NAMES, trails=path)
+        without = Drawing(((look, None),))(result, NAMES)
+        assert difference(with_trail, without)[108:112, 80:150].any()
+    drawing = Drawing((("silhouette", frozenset({1})),))
+    assert drawing.shown(result).track_ids.tolist() == [7]
+    assert Drawing().shown(made(ids=(-1, 7))).track_ids.tolist() == [7]
 
 
 def test_masks_are_drawn_as_ever() -> None:

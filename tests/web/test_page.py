@@ -15,6 +15,7 @@ import pytest
 
 from sipvideo.live import LiveSession
 from sipvideo.live.controls import COMMANDS
+from sipvideo.showing import ShowingOptions
 from sipvideo.web.server import create_app, listen, make_server
 from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
@@ -44,6 +45,19 @@ def address() -> Iterator[str]:
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_the_page_shows_at_first_what_the_server_was_asked_for(browser: Any) -> None:
+    looks = ShowingOptions(draw=("boxes",), labels=("id", "score"), trails=7.0)
+    with serving(Settings(showing=looks)) as server:
+        page = browser.new_context().new_page()
+        page.goto(server.address)
+        assert until(lambda: page.evaluate("Boolean(window.sipvideo)"))
+        expected = {"labels": True, "boxes": True, "trails": True, "opacity": 0}
+        assert page.evaluate("window.sipvideo.settings") == expected
+        stage = page.evaluate("window.sipvideo.stage.looks")
+        assert (stage["tags"], stage["seconds"], stage["outlines"]) == (["id", "score"], 7, False)
+        page.close()
 
 
 def painted(page: Any, canvas: str) -> int:
