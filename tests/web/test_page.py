@@ -52,7 +52,7 @@ def test_the_page_shows_at_first_what_the_server_was_asked_for(browser: Any) -> 
     with serving(Settings(showing=looks)) as server:
         page = browser.new_context().new_page()
         page.goto(server.address)
-        assert until(lambda: page.evaluate("Boolean(window.sipvideo)"))
+        page.wait_for_function("window.sipvideo")
         expected = {"labels": True, "boxes": True, "trails": True, "opacity": 0}
         assert page.evaluate("window.sipvideo.settings") == expected
         stage = page.evaluate("window.sipvideo.stage.looks")
