@@ -100,6 +100,15 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_segmenter_flag(parser: argparse._ActionsContainer) -> None:
+    """--segmenter, beside the flags of the model whose place it takes."""
+    parser.add_argument(
+        "--segmenter",
+        metavar="MODULE:NAME",
+        help="a detector of your own in the model's place: a function from Frame to Detections, or an engine",
+    )
+
+
 def add_selection_flags(parser: argparse._ActionsContainer) -> None:
     """--classes and the like: what of the objects is wanted at all; also what :func:`segmenter` needs."""
     parser.add_argument(

@@ -144,6 +144,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "default: they may draw and count for themselves alone",
     )
     flags.add_model_flags(parser)
+    flags.add_segmenter_flag(parser)
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if _watches(args) and not args.source:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sipvideo.classes import labels_of
 from sipvideo.config import Config, load_config
-from sipvideo.engine import Area, Engine, HostEngine, SelectingEngine, TilingEngine, parse_tiles
+from sipvideo.engine import (
+    Area,
+    Engine,
+    FunctionEngine,
+    HostEngine,
+    SelectingEngine,
+    TilingEngine,
+    parse_tiles,
+)
 from sipvideo.errors import ConfigError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess.objects import FILE as OBJECTS_FILE
 from sipvideo.postprocess.objects import load as read_objects
 from sipvideo.runtime import EXPORT_NAMES, TORCH_NAMES, check_name, make_runtime
-from sipvideo.structures import Frame
+from sipvideo.structures import Detections, Frame
 from sipvideo.tracker import build_tracker
 from sipvideo.transforms import FrameTransform
 from sipvideo.veil import Veil
@@ -50,6 +63,7 @@ def load(
     max_objects: int | None = None,
     privacy: Sequence[str | int] | None = None,
     blur_all: bool = False,
+    segmenter: str | None = None,
 ) -> VideoSegmenter:
     """A ready segmenter. Without arguments: the default model that comes with the package.
 
@@ -71,6 +85,8 @@ def load(
         privacy: names or numbers of classes whose objects are made unrecognisable before anything else sees the
             picture, doubtful ones too; see :mod:`sipvideo.veil`. None: nobody is.
         blur_all: every frame is made unrecognisable as a whole.
+        segmenter: ``module:name`` of an engine or a function from frame to detections that takes the model's place, see
+            :func:`foreign_engine`; the rest of the configuration is that of the default model.
 
     Raises:
         ConfigError: wrong configuration, unknown model or class, a checkpoint that fits none, or a runtime that cannot
@@ -80,7 +96,16 @@ def load(
     check_name(runtime)
     cut = None if tiles is None else parse_tiles(tiles)
     overrides = [*overrides, *_limits(min_score, max_objects), *_veiling(privacy, blur_all)]
-    ready = _loaded(config, weights, device, overrides, runtime, model)
+    if segmenter is None:
+        ready = _loaded(config, weights, device, overrides, runtime, model)
+    elif (config, weights, model, device, runtime) != (None, None, None, "auto", "auto"):
+        raise ConfigError(
+            f"--segmenter {segmenter}: takes the model's place; leave --model, --weights, --config, --device and"
+            " --runtime away"
+        )
+    else:
+        base = load_config(f"sipmask_{DEFAULT_MODEL}").with_overrides(overrides)
+        ready = _assembled(*foreign_engine(segmenter, base, min_score, max_objects))
     if tiles is not None:
         ready.engine = TilingEngine(ready.engine, cut, max_objects)
     if not classes and area is None:
@@ -279,14 +304,79 @@ def _seeing(config: Config) -> Config:
     return config.with_overrides([f"postprocess.score_threshold={veil.doubtful}"])
 
 
-def _assembled(engine: Engine, config: Config) -> VideoSegmenter:
-    """An engine with tracker and veil."""
+def foreign_engine(
+    text: str, config: Config, min_score: float | None = None, max_objects: int | None = None
+) -> tuple[Engine, Config, Sequence[str]]:
+    """Another program's detector as an engine.
+
+    Args:
+        text: ``module:name``; the module may lie in the current folder. The name is an :class:`Engine`, or a function
+            from :class:`Frame` to :class:`Detections`. Names of classes in label order are its attribute
+            ``class_names``, or the module's; COCO's where there is none.
+        config: of everything after the engine.
+        min_score, max_objects: see :func:`load`.
+
+    Returns:
+        the engine, the configuration, names of classes in label order.
+
+    Raises:
+        ConfigError: there is no such thing; what it raises when imported is told.
+    """
+    module, _, name = text.partition(":")
+    if not module or not name:
+        raise ConfigError(f"--segmenter {text}: expected MODULE:NAME")
+    try:
+        _here()
+        place = importlib.import_module(module)
+        found = functools.reduce(getattr, name.split("."), place)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"--segmenter {text}: cannot be imported: {what}") from error
+    if not isinstance(found, Engine) and not callable(found):
+        raise ConfigError(
+            f"--segmenter {text}: expected a function or an engine, got {found!r:.60}"
+        )
+    of_module = getattr(place, "class_names", config.class_names)
+    names: Sequence[str] = getattr(found, "class_names", None) or of_module
+    engine = found if isinstance(found, Engine) else FunctionEngine(found)
+    if min_score is not None or max_objects is not None:
+        engine = FunctionEngine(functools.partial(_limited, engine, min_score or 0.0, max_objects))
+    engine.model = engine.model or text
+    return engine, config, tuple(names)
+
+
+def foreign_file(text: str) -> Path | None:
+    """Where the module of :func:`foreign_engine` is; None where it is no file."""
+    _here()
+    try:
+        found = importlib.util.find_spec(text.partition(":")[0])
+    except (ImportError, ValueError):
+        return None
+    return Path(found.origin) if found is not None and found.has_location and found.origin else None
+
+
+def _here() -> None:
+    """Modules in the current folder are found, as python itself does it, unlike the commands that pip installs."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+
+
+def _limited(engine: Engine, least: float, most: int | None, frame: Frame) -> Detections:
+    found = engine.detect([frame])[0]
+    return found[np.flatnonzero(found.scores >= least)[:most]]
+
+
+def _assembled(
+    engine: Engine, config: Config, names: Sequence[str] | None = None
+) -> VideoSegmenter:
+    """An engine with tracker and veil; names of classes are the configuration's where nobody says others."""
+    names = config.class_names if names is None else names
     veil = None
     if config.veil.classes or config.veil.everything:
-        labels = labels_of(config.veil.classes, config.class_names, "veil.classes: ")
+        labels = labels_of(config.veil.classes, names, "veil.classes: ")
         veil = Veil(config.veil, labels, config.postprocess.score_threshold)
     tracker = build_tracker(config.tracker)
-    return VideoSegmenter(engine, tracker, config.class_names, veil, config=config)
+    return VideoSegmenter(engine, tracker, names, veil, config=config)
 
 
 def _engine(config: Config, model: SipMask, device: str, runtime: str) -> Engine:

@@ -79,6 +79,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("running a model")
     flags.add_model_flags(group)
+    flags.add_segmenter_flag(group)
     flags.add_output_flag(
         group,
         f"folder for all that is saved; default: {OUTPUT}, and none with --results or --compare",

@@ -82,6 +82,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--frames", type=flags.count, metavar="N", help="end after N frames shown")
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds")
     flags.add_model_flags(parser)
+    flags.add_segmenter_flag(parser)
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if args.send and not (args.record or args.web):

@@ -45,6 +45,7 @@ class SegmenterSpec:
     max_objects: int | None = None
     privacy: tuple[str | int, ...] | None = None
     blur_all: bool = False
+    segmenter: str | None = None
     checksum: str = ""
 
     def sealed(self) -> SegmenterSpec:
@@ -106,11 +107,14 @@ class SegmenterSpec:
 
     def _files(self) -> Iterator[tuple[Path, str]]:
         """What the weights are, each with a name that is the same wherever they lie."""
-        from sipvideo.build import packaged_export, packaged_weights
+        from sipvideo.build import foreign_file, packaged_export, packaged_weights
 
         paths: Sequence[Path] = [packaged_export(self.model), packaged_weights(self.model)]
         if self.weights is not None:
             paths = [Path(self.weights)]
+        if self.segmenter is not None:
+            file = foreign_file(self.segmenter)
+            paths = [] if file is None else [file]
         for path in paths:
             if path.is_dir():
                 yield from ((one, one.name) for one in sorted(path.iterdir()) if one.is_file())
