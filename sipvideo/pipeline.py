@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
+import functools
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sipvideo import stages
 from sipvideo.classes import labels_of
 from sipvideo.config import Config, RepairConfig
 from sipvideo.engine import Engine, FunctionEngine, SelectingEngine
+from sipvideo.errors import SipVideoError
+from sipvideo.sources import picture_sum
 from sipvideo.structures import Detections, FloatArray, Frame, FrameResult, IntArray
 from sipvideo.tracker import Tracker
 from sipvideo.tracker.explain import Explanation
@@ -41,6 +46,17 @@ class Associator(Protocol):
 
     def reset(self) -> None:
         """Forgets everything: the next frame is the first of a new video."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A tracker that can hand on what it knows of a video, so that another one goes on with it."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is known of the video so far."""
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on where another tracker with the same settings was. Raises SipVideoError."""
 
 
 class VideoSegmenter:
@@ -124,6 +140,9 @@ class VideoSegmenter:
         ahead: int = 0,
         workers: int | None = None,
         batch: int | None = None,
+        *,
+        remember: Callable[[], bool] | None = None,
+        goes_on: bool = False,
     ) -> Generator[FrameResult, None, None]:
         """Starts a new video and yields one result per frame, as frames come. Nothing is kept.
 
@@ -134,23 +153,73 @@ class VideoSegmenter:
             workers: threads that segment; by default as many as the engine profits from.
             batch: frames that are segmented together, by default the most with which the engine gets faster; needs
                 ``ahead``. Results are the same up to rounding; a result waits for its batch.
+            remember: asked after each batch; where it says so the last result of the batch gets a ``memory`` for
+                :meth:`restore`.
+            goes_on: the source goes on with the current video, after the frame of :meth:`restore`.
         """
-        self.reset()
+        if not goes_on:
+            self.reset()
+        remember = remember or (lambda: False)
         if not ahead:
-            yield from map(self.step, source)  # no frame is kept while the next one is decoded
+            # Nothing here keeps a frame while the next one is decoded.
+            yield from map(functools.partial(self._step, remember), source)
             return
         together = self.engine.largest_batch if batch is None else batch
         callers = self.engine.callers if workers is None else workers
         batches = stages.grouped(source, together, lambda frame: frame.size)
         with closing(stages.mapped(self._found, batches, ahead, callers)) as found:
-            for frame, detections, started in itertools.chain.from_iterable(found):
-                yield self.associate(frame, detections, started)
+            for group in found:
+                for left, (frame, detections, started) in zip(
+                    reversed(range(len(group))), group, strict=True
+                ):
+                    result = self.associate(frame, detections, started)
+                    # A later run has to make the same batches of the frames that follow.
+                    due = not left and remember()
+                    yield self._remembered(frame, result) if due else result
+
+    def _step(self, remember: Callable[[], bool], frame: Frame) -> FrameResult:
+        result = self.step(frame)
+        return self._remembered(frame, result) if remember() else result
 
     def _found(self, frames: list[Frame]) -> list[tuple[Frame, Detections, float]]:
         """The first half of the steps of some frames, which any thread may do: what ``associate`` takes."""
         started = time.perf_counter()
         found = self.engine.detect(frames)
         return [(*pair, started) for pair in zip(frames, found, strict=True)]
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what it knows of a video can be handed on."""
+        return isinstance(self.tracker, Remembering)
+
+    def _remembered(self, frame: Frame, result: FrameResult) -> FrameResult:
+        """The result of the frame just done, with all that is known of the video by now."""
+        if not isinstance(self.tracker, Remembering):
+            return result
+        # No picture, not even the small one: it may show who has to be covered, and can be made again of the frame.
+        tracker = {key: value for key, value in self.tracker.state().items() if key != "grey"}
+        veil = None if self.veil is None else self.veil.state()
+        place = [frame.index, frame.timestamp, picture_sum(frame.image)]
+        memory = {"place": place, "tracker": tracker, "veil": veil}
+        return dataclasses.replace(result, memory=memory)
+
+    def restore(self, memory: Mapping[str, Any], frame: Frame) -> None:
+        """Goes on with a video after a frame where another segmenter with the same settings was.
+
+        Args:
+            memory: of the frame's result there, see :meth:`run`.
+            frame: the frame itself.
+
+        Raises:
+            SipVideoError, LookupError, TypeError, ValueError: this is no such memory.
+        """
+        if not isinstance(self.tracker, Remembering):
+            raise SipVideoError("this tracker cannot go on with a video")
+        grey = self.segment(frame).grey
+        grey = np.zeros((0, 0), np.uint8) if grey is None else grey
+        self.tracker.restore({**memory["tracker"], "grey": grey})
+        if self.veil is not None:
+            self.veil.restore(memory["veil"])
 
     def for_files(self) -> VideoSegmenter:
         """The same, its engine set up for overlapping runs: throughput instead of latency, where it can choose."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from sipvideo.errors import SinkError, SipVideoError, failure
 from sipvideo.results import FILES, Kind, take_stock, waiting
 from sipvideo.sinks.sink import Kept
-from sipvideo.summary import MARK, RunMark, Summary
+from sipvideo.summary import CHECKPOINT, MARK, RunMark, Summary
 
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, EOFError, csv.Error)
 """What reading a file ends in whose bytes are others than were written."""
@@ -34,7 +34,7 @@ def recover(folder: Path) -> Summary | None:
         summary = Summary.read(folder) or Summary.read(folder, MARK) or Summary(input=folder.name)
         problems: list[SipVideoError] = []
         kept = [(kind, _assembled(kind, path, folder / kind.file, problems)) for kind, path in left]
-        for new in folder.glob(".*.new"):
+        for new in (*folder.glob(".*.new"), *folder.glob(f"{CHECKPOINT}*")):
             new.unlink()
         _tell(summary, kept)
         summary.objects, summary.identities = _count(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sipvideo.errors import SinkError
 from sipvideo.showing import Showing
-from sipvideo.summary import MARK, SUMMARY, RunMark, Summary, checksum
+from sipvideo.summary import CHECKPOINT, MARK, SUMMARY, RunMark, Summary, checksum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sipvideo.events import EventWatch
     from sipvideo.events.snapshots import Snapshots
     from sipvideo.sinks import Sink
+    from sipvideo.sinks.sink import Mark
     from sipvideo.sinks.video import Clip
     from sipvideo.structures import FrameResult
 
@@ -85,7 +86,7 @@ class Results:
     """All sinks of one input as one.
 
     They open with the first result, so that an input without any leaves nothing behind, and replace what an
-    earlier run saved there. Only objects with an identity are drawn.
+    earlier run saved there, or go on with it: :meth:`go_on`. Only objects with an identity are drawn.
 
     Args:
         source: the input.
@@ -101,6 +102,7 @@ class Results:
 
     Attributes:
         event_watch: turns results into events; its counts are of the last result written.
+        stopped: the run has not come to its end; where there is a checkpoint it may go on some other time.
 
     Raises:
         SinkError: from every method, when something cannot be written.
@@ -132,7 +134,8 @@ class Results:
         self.showing = showing
         self.event_watch = (watch or showing.watch(class_names)) if wanted else None
         self._trails = showing.trails()
-        self._sinks: list[Sink] | None = None
+        self.stopped = False
+        self._sinks: dict[str, Sink] | None = None
         self._stack = ExitStack()
         self._mark: RunMark | None = None
         self._look_again = 0.0
@@ -141,8 +144,14 @@ class Results:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.stopped = self.stopped or exception[0] is not None
+        for sink in self.sinks:
+            sink.stopped = self.stopped
         try:
             self._stack.__exit__(*exception)  # type: ignore[arg-type]
+        except BaseException:
+            self.stopped = True
+            raise
         finally:
             if self._mark is not None and self.summary is None:
                 self._mark.release(keep=bool(waiting(self._mark.path.parent)))
@@ -150,7 +159,12 @@ class Results:
     @property
     def notes(self) -> list[str]:
         """What could not be saved as asked; complete after the ``with`` block."""
-        return [f"{sink.path}: {note}" for sink in self._sinks or () for note in sink.notes]
+        return [f"{sink.path}: {note}" for sink in self.sinks for note in sink.notes]
+
+    @property
+    def sinks(self) -> Collection[Sink]:
+        """Those that are open, or were."""
+        return () if self._sinks is None else self._sinks.values()
 
     def picture(self, result: FrameResult) -> NDArray[np.uint8]:
         """A result drawn, for people."""
@@ -179,14 +193,55 @@ class Results:
     def write(self, result: FrameResult) -> None:
         """Hands the next result to every sink."""
         if self._sinks is None:
-            self._sinks = []
-            for open_sink in self._openers():
-                self._sinks.append(self._stack.enter_context(open_sink()))
+            self._open(None)
         self._check_room()
         if self._trails is not None:
             self._trails.add(self.showing.shown(result))
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.write(result)
+
+    def _open(self, marks: Mapping[str, Mark] | None) -> None:
+        self._sinks = {}
+        for name, open_sink in self._openers(marks):
+            self._sinks[name] = self._stack.enter_context(open_sink())
+            self._sinks[name].keep = marks is not None
+
+    def go_on(self, marks: Mapping[str, Mark]) -> None:
+        """Takes up what an earlier run of the same kinds left in the folder, as it was at :meth:`marks`.
+
+        Raises:
+            SinkError: it is not there, or another run is writing.
+            LookupError, TypeError, ValueError: these are no marks of such a run.
+        """
+        if marks.keys() != set(self.kinds):
+            raise ValueError(f"expected {', '.join(self.kinds)}, got {', '.join(marks)}")
+        try:
+            self._open(marks)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """As if nothing had been opened: the next result begins anew."""
+        for sink in self.sinks:
+            sink.discard()
+        self._sinks, self._stack = None, ExitStack()
+        if self.event_watch is not None:
+            self.event_watch.reset()
+        if self._mark is not None:
+            self._mark.release(keep=True)  # what lies there is ours to replace
+            self._mark = None
+
+    def marks(self) -> dict[str, Mark]:
+        """How far each result is, for :meth:`go_on`."""
+        return {name: sink.mark() for name, sink in (self._sinks or {}).items()}
+
+    def keep(self, marks: Mapping[str, Mark]) -> bool:
+        """Whether all up to the marks is on disk by now. Then hidden files stay until the run has come to its end."""
+        kept = all(sink.keeps(marks[name]) for name, sink in (self._sinks or {}).items())
+        for sink in self.sinks:
+            sink.keep = sink.keep or kept
+        return kept
 
     def _check_room(self) -> None:
         """Ends the run while there is still room to complete its files, which a disk that is quite full has not."""
@@ -201,7 +256,7 @@ class Results:
         except OSError:
             return  # whoever writes there will tell
         wanted = SPARE + sum(copied)
-        if free < wanted and any(sink.frames_written for sink in self._sinks or ()):
+        if free < wanted and any(sink.frames_written for sink in self.sinks):
             raise SinkError(
                 f"{folder}: the disk is full but for {free / 1e6:.1f} MB, which completing the files takes;"
                 " what was computed before is kept"
@@ -220,19 +275,25 @@ class Results:
             if self.summary.frames:
                 take_stock(folder, self.summary)
                 self.summary.write(folder)
+            if not self.stopped:
+                _clear_hidden(folder)
         finally:
             self._mark.release(keep=bool(waiting(folder)))
 
-    def _openers(self) -> Iterator[Callable[[], Sink]]:
+    def _openers(
+        self, marks: Mapping[str, Mark] | None
+    ) -> Iterator[tuple[str, Callable[[], Sink]]]:
         from sipvideo import sinks
 
         if self.stdout:
-            yield lambda: sinks.CocoRleLines("-", self.class_names)
+            yield "stdout", lambda: sinks.CocoRleLines("-", self.class_names)
         if self.folder is None:
             return
         ours = is_ours(self.folder)
         self._mark = RunMark(self.folder, self._patience)
-        if ours:
+        if marks is not None:
+            (self.folder / SUMMARY).unlink(missing_ok=True)
+        elif ours:
             clear(self.folder)
         if self.summary is not None:
             self._mark.write(self.summary)
@@ -240,7 +301,8 @@ class Results:
         for asked in self.kinds:
             kind = SINGLE_PICTURE if single and asked == "video" else KINDS[asked]
             given = [getattr(self, name) for name in kind.takes]
-            yield partial(kind.writer, self.folder / kind.file, *given)
+            mark = None if marks is None else marks[asked]
+            yield asked, partial(kind.writer, self.folder / kind.file, *given, mark=mark)
 
 
 def is_ours(folder: Path) -> bool:
@@ -275,13 +337,26 @@ def clear(folder: Path) -> None:
     Raises:
         SinkError: it cannot be removed.
     """
-    from sipvideo.sinks.sink import hidden, remove
+    from sipvideo.sinks.sink import remove
 
-    paths = [folder / kind.file for kind in (*KINDS.values(), SINGLE_PICTURE)]
     try:
-        for path in (folder / SUMMARY, *paths, *map(hidden, paths)):
-            remove(path)
+        # First, as it tells of the others.
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        for kind in (*KINDS.values(), SINGLE_PICTURE):
+            remove(folder / kind.file)
+        (folder / SUMMARY).unlink(missing_ok=True)
+        _clear_hidden(folder)
     except OSError as error:
         raise SinkError(
             f"{folder}: the results of an earlier run cannot be removed: {error.strerror}"
         ) from error
+
+
+def _clear_hidden(folder: Path) -> None:
+    """Removes what results were made of. Raises OSError."""
+    from sipvideo.sinks.sink import hidden, parts, remove
+
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for kind in (*KINDS.values(), SINGLE_PICTURE):
+        for part in reversed(parts(hidden(folder / kind.file))):
+            remove(part)

@@ -25,6 +25,9 @@ SUMMARY = "summary.json"
 MARK = ".running"
 """As long as a run writes into the folder; whoever finds it unlocked knows that the run was killed."""
 
+CHECKPOINT = ".checkpoint"
+"""From where a run that was cut off goes on, see :mod:`sipvideo.jobs.checkpoint`."""
+
 VERSION = 2
 
 State = Literal["running", "complete", "failed", "interrupted", "recovered"]
@@ -46,6 +49,7 @@ class Summary(BaseModel):
         seconds: wall time from opening to saving.
         duration: seconds from the first frame to the last, on the source's clock.
         dropped: frames of a live source that could not be saved.
+        resumed: how often it was cut off and went on from a checkpoint; ``seconds`` are those of all its runs.
         settings: what determines the results: equal settings, equal results.
         covered: whether people were made unrecognisable in its pictures (see :mod:`sipvideo.veil`); None: not known.
         files: bytes of each file or folder of results, by name.
@@ -66,6 +70,7 @@ class Summary(BaseModel):
     seconds: float = 0.0
     duration: float = 0.0
     dropped: int = 0
+    resumed: int = 0
     settings: dict[str, Any] = {}
     covered: bool | None = None
     files: dict[str, int] = {}

@@ -9,7 +9,9 @@ A person that the model does not see at all stays visible: that is told wherever
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,6 +57,17 @@ class Veil:
         """Forgets where objects were: a new video begins."""
         self._places: deque[tuple[float, BoolArray]] = deque()
         self._size = (0, 0)
+
+    def state(self) -> dict[str, Any]:
+        """All that is carried from frame to frame: when and where somebody was, on the coarse grid. No picture."""
+        times, cells = zip(*self._places, strict=True) if self._places else ((), ())
+        return {"size": list(self._size), "times": list(times), "cells": np.array(cells, bool)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where another veil with the same settings was. Raises LookupError, TypeError, ValueError."""
+        height, width = state["size"]
+        places = zip(state["times"], state["cells"], strict=True)
+        self._size, self._places = (height, width), deque(places)
 
     def __call__(self, frame: Frame, detections: Detections) -> tuple[Frame, Detections]:
         """The frame with a covered picture, and the detections that others may see.

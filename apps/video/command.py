@@ -52,7 +52,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="pass over inputs that are complete with the same settings",
+        help="pass over inputs that are complete with the same settings, and go on with long ones that were cut off",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=flags.time,
+        default=60.0,
+        metavar="TIME",
+        help="how often a long run writes down where it is, for --resume to go on from; 0: never; default: 1min",
     )
     parser.add_argument(
         "--fps",

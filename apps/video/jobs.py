@@ -89,6 +89,8 @@ class JobMaker:
             name=entry.name,
             classes=tuple(one.classes),
             send=tuple(args.send),
+            resume=args.resume,
+            checkpoint=args.checkpoint,
         )
 
     def _settings(

@@ -42,6 +42,7 @@ NOT_KEPT = (
     "recursive",
     "output",
     "resume",
+    "checkpoint",
     "stdout",
     "quiet",
     "workers",

@@ -61,7 +61,7 @@ class EventFiles(Sink):
         self.watch = watch
         self._source = source
         self._run = uuid.uuid4().hex[:12]
-        sent = [0] * len(outlets)
+        sent: dict[str, int] = {}
         if mark is not None:
             self._run, sent = mark["memory"]["run"], mark["memory"]["sent"]
             self.watch.restore(mark["memory"]["watch"])
@@ -78,15 +78,14 @@ class EventFiles(Sink):
         if snapshots is not None:
             snapshots.folder = self._partial
         self._deliveries = [
-            Delivery(log, outlet, self.notes.append, begun)
-            for outlet, begun in zip(outlets, sent, strict=True)
+            Delivery(log, outlet, self.notes.append, sent.get(outlet.name, 0)) for outlet in outlets
         ]
 
     def _growing(self) -> tuple[str, ...]:
         return f"/{LOG}", f"/{TABLE}"
 
     def _memory(self) -> dict[str, Any]:
-        sent = [delivery.sent for delivery in self._deliveries]
+        sent = {delivery.outlet.name: delivery.sent for delivery in self._deliveries}
         return {"run": self._run, "sent": sent, "watch": self.watch.state()}
 
     @classmethod
@@ -106,7 +105,7 @@ class EventFiles(Sink):
         self._tell(events)
 
     def _finish(self) -> None:
-        if not self.keep:  # else the video has not ended: what comes later has other numbers
+        if not (self.keep and self.stopped):  # else others will have the numbers of these events
             self._tell(self.watch.finish())
         if self._snapshots is not None:
             self.notes += self._snapshots.close()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, contained, failure
 from sipvideo.jobs import room
+from sipvideo.jobs.checkpoint import Checkpoint, Checkpoints, UnfitError, fitting, take_up
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
+from sipvideo.sources import Place
 from sipvideo.stages import Behind
 from sipvideo.summary import Summary, writable
 
@@ -21,10 +25,12 @@ if TYPE_CHECKING:
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.repair import ChangeLog
     from sipvideo.sources import Source
-    from sipvideo.structures import FrameResult
+    from sipvideo.structures import Frame, FrameResult
 
 BEHIND = 2
 """Results that wait to be written."""
+COUNTED = {"begun", "frames", "objects", "identities", "seconds", "duration", "resumed"}
+"""What a summary counts over all runs of a job that was cut off."""
 LARGE = 1 << 26
 """Bytes of a frame from which one is done after the other: 8K and more would fill the memory with frames that wait."""
 
@@ -54,6 +60,8 @@ class Job:
         classes: names or numbers of the only classes that are looked for; empty: those of the segmenter.
         patience: seconds to wait for another run that still writes into the folder.
         send: addresses of receivers of events; may have passwords in them, so no summary tells them.
+        resume: an earlier run with the same settings that was cut off is gone on with, where it left a checkpoint.
+        checkpoint: seconds of wall time between checkpoints of a long run; 0: there are none.
     """
 
     input: str
@@ -76,6 +84,8 @@ class Job:
     classes: tuple[str | int, ...] = ()
     patience: float = 0.0
     send: tuple[str, ...] = field(default=(), repr=False)
+    resume: bool = False
+    checkpoint: float = 60.0
 
 
 class Watch:
@@ -192,6 +202,10 @@ class _Run:
         self._identities: set[int] = set()
         self._started = time.perf_counter()
         self._first: float | None = None
+        self._said: list[str] = []
+        self._memory: dict[str, Any] | None = None
+        self._checkpoints: Checkpoints | None = None
+        self._fits: dict[str, Any] | None = None
 
     def segment(self, segmenter: VideoSegmenter) -> None:
         """All of the source, which is open."""
@@ -213,25 +227,49 @@ class _Run:
             showing=Showing.read(job.showing, names, job.send),
         )
         with self._results:
-            segmenter.explaining = "explain" in job.kinds
             height, width = self.source.frame_size or (0, 0)
             large = height * width * 3 > LARGE
-            found = segmenter.run(self.source, 0 if large else job.ahead, batch=job.batch)
-            if job.lookahead:
-                from sipvideo.repair import ChangeLog, look_ahead
-
-                self._changes = ChangeLog()
-                found = look_ahead(found, job.lookahead, segmenter.repair, self._changes)
             try:
+                found = self._found(segmenter, 0 if large else job.ahead)
                 with closing(found), Behind(self._write, 0 if large else BEHIND) as written:
                     for result in watch.until(found):
+                        if result.memory is not None and self._changes is not None:
+                            result.memory["changes"] = self._changes.told
                         written.put(result)
                         del result  # it would stay while the next frame is decoded
                     if watch.stopped:
+                        self._results.stopped = True
                         written.drop()  # whoever stops the run does not want to wait for them
             except SourceError as error:
                 # The sinks close as after a good end: the frames before the damage are results.
                 self.fail(error)
+
+    def _found(self, segmenter: VideoSegmenter, ahead: int) -> Generator[FrameResult, None, None]:
+        """The results, from the beginning or from where an earlier run was cut off."""
+        job, source = self.job, self.source
+        assert source is not None
+        frames = self._taken_up(segmenter)
+        remembers = source.repeatable and segmenter.remembers and not job.stdout
+        if job.checkpoint and job.folder is not None and remembers:
+            self._fits = fitting(job, segmenter)
+            self._checkpoints = Checkpoints(job.folder, job.checkpoint)
+        segmenter.explaining = "explain" in job.kinds
+        found = segmenter.run(
+            source if frames is None else frames,
+            ahead,
+            batch=job.batch,
+            remember=None if self._checkpoints is None else self._checkpoints.due,
+            goes_on=frames is not None,
+        )
+        if not job.lookahead:
+            return found
+        from sipvideo.repair import ChangeLog, look_ahead
+
+        self._changes, memory = ChangeLog(), None
+        if self._memory is not None and job.folder is not None:
+            memory = self._memory["lookahead"]
+            self._changes.go_on(job.folder, self._memory["changes"])
+        return look_ahead(found, job.lookahead, segmenter.repair, self._changes, memory)
 
     def _write(self, result: FrameResult) -> None:
         assert self._results is not None
@@ -246,7 +284,67 @@ class _Run:
         now = result.frame.timestamp
         self._first = now if self._first is None else self._first
         summary.duration = now - self._first
+        if self._checkpoints is not None:
+            if result.memory is not None:
+                self._checkpoints.take(self._checkpoint(result))
+            self._checkpoints.settle(self._results)
         self.watch.advance(summary, result)
+
+    def _taken_up(self, segmenter: VideoSegmenter) -> Iterator[Frame] | None:
+        """The frames after the checkpoint of an earlier run, everything being set to go on; None: begins anew."""
+        job, summary = self.job, self.summary
+        assert self.source is not None
+        assert self._results is not None
+        if not job.resume or job.folder is None:
+            return None
+        try:
+            point = Checkpoint.read(job.folder, fitting(job, segmenter))
+            if point is None:
+                return None
+            if job.stdout:
+                raise UnfitError("standard output cannot be gone on with")
+            frames = take_up(point, self.source, segmenter, self._results)
+        except UnfitError as error:
+            self._say(f"{self.source.name}: begins anew: {error}")
+            return None
+        for name in COUNTED:
+            setattr(summary, name, point.summary[name])
+        summary.resumed += 1
+        self._identities, self._first = set(point.identities.tolist()), point.first
+        self._started -= summary.seconds
+        self._memory, self._said = point.memory, point.memory["said"]
+        summary.notes += [] if job.strict else self._said
+        for line in point.memory["notes"]:
+            self.source.note(line)
+        place = f"frame {point.place.index} ({point.place.timestamp:.1f} s)"
+        self._say(f"{self.source.name}: was cut off, goes on after {place}")
+        return frames
+
+    def _checkpoint(self, result: FrameResult) -> Checkpoint:
+        """Where the run is, after a result that was written and came with what is known after it."""
+        assert result.memory is not None
+        assert self._results is not None
+        assert self.source is not None
+        assert self._fits is not None
+        index, timestamp, picture = result.memory["place"]
+        about = {"said": self._said, "notes": self.source.notes}
+        return Checkpoint(
+            fits=self._fits,
+            place=Place(index, timestamp, picture, self.summary.frames),
+            memory=result.memory | about,
+            marks=self._results.marks(),
+            summary=self.summary.model_dump(include=COUNTED),
+            identities=np.array(sorted(self._identities), np.int64),
+            first=self._first or 0.0,
+        )
+
+    def _say(self, line: str) -> None:
+        """Tells of going on, or of not being able to, at once; it is nothing that ``strict`` would mind."""
+        self._said.append(line)
+        if self.job.strict:
+            self.watch.note(line)
+        else:
+            self._note(line)
 
     def fail(self, error: SipVideoError) -> None:
         """The first error is the summary's, and the one line that an input fails with; what follows it is a note."""

@@ -6,13 +6,15 @@ Both take results and give results; what they change is told as :class:`Change`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any
 
 from sipvideo.config import RepairConfig
 from sipvideo.repair.changes import Change
 from sipvideo.repair.gaps import Gaps
 from sipvideo.repair.identities import Identities
 from sipvideo.repair.log import LOG, LOG_LINES, ChangeLog
+from sipvideo.repair.window import Window
 from sipvideo.structures import FrameResult
 
 __all__ = ["LOG", "LOG_LINES", "Change", "ChangeLog", "Repair", "look_ahead"]
@@ -23,20 +25,27 @@ def look_ahead(
     seconds: float,
     config: RepairConfig,
     changed: Callable[[Change], None] = lambda change: None,
+    memory: Mapping[str, Any] | None = None,
 ) -> Generator[FrameResult, None, None]:
     """The same frames, each once ``seconds`` of source time more have been seen, with what is known by then.
 
-    Memory holds the frames of that time, with their pictures.
+    Memory holds the frames of that time, with their pictures. A result with a ``memory`` gets what is known here added
+    to it (``lookahead``).
 
     Args:
         results: of one video, in order.
         seconds: of delay; what is longer cannot be joined over a gap that has not ended yet, nor filled.
         config: what is joined, dropped and filled.
         changed: called with every change.
+        memory: what an earlier run added to a result, to go on after it: ``results`` begin with the frame that follows.
+
+    Raises:
+        LookupError, TypeError, ValueError: ``memory`` is none.
     """
-    fill = min(config.fill_seconds, seconds / 2)
-    known = Identities(config, changed).delayed(results, seconds - fill)
-    return Gaps(fill, changed).filled(known)
+    window = Window(seconds, config, changed)
+    if memory is not None:
+        results = window.taken_up(results, memory)
+    return window.passed(results)
 
 
 class Repair:

@@ -45,16 +45,20 @@ class Gaps:
         self.seconds = seconds if pictures else min(seconds, BLIND_SECONDS)
         self._changed = changed
         self._pictures = pictures
+        self.waiting: deque[tuple[FrameResult, list[Filling]]] = deque()
+        self.coming: FrameResult | None = None
+        """The frame that has come and does not wait yet."""
 
     def filled(self, results: Iterable[FrameResult]) -> Generator[FrameResult, None, None]:
         """Every frame, once ``seconds`` more have been seen."""
-        waiting: deque[tuple[FrameResult, list[Filling]]] = deque()
+        waiting = self.waiting
         for result in results:
-            now = result.frame.timestamp
+            now, self.coming = result.frame.timestamp, result
             while waiting and not now - waiting[0][0].frame.timestamp <= self.seconds:
                 yield _with(*waiting.popleft())
             self._fill(waiting, result)
             waiting.append((result, []))
+            self.coming = None
         while waiting:
             yield _with(*waiting.popleft())
 

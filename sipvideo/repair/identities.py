@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,7 @@ class Identities:
         self._links: dict[int, Link] | None = None
         self._used: set[int] = set()
         self._next_id = 0
+        self.waiting: deque[FrameResult] = deque()
 
     def observe(self, result: FrameResult) -> None:
         """The next frame."""
@@ -96,14 +98,51 @@ class Identities:
         self, results: Iterable[FrameResult], seconds: float
     ) -> Generator[FrameResult, None, None]:
         """Every frame, once ``seconds`` more have been seen."""
-        waiting: deque[FrameResult] = deque()
+        waiting = self.waiting
+
+        def due() -> bool:
+            return waiting[-1].frame.timestamp - waiting[0].frame.timestamp >= seconds
+
+        while waiting and due():  # where a run goes on
+            yield self.relabel(waiting.popleft())
         for result in results:
             self.observe(result)
             waiting.append(result)
-            while result.frame.timestamp - waiting[0].frame.timestamp >= seconds:
+            while due():
                 yield self.relabel(waiting.popleft())
         while waiting:
             yield self.relabel(waiting.popleft())
+
+    def state(self) -> dict[str, Any]:
+        """All that is known of the frames so far but for those that wait: see :meth:`restore`."""
+        settled = self._settled.values()
+        identities = list({id(one.identity): one.identity for one in settled}.values())
+        numbers = {id(one): k for k, one in enumerate(identities)}
+        live = [*(s.tracklet for s in settled), *self._open.values()]
+        ended = [tracklet for one in identities for tracklet in one.tracklets]
+        return {
+            "tracklets": self._tracklets.state(live, ended),
+            "numbers": list(self._numbers),
+            "identities": [[i.track_id, [t.number for t in i.tracklets]] for i in identities],
+            "settled": [
+                [k, s.tracklet.number, numbers[id(s.identity)]] for k, s in self._settled.items()
+            ],
+            "open": list(self._open),
+            "links": None if self._links is None else [asdict(k) for k in self._links.values()],
+            "used": sorted(self._used),
+            "next_id": self._next_id,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where another one with the same settings was. Raises LookupError, TypeError, ValueError."""
+        known = self._tracklets.restore(state["tracklets"])
+        self._numbers = deque(state["numbers"])
+        identities = [Identity(i, [known[k] for k in ks]) for i, ks in state["identities"]]
+        self._settled = {k: Settled(known[t], identities[i]) for k, t, i in state["settled"]}
+        self._open = {k: known[k] for k in state["open"]}
+        links = state["links"]
+        self._links = None if links is None else {k["later"]: Link(**k) for k in links}
+        self._used, self._next_id = set(state["used"]), state["next_id"]
 
     def _settle(self, number: int, now: float) -> None:
         """Decides about all tracklets up to a number, the last one that a frame at ``now`` shows."""

@@ -17,17 +17,32 @@ class ChangeLog:
 
     Attributes:
         counts: changes by kind.
+        told: number of changes, with those of the run that this one goes on with.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.told = 0
         self._waiting: deque[Change] = deque()
         self._begun = False
 
     def __call__(self, change: Change) -> None:
         """One more change."""
         self.counts[change.kind] += 1
+        self.told += 1
         self._waiting.append(change)
+
+    def go_on(self, folder: Path, count: int) -> None:
+        """Goes on with the files of an earlier run after so many changes. Raises SinkError."""
+        try:
+            for path in (folder / LOG, folder / LOG_LINES):
+                with path.open("r+b") as file:
+                    for _ in range(count):
+                        file.readline()
+                    file.truncate()
+        except OSError as error:
+            raise SinkError(f"{folder / LOG}: cannot be written: {error.strerror}") from error
+        self._begun, self.told = True, count
 
     def save(self, folder: Path) -> None:
         """Writes what was told since the last time. Raises SinkError."""

@@ -60,7 +60,8 @@ class Sink(ABC):
         path: where the output will be.
         frames_written: number of results taken so far.
         notes: lines for people about what was chosen, changed or left out; complete when the sink is closed.
-        keep: the hidden files stay when the output is made of them, as the run is to go on some other time.
+        keep: the hidden files stay when the output is made of them: there is a checkpoint to go on from.
+        stopped: the run has not come to its end.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Sink(ABC):
         self._to_stdout = stdout
         self.frames_written = 0
         self.notes: list[str] = []
-        self.keep = False
+        self.keep = self.stopped = False
         self._mark = mark
         self._handles = contextlib.ExitStack()
         self._text: IO[str] | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -310,7 +309,7 @@ class AnnotatedVideo(Sink):
     def _finish(self) -> None:
         if self._video is None and self._mark is None:
             raise SinkError(f"{self.path}: there was no frame to write")
-        if self._others and not self.keep:
+        if self._others:
             height, width = self._size
             self.notes.append(
                 f"{self._others} pictures of another size are fitted into that of the first, {width} x {height}"
@@ -341,10 +340,10 @@ class AnnotatedVideo(Sink):
             with replacing(path) as new:
                 kept = joined(files, new)
         except OSError as error:
-            if error.errno not in NO_ROOM or keep or len(files) > 1:
+            if error.errno not in NO_ROOM or len(files) > 1:
                 raise
             kept = joined(files, None)
-            os.replace(partial, path)
+            super().assemble(partial, path, keep=keep)
         else:
             for file in reversed(files if not keep else ()):
                 file.unlink()

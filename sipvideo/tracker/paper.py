@@ -6,14 +6,19 @@ Kept to compare with published results; its quirks are documented, not repaired.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sipvideo import boxes
 from sipvideo.config import TrackerConfig
+from sipvideo.errors import SipVideoError
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker.similarity import check_embedding_size
+from sipvideo.tracker.state import State
 
 FLOOR = -100.0
 """A comparison score at or below it never claims an object."""
@@ -88,6 +93,24 @@ class PaperTracker:
             self.memory = Memory.empty(0)
         self.last_scores: FloatArray = np.zeros((0, 1), np.float32)
         self.last_claims: IntArray = np.zeros(0, np.int64)
+
+    def state(self) -> State:
+        """All that is known of the video so far, as arrays: see :meth:`restore`."""
+        known = {f.name: getattr(self.memory, f.name) for f in fields(self.memory)}
+        return {"first": np.array(self._first_frame), **known}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on with a video where another tracker with the same settings was, to the same identities.
+
+        Raises:
+            SipVideoError: this is no state.
+        """
+        self.reset()
+        try:
+            self.memory = Memory(**{f.name: state[f.name] for f in fields(Memory)})
+            self._first_frame = bool(state["first"])
+        except KeyError as error:
+            raise SipVideoError(f"state of a tracker: there is no {error}") from error
 
     def update(self, detections: Detections, timestamp: float) -> IntArray:
         """Identities int64 [N] of one frame's detections, which count in their order; -1 for the losers of a conflict.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +68,7 @@ class Tracklet:
     number: int
     track_id: int
     first: list[Sighting]
-    last: deque[Sighting]
+    last: deque[Sighting] | list[Sighting]
     look: FloatArray
     hits: int = 0
     seconds: float = 0.0
@@ -112,6 +114,39 @@ class Tracklets:
         self._previous = -math.inf
         self._scene = 0
         self._shown: dict[int, FloatArray] = {}
+
+    def state(self, others: Iterable[Tracklet], ended: Iterable[Tracklet]) -> dict[str, Any]:
+        """All that is known of the run so far: plain values and arrays for :meth:`restore`.
+
+        Args:
+            others: tracklets that somebody else goes on with.
+            ended: tracklets of which somebody else wants to know the votes, and no more.
+        """
+        known = {t.number: t for t in (*self.begun, *self._current.values(), *others)}
+        votes = [[t.number, t.track_id, dict(t.votes)] for t in ended if t.number not in known]
+        return {
+            "known": [asdict(replace(t, last=list(t.last))) for t in known.values()],
+            "votes": votes,
+            "begun": [tracklet.number for tracklet in self.begun],
+            "current": [tracklet.number for tracklet in self._current.values()],
+            "count": self._count,
+            "previous": self._previous,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> dict[int, Tracklet]:
+        """Goes on where another one was; all tracklets of the state by number.
+
+        Raises:
+            LookupError, TypeError, ValueError: this is no state.
+        """
+        none = np.zeros(0, np.float32)
+        known = {fields["number"]: _tracklet(fields) for fields in state["known"]}
+        for number, track_id, votes in state["votes"]:
+            known[number] = Tracklet(number, track_id, [], deque(), none, votes=_by_number(votes))
+        self.begun = deque(known[number] for number in state["begun"])
+        self._current = {known[number].track_id: known[number] for number in state["current"]}
+        self._count, self._previous = state["count"], state["previous"]
+        return known
 
     def observe(self, result: FrameResult) -> IntArray:
         """The next frame: number of the tracklet of each of its N objects, int64 [N]; -1 for untracked ones."""
@@ -184,6 +219,19 @@ class Tracklets:
         expected = before.box + np.array((x, y, x, y), np.float32)
         both = np.stack((before.box, expected))
         return bool(boxes.iou(both, seen.box[None]).max() < DOUBTFUL_OVERLAP)
+
+
+def _tracklet(fields: Mapping[str, Any]) -> Tracklet:
+    """A tracklet of its fields as plain values."""
+    ends = {name: [Sighting(**one) for one in fields[name]] for name in ("first", "last")}
+    counts = {name: _by_number(fields[name]) for name in ("votes", "covered_by")}
+    last = deque(ends["last"], ENDS)
+    return Tracklet(**{**fields, **counts, "first": ends["first"], "last": last})
+
+
+def _by_number(counts: Mapping[Any, Any]) -> dict[int, Any]:
+    """Counts by number, whose keys a file may have made texts."""
+    return {int(key): value for key, value in counts.items()}
 
 
 def velocity(sightings: list[Sighting], *, backwards: bool) -> FloatArray:

@@ -263,7 +263,8 @@ class Jobs:
         zones = self._folder_of(job) / ZONES
         own = {"zones": str(zones) if zones.is_file() else None}
         showing = self._settings.showing.model_copy(update=own)
-        work = Work(job.name, self._folder_of(job) / RESULTS, KINDS, showing=showing)
+        folder = self._folder_of(job) / RESULTS
+        work = Work(job.name, folder, KINDS, showing=showing, checkpoint=0)
         summary = run_job(work, self._segmenter.another(), watch, lambda _: self._opened(job))
         job.problem = self._named(job, watch.problem)
         job.notes = [self._named(job, line) for line in summary.notes]
