@@ -107,6 +107,7 @@ def test_a_page_is_brought_up_to_date_set_by_set(small: Path) -> None:
     assert _report(small / "work", "--sets", "pan", *common) == 0
     saved = json.loads(page.with_suffix(".json").read_text())
     saved["sets"]["pan"]["truth"]["paper"]["hota"] = 0.123
+    saved["commits"]["pan"]["truth"] = "0123abc"
     page.with_suffix(".json").write_text(json.dumps(saved))
     assert _report(small / "work", "--sets", "still", *common) == 0
     content = json.loads(page.with_suffix(".json").read_text())
@@ -114,6 +115,8 @@ def test_a_page_is_brought_up_to_date_set_by_set(small: Path) -> None:
     assert content["sets"]["still"]["truth"].keys() == {"paper", "perfect"}
     text = page.read_text()
     assert "0.123" in text
+    assert text.count("(measured with commit 0123abc):") == 1
+    assert content["commits"].keys() == {"pan", "still"}
     assert text.index("## still") < text.index("## pan")
     assert "Not measured for this page: *returns* (all leave)." in text
 

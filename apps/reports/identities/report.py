@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     for name in names:
         found = {kind: _measured(name, kind, args, contenders) for kind in kinds}
         content["sets"][name] = {**content["sets"].get(name, {}), **found}
+        content["commits"].setdefault(name, {}).update(dict.fromkeys(found, _commit()))
         _write(args.output, content)
     if not args.no_cost:
         content["cost"] = identity_cost.costs(args.work, None if args.no_peers else peers)
@@ -102,12 +104,22 @@ def _earlier(path: Path | None) -> Json:
     """What an earlier run saved."""
     saved = path.with_suffix(".json") if path else None
     if saved is None or not saved.is_file():
-        return {"titles": {}, "sets": {}}
+        return {"titles": {}, "sets": {}, "commits": {}}
     try:
-        content: Json = json.loads(saved.read_text(encoding="utf-8"))
-        return {**content, "titles": dict(content["titles"]), "sets": dict(content["sets"])}
+        content: Json = {"commits": {}} | json.loads(saved.read_text(encoding="utf-8"))
+        return content | {key: dict(content[key]) for key in ("titles", "sets", "commits")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{saved}: are no figures of this report; move it away") from error
+
+
+def _commit() -> str:
+    """The code that measures; empty where that cannot be told."""
+    asked = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return ""
+    return done.stdout.strip()
 
 
 def _write(path: Path | None, content: Json) -> None:

@@ -65,7 +65,8 @@ def page(content: Json) -> str:
     """The whole page, in Markdown.
 
     Args:
-        content: ``titles`` by contender, ``sets``: figures by set, reports and contender; ``cost`` if measured.
+        content: ``titles`` by contender, ``sets``: figures by set, reports and contender, ``commits``: with which they
+            were measured, by set and reports; ``cost`` if measured.
     """
     sets, titles = content["sets"], content["titles"]
     sets = {name: sets[name] for name in SETS if name in sets}
@@ -76,8 +77,10 @@ def page(content: Json) -> str:
     for name, kinds in sets.items():
         parts.append(f"## {name}: {SETS[name].about}\n\n`{SETS[name].options}`\n\n")
         for kind, figures in kinds.items():
+            commit = content["commits"].get(name, {}).get(kind)
+            by = f" (measured with commit {commit})" if commit else ""
             parts += [
-                f"{REPORTS[kind][0].upper()}{REPORTS[kind][1:]}:\n\n",
+                f"{REPORTS[kind][0].upper()}{REPORTS[kind][1:]}{by}:\n\n",
                 _table(figures, titles),
             ]
     if missing := [f"*{name}* ({SETS[name].about})" for name in SETS if name not in sets]:
