@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -35,7 +36,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from sipvideo.apps import serve
-from sipvideo.apps.reports.cameras import NetworkCamera, Picture, free_port
+from sipvideo.apps.reports.cameras import NetworkCamera, Picture
 
 CLIP = Path(__file__).parents[1] / "examples" / "pedestrians.mp4"
 KINDS = ("http", "rtsp", "udp", "tcp")
@@ -140,11 +141,20 @@ def of(pictures: Sequence[Picture], camera: int) -> Any:
     return at
 
 
+def quiet_port() -> int:
+    """A free port that the machine gives to nobody by itself, so that it is still free when the broker comes back."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in range(lowest - 1, 1024, -1):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise SystemExit("no port is free")
+
+
 class Broker:
     """A Mosquitto that keeps sessions on disk, at one address for all its lives."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port = quiet_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
         self._settings = folder / "mosquitto.conf"
@@ -163,6 +173,8 @@ class Broker:
         with self._log.open("a") as log:
             command = [self._program, "-c", str(self._settings)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        time.sleep(1)
+        assert self._process.poll() is None, f"the broker does not run: see {self._log}"
 
     def kill(self) -> None:
         """Ends it without a word."""

@@ -53,6 +53,8 @@ class Visit:
     inside: Settled[bool] = field(default_factory=lambda: Settled(False))
     since: Moment | None = None
     stayed: bool = False
+    told: bool = False
+    """Whether its beginning was told, so that its end will be."""
 
 
 @dataclass

@@ -25,6 +25,9 @@ from sipvideo.events.states import Identity, Memory, Moment, Passage, Settled, V
 from sipvideo.masks import CompactMasks
 from sipvideo.structures import FrameResult
 
+RECENT = 2.0
+"""Seconds after which a crossing is no longer told if its object turns out to be of a class that counts."""
+
 
 class EventWatch:
     """Watches one video. Results come from one thread; all else may be called from any.
@@ -137,12 +140,11 @@ class EventWatch:
         labels = result.detections.labels.tolist()
         for k, track_id in enumerate(result.track_ids.tolist()):
             identity = self._meet(track_id, labels[k], result.seconds_away(k))
+            # Whatever its class: that may still turn out to be one that counts.
             for name, found in inside.items():
-                if self._counts(name, labels[k]):
-                    identity.waiting += self._visit(track_id, identity, name, found[k])
+                identity.waiting += self._visit(track_id, identity, name, found[k])
             for name, places in points.items():
-                if self._counts(name, labels[k]):
-                    identity.waiting += self._pass(track_id, identity, name, places[k])
+                identity.waiting += self._pass(track_id, identity, name, places[k])
             events += self._speak(identity)
         events += self._forget()
         events += self._crowding()
@@ -172,7 +174,7 @@ class EventWatch:
         inside: dict[str, Counter[str]] = {name: Counter() for name in self.rules.zones}
         for identity in self._known.values():
             for name, visit in identity.visits.items():
-                if visit.inside.value and identity.told:
+                if visit.told:
                     inside[name][self._class_name(identity.label)] += 1
         return {
             name: ZoneCount(dict(counts), dict(self._visits[name]))
@@ -279,7 +281,8 @@ class EventWatch:
         identity.told = identity.told or lasted
         if not identity.told:
             return []
-        events, identity.waiting = identity.waiting, []
+        waiting, identity.waiting = identity.waiting, []
+        events = [event for event in waiting if self._is_told(event, identity)]
         name = self._class_name(identity.label)
         for event in events:
             if event.kind == "entered":
@@ -287,6 +290,21 @@ class EventWatch:
             elif event.kind == "crossed":
                 self._crossed[event.place, event.direction][name] += 1
         return [dataclasses.replace(event, class_name=name) for event in events]
+
+    def _is_told(self, event: Event, identity: Identity) -> bool:
+        """Whether an event is of a class that its place counts; what may still turn out so goes on waiting."""
+        visit = identity.visits.get(event.place)
+        ends = event.kind in ("left", "stayed") and visit is not None and visit.told
+        told = not event.place or self._counts(event.place, identity.label) or ends
+        if told and visit is not None and event.kind in ("entered", "left"):
+            visit.told = event.kind == "entered"
+        elif not told and event.kind == "left":
+            identity.waiting = [e for e in identity.waiting if e.place != event.place]
+        elif not told and (
+            event.kind != "crossed" or event.timestamp >= self._now.timestamp - RECENT
+        ):
+            identity.waiting.append(event)
+        return told
 
     def _forget(self) -> list[Event]:
         """Those who were not seen for too long have vanished."""
@@ -308,8 +326,7 @@ class EventWatch:
             if zone.more_than is None:
                 continue
             inside = sum(
-                known.told and name in known.visits and known.visits[name].inside.value
-                for known in self._known.values()
+                name in known.visits and known.visits[name].told for known in self._known.values()
             )
             began = self._crowds[name].see(inside > zone.more_than, self._now, self.rules.settle)
             if began is not None:

@@ -275,3 +275,43 @@ def test_changed_rules_hold_at_once_and_places_that_stay_go_on_counting() -> Non
     watch.change(Rules())
     assert watch.update(result(150, 6.0, {0: (180, 60)}, {})) == []
     assert watch.counts().record() == {"zones": {}, "lines": {}}
+
+
+def test_whose_class_is_told_late_has_been_there_since_it_came() -> None:
+    """The tracker votes about the class: what was a car at first may turn out to be a person."""
+    only = {"zones": {"hall": {**HALL["zones"]["hall"], "classes": ["person"]}}}  # type: ignore[dict-item]
+    watch, told = EventWatch(Rules.model_validate(only | LINE), NAMES), []
+    path = walk(20, 180, 4)
+    for k in range(200):
+        second = k / 25
+        told += watch.update(result(k, second, {0: path(second) or (0, 0)}, {0: int(second < 5)}))
+    (entered,) = of(told, "entered")
+    assert entered.timestamp == pytest.approx(2.0, abs=0.05)
+    assert entered.class_name == "person"
+    assert watch.zones()["hall"].inside == {"person": 1}
+
+
+def test_who_is_of_another_class_is_neither_told_nor_remembered() -> None:
+    only = {"zones": {"hall": {**HALL["zones"]["hall"], "classes": ["person"], "stay": 0.5}}}  # type: ignore[dict-item]
+    rules = Rules.model_validate(
+        only | {"lines": {"door": {**LINE["lines"]["door"], "classes": ["person"]}}}
+    )  # type: ignore[dict-item]
+    watch, told = EventWatch(rules, NAMES), []
+    for k in range(1500):
+        x = 100 + 80 * np.sin(2 * np.pi * k / 100)  # in and out all the time
+        told += watch.update(result(k, k / 25, {0: (x, 60)}, {0: 1}))
+    assert [e.kind for e in told] == ["appeared"]
+    assert watch.zones()["hall"].inside == {}
+    assert len(watch.state()["known"][0]["waiting"]) <= 4
+
+
+def test_a_visit_that_was_told_ends_also_when_the_class_has_changed() -> None:
+    only = {"zones": {"hall": {**HALL["zones"]["hall"], "classes": ["person"]}}}  # type: ignore[dict-item]
+    watch, told = EventWatch(Rules.model_validate(only), NAMES), []
+    there_and_back: Path = lambda t: (20 + 160 * (1 - abs(t - 4) / 4), 60)  # noqa: E731
+    for k in range(200):
+        second = k / 25
+        told += watch.update(
+            result(k, second, {0: there_and_back(second) or (0, 0)}, {0: int(second > 4)})
+        )
+    assert [e.kind for e in told] == ["appeared", "entered", "left"]
