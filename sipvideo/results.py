@@ -55,6 +55,7 @@ class Kind:
 
 KINDS = {
     "video": Kind("video.mp4", "AnnotatedVideo", ("picture", "source")),
+    "prores": Kind("video.mov", "ProResVideo", ("picture", "source")),
     "pictures": Kind("pictures", "AnnotatedPictures", ("picture",)),
     "json": Kind("results.json", "YouTubeVISResults", copied=True),
     "lines": Kind("results.jsonl", "CocoRleLines", ("class_names",)),
@@ -72,6 +73,12 @@ KINDS = {
 
 SINGLE_PICTURE = Kind("picture.png", "AnnotatedPicture", ("picture",))
 """Takes the video's place where the input is a single picture."""
+
+TRANSPARENT = Kind("video.webm", "TransparentVideo", ("picture", "source"))
+"""Takes the video's place where its background is transparent, which mp4 has no way to say."""
+
+EVERY = (*KINDS.values(), SINGLE_PICTURE, TRANSPARENT)
+"""All that may lie in a folder."""
 
 LOOK_EVERY = 1.0
 """Seconds between looks at the room that is left."""
@@ -299,7 +306,9 @@ class Results:
             self._mark.write(self.summary)
         single = self.source.frame_count == 1 and self.source.path is None
         for asked in self.kinds:
-            kind = SINGLE_PICTURE if single and asked == "video" else KINDS[asked]
+            kind = KINDS[asked]
+            if asked == "video" and (single or self.showing.is_transparent):
+                kind = SINGLE_PICTURE if single else TRANSPARENT
             given = [getattr(self, name) for name in kind.takes]
             mark = None if marks is None else marks[asked]
             yield asked, partial(kind.writer, self.folder / kind.file, *given, mark=mark)
@@ -313,7 +322,7 @@ def is_ours(folder: Path) -> bool:
 def take_stock(folder: Path, summary: Summary) -> None:
     """Writes sizes and checksums of the results in a folder into their summary."""
     summary.files, summary.checksums = {}, {}
-    for kind in (*KINDS.values(), SINGLE_PICTURE):
+    for kind in EVERY:
         path = folder / kind.file
         if not path.exists():
             continue
@@ -326,8 +335,7 @@ def waiting(folder: Path) -> list[tuple[Kind, Path]]:
     """Kinds of results of which only the hidden beginning is there."""
     from sipvideo.sinks.sink import hidden
 
-    kinds = (*KINDS.values(), SINGLE_PICTURE)
-    paths = [(kind, hidden(folder / kind.file)) for kind in kinds]
+    paths = [(kind, hidden(folder / kind.file)) for kind in EVERY]
     return [(kind, path) for kind, path in paths if path.exists()]
 
 
@@ -342,7 +350,7 @@ def clear(folder: Path) -> None:
     try:
         # First, as it tells of the others.
         (folder / CHECKPOINT).unlink(missing_ok=True)
-        for kind in (*KINDS.values(), SINGLE_PICTURE):
+        for kind in EVERY:
             remove(folder / kind.file)
         (folder / SUMMARY).unlink(missing_ok=True)
         _clear_hidden(folder)
@@ -357,6 +365,6 @@ def _clear_hidden(folder: Path) -> None:
     from sipvideo.sinks.sink import hidden, parts, remove
 
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    for kind in (*KINDS.values(), SINGLE_PICTURE):
+    for kind in EVERY:
         for part in reversed(parts(hidden(folder / kind.file))):
             remove(part)

@@ -13,7 +13,12 @@ from sipvideo.errors import SinkError
 if TYPE_CHECKING:
     from sipvideo.sources import Source
 
-PER_PIXEL = {"video": (0.002, 0.03), "pictures": (0.03, 1.5), "png": (0.0005, 0.01)}
+PER_PIXEL = {
+    "video": (0.002, 0.03),
+    "prores": (0.03, 0.7),
+    "pictures": (0.03, 1.5),
+    "png": (0.0005, 0.01),
+}
 """Bytes of a frame's pixel, at least and as is usual, measured on clips of streets, rooms and rendered scenes."""
 
 PER_FRAME = {
@@ -51,7 +56,7 @@ def needed(source: Source, kinds: Sequence[str]) -> tuple[int, int] | None:
             file = source.path.stat().st_size
             low, high = min(low, GROWTH[0] * file), min(2 * high, GROWTH[1] * file)
         least, usual = least + low, usual + high
-        if kind in ("video", "json", "mots", "parquet"):
+        if kind in ("video", "prores", "json", "mots", "parquet"):
             copied = max(copied, high)
     return round(least), round(usual + copied)
 

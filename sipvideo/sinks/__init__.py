@@ -10,6 +10,7 @@ from sipvideo.sinks.pictures import AnnotatedPicture, AnnotatedPictures, LabelMa
 from sipvideo.sinks.results import CocoRleLines, MotsText, YouTubeVISResults, result_record
 from sipvideo.sinks.sink import Sink
 from sipvideo.sinks.table import TrackTable
+from sipvideo.sinks.transparent import ProResVideo, TransparentVideo
 from sipvideo.sinks.video import AnnotatedVideo
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "Explanations",
     "LabelMapPngs",
     "MotsText",
+    "ProResVideo",
     "Sink",
     "TrackTable",
+    "TransparentVideo",
     "YouTubeVISResults",
     "result_record",
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -16,18 +16,41 @@ from av.stream import Discard
 from sipvideo.clock import RisingClock, restarts
 from sipvideo.remote import StoredFile, readable
 
-COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus")
-"""What players expect in an mp4; anything else becomes AAC."""
 
-RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-"""Samples per second that AAC has on every player."""
+class SoundForm(NamedTuple):
+    """How sound is kept in a container.
+
+    Attributes:
+        container: FFmpeg's name of it.
+        copied: what players expect in it; anything else is encoded.
+        codec: as what.
+        name: the same for people.
+        samples: FFmpeg's format of the samples that the encoder takes.
+        rates: samples per second that every player knows of it.
+    """
+
+    container: str
+    copied: tuple[str, ...]
+    codec: str
+    name: str
+    samples: str
+    rates: tuple[int, ...]
+
+
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+IN_MP4 = SoundForm(
+    "mp4", ("aac", "mp3", "ac3", "eac3", "alac", "opus"), "aac", "AAC", "fltp", AAC_RATES
+)
+IN_MOV = SoundForm("mov", ("aac", "mp3", "ac3", "eac3", "alac"), "aac", "AAC", "fltp", AAC_RATES)
+IN_WEBM = SoundForm("webm", ("opus", "vorbis"), "libopus", "Opus", "flt", OPUS_RATES)
 
 UNCHANGING = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers that say once, at the front, how their sound is made."""
 
 
 class AudioTrack:
-    """The best audio track of a file on its way into an mp4.
+    """The best audio track of a file on its way into another one.
 
     Packets are read when their time has come, so that only a few are in memory. Sound never costs a picture: what
     cannot be read, converted or held is left out, and ``notes`` says so. Sound that changes its rate or channels on
@@ -35,10 +58,11 @@ class AudioTrack:
 
     Args:
         path: the source's file.
-        target: mp4 open for writing, before its first packet.
+        target: open for writing, before its first packet.
         start: timestamp in the file that is second 0 of the target.
         beside: number of the video stream whose programme the sound belongs to; None: of any.
         since: second of the target from which sound is wanted, as what comes before is there already; None: all.
+        form: how the target keeps sound.
     """
 
     def __init__(
@@ -49,8 +73,10 @@ class AudioTrack:
         beside: int | None = None,
         *,
         since: float | None = None,
+        form: SoundForm = IN_MP4,
     ) -> None:
         self.notes: list[str] = []
+        self._form = form
         self._target = target
         self._start = start
         self._since = since
@@ -109,19 +135,22 @@ class AudioTrack:
         if (count := len(source.streams.audio)) > 1:
             number = source.streams.audio.index(stream) + 1
             self.notes.append(f"of {count} audio tracks number {number} is kept")
-        if obstacle := _obstacle(path, stream):
-            self.notes.append(f"{obstacle}, it became AAC")
+        form = self._form
+        if obstacle := _obstacle(path, stream, form):
+            self.notes.append(f"{obstacle}, it became {form.name}")
             if self._since is None:
                 yield from self._encoded(stream, self._target)
             else:
-                elsewhere = self._handles.enter_context(av.open(os.devnull, "w", format="mp4"))
+                elsewhere = self._handles.enter_context(
+                    av.open(os.devnull, "w", format=form.container)
+                )
                 yield from self._moved(self._encoded(stream, elsewhere))
         else:
             yield from self._copied(stream)
 
     def _copied(self, stream: av.AudioStream) -> Iterator[av.Packet[Any]]:
         copy: av.AudioStream | None = None
-        rehearsal = self._handles.enter_context(_Rehearsal(stream))
+        rehearsal = self._handles.enter_context(_Rehearsal(stream, self._form))
         times, form = _Times(stream, self._start), _Form(stream)
         # Broadcast AAC has a header on every piece; an mp4 that grows in pieces does not take it off by itself.
         headed = form.codec == "aac" and not form.setup
@@ -178,11 +207,11 @@ class AudioTrack:
                 continue
             for frame in frames:
                 if encoder is None:
-                    encoder = target.add_stream("aac", **_near(frame))
+                    encoder = target.add_stream(self._form.codec, **_near(frame, self._form.rates))
                 if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
                     changes += 1
                     yield from _encode(encoder, resampler.resample(None))
-                    resampler = av.AudioResampler("fltp", encoder.layout, encoder.rate)
+                    resampler = av.AudioResampler(self._form.samples, encoder.layout, encoder.rate)
                 base = Fraction(1, frame.sample_rate)
                 pts = None if frame.pts is None else round(frame.pts * frame.time_base / base)
                 frame.pts, frame.time_base = times.of(pts, base, frame.samples), base
@@ -216,13 +245,13 @@ class _Times:
 
 
 class _Rehearsal:
-    """A second mp4, written to nowhere, that is given every piece of sound first.
+    """A second container, written to nowhere, that is given every piece of sound first.
 
     The muxer lets sound wait for pictures, so what it refuses late would be told to a picture, and end the film.
     """
 
-    def __init__(self, stream: av.AudioStream) -> None:
-        self._target = av.open(os.devnull, "w", format="mp4")
+    def __init__(self, stream: av.AudioStream, into: SoundForm) -> None:
+        self._target = av.open(os.devnull, "w", format=into.container)
         self._copy = self._target.add_stream_from_template(stream)
 
     def __enter__(self) -> _Rehearsal:
@@ -233,7 +262,7 @@ class _Rehearsal:
             self._target.close()
 
     def takes(self, packet: av.Packet[Any]) -> bool:
-        """Whether an mp4 takes the packet after those before."""
+        """Whether it takes the packet after those before."""
         packet.stream = self._copy
         try:
             self._target.mux(packet)
@@ -281,16 +310,16 @@ def _header(codec: str, data: bytes) -> bytes:
     return b""
 
 
-def _obstacle(path: StoredFile, stream: av.AudioStream) -> str:
-    """Why sound cannot be copied into an mp4, empty where it can.
+def _obstacle(path: StoredFile, stream: av.AudioStream, into: SoundForm) -> str:
+    """Why sound cannot be copied into a container, empty where it can.
 
     Containers made for broadcasting let it change on the way, so there all of it is looked at, undecoded: that takes
     as long as reading the file, and a chance to hear the rest is not to be had later.
     """
     codec = stream.codec_context.codec.canonical_name
-    if codec not in COPIED:
-        return f"{codec} sound does not fit into mp4"
-    with _opened(path) as source, _Rehearsal(stream) as rehearsal:
+    if codec not in into.copied:
+        return f"{codec} sound does not fit into {into.container}"
+    with _opened(path) as source, _Rehearsal(stream, into) as rehearsal:
         single, form = source.streams[stream.index], _Form(stream)
         for other in source.streams:
             if other is not single:
@@ -301,7 +330,7 @@ def _obstacle(path: StoredFile, stream: av.AudioStream) -> str:
                 if not packet.size:
                     continue
                 if first and not rehearsal.takes(packet):
-                    return f"{codec} sound of {stream.rate} Hz does not fit into mp4"
+                    return f"{codec} sound of {stream.rate} Hz does not fit into {into.container}"
                 first = False
                 if source.format.name in UNCHANGING:
                     break
@@ -321,9 +350,9 @@ def _order_channels(context: av.AudioCodecContext) -> None:
         context.layout = {2: "stereo", 6: "5.1", 8: "7.1"}.get(count, f"{count} channels")
 
 
-def _near(frame: av.AudioFrame) -> dict[str, Any]:
-    """Rate and channels of AAC that are nearest to decoded sound; more than two channels become two."""
-    rate = next((rate for rate in RATES if rate >= frame.sample_rate), RATES[-1])
+def _near(frame: av.AudioFrame, rates: Sequence[int]) -> dict[str, Any]:
+    """Rate, of those there are, and channels that are nearest to decoded sound; more than two channels become two."""
+    rate = next((rate for rate in rates if rate >= frame.sample_rate), rates[-1])
     return {"rate": rate, "layout": "mono" if frame.layout.nb_channels == 1 else "stereo"}
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sipvideo.sinks.sink import Kept
 
 
-def joined(files: Sequence[Path], path: Path | None) -> Kept:
+def joined(files: Sequence[Path], path: Path | None, container: str = "mp4") -> Kept:
     """Writes videos that continue each other as one.
 
     A later file begins where its run went on, which is before the end of the one ahead of it: of each stream a file
@@ -24,8 +24,9 @@ def joined(files: Sequence[Path], path: Path | None) -> Kept:
     without it. Times of presentation stay as they are.
 
     Args:
-        files: mp4 in pieces with the same streams; one that holds nothing is passed over.
+        files: videos in pieces with the same streams; one that holds nothing is passed over.
         path: where to write; None: it is only counted.
+        container: of all of them, FFmpeg's name.
 
     Raises:
         OSError: disk full and the like.
@@ -36,12 +37,16 @@ def joined(files: Sequence[Path], path: Path | None) -> Kept:
         pieces = stack.enter_context(av.open(f"file:{files[0]}"))
         video = pieces.streams.video[0]
         assert video.time_base is not None
-        options = {"movflags": "+faststart", "movie_timescale": str(video.time_base.denominator)}
-        if path is None:
-            del options["movflags"]
+        options = {}
+        if container != "webm":
+            options["movie_timescale"] = str(video.time_base.denominator)
+        if path is not None:
+            options |= {"cues_to_front": "1"} if container == "webm" else {"movflags": "+faststart"}
         name = os.devnull if path is None else str(path)
-        target = stack.enter_context(av.open(name, "w", format="mp4", options=options))
+        target = stack.enter_context(av.open(name, "w", format=container, options=options))
         copies = {s.type: target.add_stream_from_template(s) for s in pieces.streams}
+        if "alpha_mode" in video.metadata:  # without it nobody looks for transparency in a WebM
+            copies["video"].metadata["alpha_mode"] = video.metadata["alpha_mode"]
         times = _decoding_times(files, ends) if len(files) > 1 else None
         shown: list[int] = []
         for packet in _kept(files, ends):

@@ -25,7 +25,7 @@ class AnnotatedPicture(Sink):
 
     Args:
         path: a ``.jpg`` or ``.png`` file.
-        draw: result -> uint8 [H, W, 3], RGB.
+        draw: result -> uint8 [H, W, 3], RGB, or [H, W, 4] with opacity.
     """
 
     def __init__(self, path: str | Path, draw: Draw, *, mark: Mark | None = None) -> None:
@@ -37,7 +37,7 @@ class AnnotatedPicture(Sink):
     def _write(self, result: FrameResult) -> None:
         if self.frames_written:
             raise SinkError(f"{self.path}: holds a single picture, the source has more")
-        content = _encoded(self._draw(result)[:, :, ::-1], self.path)
+        content = _encoded(_in_order(self._draw(result)), self.path)
         with replacing(self._partial) as new:
             new.write_bytes(content)
 
@@ -113,7 +113,7 @@ class AnnotatedPictures(_Folder):
 
     Args:
         folder: new or empty.
-        draw: result -> uint8 [H, W, 3], RGB.
+        draw: result -> uint8 [H, W, 3], RGB, or [H, W, 4] with opacity.
     """
 
     def __init__(self, folder: str | Path, draw: Draw, *, mark: Mark | None = None) -> None:
@@ -121,9 +121,11 @@ class AnnotatedPictures(_Folder):
         self._draw = draw
 
     def _write(self, result: FrameResult) -> None:
+        picture = self._draw(result)
         suffix = Path(result.frame.name).suffix.lower()
-        target = self._target(result, suffix if suffix in SUFFIXES else ".png")
-        self._add(target, _encoded(self._draw(result)[:, :, ::-1], target))
+        fits = suffix in SUFFIXES and picture.shape[2] == 3  # JPEG has no transparency
+        target = self._target(result, suffix if fits else ".png")
+        self._add(target, _encoded(_in_order(picture), target))
 
 
 class LabelMapPngs(_Folder):
@@ -146,6 +148,12 @@ class LabelMapPngs(_Folder):
         picture = values.astype(np.uint16)[owners(result.detections)]
         target = self._target(result, ".png")
         self._add(target, _encoded(picture, target))
+
+
+def _in_order(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Channels in OpenCV's order."""
+    how = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    return np.asarray(cv2.cvtColor(picture, how), np.uint8)
 
 
 def _encoded(picture: NDArray[Any], path: Path) -> bytes:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import av
 import numpy as np
@@ -19,18 +19,14 @@ from numpy.typing import NDArray
 from sipvideo.errors import SinkError
 from sipvideo.machine import usable_cores
 from sipvideo.remote import StoredFile
-from sipvideo.sinks.audio import AudioTrack
+from sipvideo.sinks.audio import IN_MP4, AudioTrack, SoundForm
 from sipvideo.sinks.joining import joined
 from sipvideo.sinks.sink import Kept, Mark, Sink, parts, replacing, to_disk
 from sipvideo.sinks.yuv import MOST_PIXELS, MOST_SIDE, ToYuv, fitted, resized, within
 from sipvideo.structures import FrameResult
 
-PIECES = {
-    "movflags": "+delay_moov+default_base_moof",
-    "frag_duration": "500000",
-    "flush_packets": "1",
-    "max_interleave_delta": "500000",
-}
+AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "500000"}
+PIECES = {"movflags": "+delay_moov+default_base_moof", "frag_duration": "500000", **AT_ONCE}
 """Options of an mp4 whose beginnings all play: pieces of half a second, handed to the operating system at once; no
 picture waits longer than that for sound."""
 
@@ -101,6 +97,24 @@ class Clip(Protocol):
         """Frames come when they happen."""
 
 
+class VideoForm(NamedTuple):
+    """A kind of video.
+
+    Attributes:
+        suffix: of its files.
+        codec: FFmpeg's name of the encoder.
+        name: of the codec, for people.
+        pixels: FFmpeg's name of the encoder's pictures.
+        sound: how sound is kept, and in which container.
+    """
+
+    suffix: str
+    codec: str
+    name: str
+    pixels: str
+    sound: SoundForm
+
+
 class AnnotatedVideo(Sink):
     """An mp4 that plays everywhere (H.264, yuv420p, index at the front).
 
@@ -119,7 +133,12 @@ class AnnotatedVideo(Sink):
         source: where the frames come from: gives clock, pixel shape and sound; None: timestamps from 0, no sound.
         crf: quality, 0 (lossless) to 51; 18 is hard to tell from the original.
         preset: x264's trade of speed for size.
+
+    Attributes:
+        form: what kind of video it is; others are in :mod:`sipvideo.sinks.transparent`.
     """
+
+    form: ClassVar[VideoForm] = VideoForm(".mp4", "libx264", "H.264", "yuv420p", IN_MP4)
 
     def __init__(
         self,
@@ -131,8 +150,8 @@ class AnnotatedVideo(Sink):
         preset: str = "superfast",
         mark: Mark | None = None,
     ) -> None:
-        if Path(path).suffix.lower() != ".mp4":
-            raise SinkError(f"{path}: expected a name ending in .mp4")
+        if Path(path).suffix.lower() != self.form.suffix:
+            raise SinkError(f"{path}: expected a name ending in {self.form.suffix}")
         if source is not None and source.path is not None and _same_file(source.path, Path(path)):
             raise SinkError(f"{path}: is the source itself and must not be overwritten")
         self._file = Path()
@@ -152,7 +171,7 @@ class AnnotatedVideo(Sink):
         self._size, self._others, self._reduced = (0, 0), 0, 0
         self._video: av.VideoStream | None = None
         self._audio: AudioTrack | None = None
-        self._convert = ToYuv()
+        self._convert: Callable[[NDArray[np.uint8]], av.VideoFrame] = ToYuv()
         self._in_pieces, self._muxed, self._key_next = True, -math.inf, False
         if mark is not None:
             memory = mark["memory"]
@@ -246,20 +265,15 @@ class AnnotatedVideo(Sink):
         if self._start is None:
             self._start = timestamp
         begin = None if self._mark is None else timestamp - self._start
-        # The unit in which delays of pictures and sound are told; by default it is a coarse millisecond.
-        unit = self._tick.denominator
-        if begin is not None and (finer := math.lcm(unit, *SOUND_RATES)) < 1 << 31:
-            unit = finer
-        options = {**PIECES, "movie_timescale": str(unit)}
+        options = self._options(goes_on=begin is not None)
         file = str(self._file if self._mark is not None else self._partial)
-        self._target = av.open(file, "w", format="mp4", options=options)
+        self._target = av.open(file, "w", format=self.form.sound.container, options=options)
         self._handles.callback(self._release)  # called last
         self._handles.callback(self._target.close)
-        self._video = video = self._target.add_stream(
-            "libx264", self._fps, self._encoder(self._size)
-        )
+        made = self._target.add_stream(self.form.codec, self._fps, self._encoder(self._size))
+        self._video = video = cast(av.VideoStream, made)
         video.height, video.width = (side + side % 2 for side in self._size)
-        video.pix_fmt = "yuv420p"
+        video.pix_fmt = self.form.pixels
         context = video.codec_context
         context.time_base = self._tick
         context.colorspace = context.color_primaries = context.color_trc = BT709
@@ -273,12 +287,22 @@ class AnnotatedVideo(Sink):
                     self._start + self._clip.clock_start,
                     self._clip.stream,
                     since=begin,
+                    form=self.form.sound,
                 )
                 self._handles.callback(self._audio.close)
-                if LATE < self._audio.begin - (begin or 0.0) < math.inf:
+                late = LATE < self._audio.begin - (begin or 0.0) < math.inf
+                if late and "frag_duration" in self._target.options:
                     self._in_pieces = False
                     self._target.options.pop("frag_duration")
                     self._target.options["movflags"] = "+faststart"
+
+    def _options(self, *, goes_on: bool) -> dict[str, str]:
+        """Options of a container of which every beginning plays."""
+        # The unit in which delays of pictures and sound are told; by default it is a coarse millisecond.
+        unit = self._tick.denominator
+        if goes_on and (finer := math.lcm(unit, *SOUND_RATES)) < 1 << 31:
+            unit = finer
+        return {**PIECES, "movie_timescale": str(unit)}
 
     def _encoder(self, size: tuple[int, int]) -> dict[str, str]:
         """Options of x264: it may hold back a second, and nothing of what cannot be filmed again, or is large."""
@@ -316,7 +340,7 @@ class AnnotatedVideo(Sink):
             )
         if self._reduced and not self.keep:
             self.notes.append(
-                f"{self._reduced} pictures are larger than H.264 goes, and shown smaller: up to"
+                f"{self._reduced} pictures are larger than {self.form.name} goes, and shown smaller: up to"
                 f" {MOST_PIXELS / 1e6:.0f} million pixels, {MOST_SIDE} a side"
             )
         if self._video is not None:
@@ -331,23 +355,28 @@ class AnnotatedVideo(Sink):
         """See :meth:`Sink.assemble`. Where there is no room for a copy, the pieces themselves become the video."""
         files = parts(partial)
         for file in files:
-            _cut_to_whole_pieces(file)
+            cls._cut(file)
         if not partial.stat().st_size:
             for file in files:
                 file.unlink()
             return Kept(0)
         try:
             with replacing(path) as new:
-                kept = joined(files, new)
+                kept = joined(files, new, cls.form.sound.container)
         except OSError as error:
             if error.errno not in NO_ROOM or len(files) > 1:
                 raise
-            kept = joined(files, None)
+            kept = joined(files, None, cls.form.sound.container)
             super().assemble(partial, path, keep=keep)
         else:
             for file in reversed(files if not keep else ()):
                 file.unlink()
         return kept
+
+    @classmethod
+    def _cut(cls, file: Path) -> None:
+        """Cuts off what was being written when a file ended; where nothing is left that plays, it is empty."""
+        _cut_to_whole_pieces(file)
 
     def _is_whole(self, end: float) -> bool:
         """Whether the source was shown to its last frame, which sound may outlast; ``end`` in seconds."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -122,6 +123,26 @@ def test_trails_and_what_tags_say_reach_the_video(tmp_path: Path) -> None:
     middle = runner.any(1).nonzero()[0].mean()
     assert abs(path.nonzero()[0] - middle).min() < 5  # of the box, behind the object
     assert differing("others", "trails") > 50  # who is not drawn leaves no trail
+
+
+def test_a_transparent_background_gives_a_webm_of_the_masks_and_covers_people_in_it(
+    tmp_path: Path,
+) -> None:
+    source = clip(tmp_path / "street.mp4")
+    flags = ("--background", "transparent", "--save", "video,prores,pictures", "--max-frames", "15")
+    assert run(source, "-o", tmp_path, *flags) == 0
+    folder = tmp_path / "street"
+    assert {path.name for path in folder.iterdir()} == {
+        *("video.webm", "video.mov", "pictures", "summary.json")
+    }
+    truth = shots()[12].truth.masks
+    union = np.logical_or.reduce([truth.dense(k) for k in range(len(truth))])
+    still = cv2.imread(str(folder / "pictures" / "000012.png"), cv2.IMREAD_UNCHANGED)
+    assert still is not None
+    opaque = still[..., 3] > 0
+    assert (opaque & union).sum() / (opaque | union).sum() > 0.9
+    assert not still[~opaque].any()
+    assert json.loads((folder / "summary.json").read_text())["files"]["video.webm"] > 500
 
 
 def test_zones_give_events_and_counts_in_the_picture(tmp_path: Path) -> None:
