@@ -84,7 +84,7 @@ def _again(
     except OSError as error:
         raise SipVideoError(f"{started_in}: the run was started there: {error.strerror}") from error
     again = video.restored(video.parse(["-o", str(folder), "again"]), kept)
-    again.found = None
+    again.found, again.resume = None, True
     if args.send:
         again.send = tuple(args.send)
     elif kept.get("hidden"):

@@ -60,6 +60,22 @@ class OddSpec(SegmenterSpec):
         return False
 
 
+@dataclass(frozen=True)
+class MortalSpec(OddSpec):
+    """The same, but the first process that comes to a frame (``at``) of whatever video dies there."""
+
+    at: int = 60
+
+    def build(self) -> VideoSegmenter:
+        def found(frame: Frame) -> Detections:
+            time.sleep(0.005)
+            if frame.index == self.at and self._unlucky():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return detect(frame)
+
+        return VideoSegmenter(found, build_tracker(TrackerConfig()), CLASSES)
+
+
 def clip(path: Path, width: int = 128, frames: int = 10) -> Path:
     """A video whose width says what becomes of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

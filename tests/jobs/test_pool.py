@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,18 @@ from sipvideo.jobs import InProcess, Monitor, WorkerPool
 from sipvideo.jobs.processes import shares
 from sipvideo.jobs.worker import Again, Settled, work
 from sipvideo.summary import MARK, Summary
-from tests.jobs.odd import DEADLY, SLOW, STUCK, WRONG, Noted, OddSpec, clip, endless, job
+from tests.jobs.odd import (
+    DEADLY,
+    SLOW,
+    STUCK,
+    WRONG,
+    MortalSpec,
+    Noted,
+    OddSpec,
+    clip,
+    endless,
+    job,
+)
 from tests.waiting import until
 
 FILES = ("results.jsonl", "objects.csv")
@@ -64,6 +76,21 @@ def test_a_poisonous_video_is_set_aside_after_three_tries_and_hurts_no_other(
     )
     assert sum("its worker died by SIGKILL" in line for line in noted.lines) == 2
     assert noted.begun.count("poison 3") == 1
+
+
+def test_a_video_whose_worker_dies_goes_on_from_its_checkpoint_in_another(tmp_path: Path) -> None:
+    path = clip(tmp_path / "long.mp4", frames=100)
+    long = replace(job(path, tmp_path / "there"), checkpoint=0.01)
+    here = job(path, tmp_path / "here")
+    list(InProcess(OddSpec()).run([here], Monitor()))
+    noted = Noted()
+    with WorkerPool(MortalSpec(once=str(tmp_path / "died")), 1) as mortal:
+        (outcome,) = mortal.run([long], noted)
+    assert (outcome.summary.state, outcome.tries, outcome.summary.resumed) == ("complete", 2, 1)
+    assert any("was cut off, goes on after frame" in line for line in noted.lines)
+    for name in FILES:
+        saved = [tmp_path / where / path.stem / name for where in ("here", "there")]
+        assert saved[0].read_bytes() == saved[1].read_bytes()
 
 
 def test_a_defect_is_its_inputs_failure_in_one_line(pool: WorkerPool, tmp_path: Path) -> None:
