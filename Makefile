@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest fuzz format model-report identity-report gpu-report bench soak clean
+.PHONY: help venv demo test check lint types pytest test-ray fuzz format model-report identity-report gpu-report bench soak clean
 
 help:
 	@sed -n '1,4s/^# //p' Makefile
@@ -48,6 +48,11 @@ pytest: $(VENV)/.dev
 # Damaged and hostile inputs by the thousand (docs/reliability.md); the same command goes on where it was.
 N ?= 20000
 SEED ?= 1
+
+# Ray has a wheel of 70 MB and starts its own servers: not a part of make test.
+test-ray: $(VENV)/.dev
+	$(INSTALL) --editable ".[ray]"
+	$(BIN)/python -m pytest tests/jobs/test_ray.py tests/jobs/test_node.py
 
 fuzz: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(N) --seed $(SEED) --folder runs/fuzz-$(SEED)

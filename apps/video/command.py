@@ -7,6 +7,7 @@ SIGTERM, 141 where the reader of --stdout went away).
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
@@ -118,8 +119,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("say where the results go: --output DIR, or --stdout")
     if not args.inputs and args.list is None:
         parser.error("name an INPUT, or a list of them: --list FILE")
-    if args.stdout and (args.workers or args.job_timeout or args.list or args.recursive):
+    others = args.workers or args.job_timeout or args.on
+    if args.stdout and (others or args.list or args.recursive):
         parser.error("--stdout takes one input, which this process runs")
+    if args.on is None and (args.cpus_per_worker, args.gpus_per_worker) != (None, None):
+        parser.error("--cpus-per-worker and --gpus-per-worker are for Ray: --on")
     args.found = None if args.list or args.recursive else find_inputs(args.inputs)
     if args.stdout and len(args.found) > 1:
         parser.error(f"--stdout takes one input, got {len(args.found)}")
@@ -155,6 +159,40 @@ def add_executor_flags(many: argparse._ActionsContainer) -> None:
         metavar="TIME",
         help="an input that takes longer has failed; its results so far are kept",
     )
+    many.add_argument(
+        "--on",
+        type=_ray,
+        metavar="ray|ADDRESS",
+        help="spread inputs with Ray: ray starts one on this machine; ray://HOST:PORT is a cluster, HOST:PORT or auto "
+        "one that this machine is part of (extra: ray)",
+    )
+    many.add_argument(
+        "--cpus-per-worker",
+        type=_amount,
+        metavar="N",
+        help="with --on: CPUs of each worker; default: its share",
+    )
+    many.add_argument(
+        "--gpus-per-worker",
+        type=_amount,
+        metavar="N",
+        help="with --on: GPUs of each worker, such as 0.25; default: 1 where there are any",
+    )
+
+
+def _ray(text: str) -> str:
+    if text in ("ray", "auto") or re.fullmatch(r"(ray://)?[^/\s:@]+:\d+", text):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"expected ray, auto, HOST:PORT or ray://HOST:PORT, got {text!r}"
+    )
+
+
+def _amount(text: str) -> float:
+    amount = float(text)
+    if not (0 <= amount <= 1 or amount.is_integer()) or amount < 0:
+        raise argparse.ArgumentTypeError(f"expected a part of one, or a whole number, got {text!r}")
+    return amount
 
 
 if __name__ == "__main__":

@@ -19,12 +19,14 @@ from sipvideo.errors import SipVideoError, contained
 from sipvideo.jobs import (
     LEDGER,
     TOGETHER,
+    Cluster,
     Entry,
     Executor,
     InProcess,
     Job,
     Ledger,
     Outcome,
+    RayPool,
     SegmenterSpec,
     Spec,
     WorkerPool,
@@ -32,6 +34,7 @@ from sipvideo.jobs import (
     completed,
     shown,
 )
+from sipvideo.remote import is_remote
 from sipvideo.showing import Showing
 from sipvideo.summary import Summary
 
@@ -47,6 +50,9 @@ NOT_KEPT = (
     "quiet",
     "workers",
     "job_timeout",
+    "on",
+    "cpus_per_worker",
+    "gpus_per_worker",
 )
 """Of a command line, what a later run of the same inputs is told anew."""
 
@@ -78,7 +84,13 @@ def run(
 
 
 def executor_of(args: argparse.Namespace, spec: Spec) -> Executor:
-    """What the jobs run on: this process, or others where they are asked for, or may have to be killed."""
+    """What the jobs run on: Ray, this process, or others where they are asked for, or may have to be killed."""
+    if args.on is not None:
+        address = None if args.on == "ray" else args.on
+        cluster = Cluster(address, args.workers, args.cpus_per_worker, args.gpus_per_worker)
+        shared = args.output is not None and not is_remote(args.output)
+        place = Path(args.output) if shared else None
+        return RayPool(cluster, spec, place, args.job_timeout, command.note)
     if args.workers is None and args.job_timeout is None:
         return InProcess(spec)
     return WorkerPool(spec, args.workers or 1, args.job_timeout, command.note)

@@ -1,5 +1,6 @@
 """Stored videos as jobs: one input from opening to summary, whoever asks for it, and many spread over workers."""
 
+from sipvideo.jobs.cluster import Cluster, RayPool
 from sipvideo.jobs.executor import TRIES, Executor, InProcess, Loaded, Monitor, Monitored, Outcome
 from sipvideo.jobs.job import Job, Watch, changed, completed, run_job, shown
 from sipvideo.jobs.ledger import LEDGER, TOGETHER, Entry, Ledger, read_ledger
@@ -10,6 +11,7 @@ __all__ = [
     "LEDGER",
     "TOGETHER",
     "TRIES",
+    "Cluster",
     "Entry",
     "Executor",
     "InProcess",
@@ -19,6 +21,7 @@ __all__ = [
     "Monitor",
     "Monitored",
     "Outcome",
+    "RayPool",
     "SegmenterSpec",
     "Spec",
     "Watch",

@@ -22,6 +22,8 @@ GRACE = 5.0
 """Seconds over its time after which a job that does not even look at the clock loses its worker."""
 PATIENCE = 2.0
 """Seconds that workers have to end their jobs between two frames when the run is stopped."""
+AHEAD = 64
+"""Jobs that are listed ahead of time, so that no worker waits for a slow list."""
 LOOK_EVERY = 0.05
 """Seconds between looks at the clock, at the monitor, and for new jobs where workers are idle."""
 
@@ -141,7 +143,7 @@ class Pool(Executor, Generic[AnyWorker]):
     def run(self, jobs: Iterable[Job], monitor: Monitor) -> Iterator[Outcome]:
         """See :class:`Executor`. ``jobs`` is used in another thread."""
         self.load()
-        feed = _Feed(jobs, len(self._workers))
+        feed = _Feed(jobs, max(AHEAD, 2 * len(self._workers)))
         again: deque[Try] = deque()
         try:
             while not monitor.stopped:

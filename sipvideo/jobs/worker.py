@@ -36,7 +36,8 @@ class Stop:
 
 @dataclass(frozen=True)
 class Again:
-    """To a worker: a job whose former worker died; if that was after all was saved, nothing is left to do."""
+    """To a worker: a job whose former worker died. It goes on where that one left a checkpoint; if that was after all
+    was saved, nothing is left to do."""
 
     job: Job
 
@@ -129,7 +130,7 @@ def work(link: Link, spec: Spec, timeout: float | None) -> None:
         return
     desk.send(Loaded.of(segmenter))
     for given in desk.jobs():
-        job = given.job if isinstance(given, Again) else given
+        job = replace(given.job, resume=True) if isinstance(given, Again) else given
         kept = None if given is job else completed(job)
         patient = replace(job, patience=FORMER)
         watch = _Reporting(job, desk, timeout)
