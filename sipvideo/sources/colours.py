@@ -22,6 +22,18 @@ HDR: dict[int, str] = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m"}
 """Names for FFmpeg of the matrices between RGB and YCbCr; wide-gamut pictures without a mark have BT.2020's."""
 
+FOREIGN = {
+    8: "YCgCo",
+    10: "BT.2020 with constant luminance",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
+"""Names of matrices (ITU-T H.273) that FFmpeg does not convert from."""
+
+UNMARKED = 2
+
 NARROWED = "colours of BT.2020 became those of BT.709"
 
 WHITE = 203.0
@@ -79,6 +91,19 @@ class ToRGB:
         return np.ascontiguousarray(rgb, np.uint8)
 
     def _plain(self, picture: av.VideoFrame) -> NDArray[Any]:
+        try:
+            return self._converted(picture)
+        except av.error.FFmpegError:
+            matrix = picture.colorspace
+            if matrix == UNMARKED:
+                raise
+            picture.colorspace = UNMARKED
+            rgb = self._converted(picture)
+            name = FOREIGN.get(matrix, f"matrix {int(matrix)}")
+            self._note(f"colours coded by {name} are taken for the usual ones, and are off")
+            return rgb
+
+    def _converted(self, picture: av.VideoFrame) -> NDArray[Any]:
         # Older PyAV only looks at the file's colour marks where source and target are told apart.
         return self._converter.reformat(
             picture,

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sipvideo.sources import VideoFile
+from sipvideo.sources.colours import ToRGB
 from tests.sources.frames import quarters
 
 BT709, BT2020, PQ, HLG, MATRIX_2020 = 1, 9, 16, 18, 9
@@ -112,3 +113,14 @@ def test_wide_colours_of_usual_brightness_become_those_of_the_screen(tmp_path: P
     assert np.abs(found[0] - 127).max() <= 2
     assert np.abs(found[1] - (255, 0, 0)).max() <= 20  # coded as 210, 84, 46
     assert notes == ["colours of BT.2020 became those of BT.709"]
+
+
+@pytest.mark.parametrize(("matrix", "name"), [(3, "matrix 3"), (8, "YCgCo"), (14, "ICtCp")])
+def test_colours_coded_in_a_way_that_is_not_read_are_told_and_shown(matrix: int, name: str) -> None:
+    grey = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], 48, 0).repeat(3, 2)
+    frame = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuv444p")
+    frame.colorspace = matrix
+    notes: list[str] = []
+    shown = ToRGB(notes.append)(frame)
+    assert np.abs(shown.astype(int) - grey).max() <= 2
+    assert notes == [f"colours coded by {name} are taken for the usual ones, and are off"]
