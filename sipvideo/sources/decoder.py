@@ -18,6 +18,7 @@ from sipvideo.remote import RemoteError, StoredFile, readable
 from sipvideo.sources.arrivals import Arrivals
 from sipvideo.sources.choice import choose, tagged_seconds
 from sipvideo.sources.colours import ToRGB
+from sipvideo.sources.damage import Damage
 from sipvideo.sources.endings import is_cut
 from sipvideo.sources.source import Capture, Place
 from sipvideo.sources.times import PictureTimes
@@ -202,25 +203,32 @@ class Decoder:
         """
         index = shown = skipped = 0
         step = 1 / (self.fps or 25.0)
-        arrivals, times = Arrivals(step), self._times(step)
-        for packet in self._packets(arrivals):
-            if packet is not None and skip and arrivals.skips(packet):
-                index, skipped = index + 1, skipped + 1
-                continue
-            pictures = self._decoded(packet, times)
-            if packet is None or not packet.size:
-                self._damaged_last |= any(picture.is_corrupt for picture in pictures or ())
-            if pictures is None:
-                index += 1
-                continue
-            for picture in pictures:
-                if self.live and picture.is_corrupt:
-                    index += 1
+        arrivals, times, damage = Arrivals(step), self._times(step), Damage()
+        try:
+            for packet in self._packets(arrivals):
+                if packet is not None and skip and arrivals.skips(packet):
+                    index, skipped = index + 1, skipped + 1
                     continue
-                arrived = arrivals.of(picture.pts) if self.live else None
-                rgb = partial(self._rgb, picture)
-                yield Capture(index, times.of(picture), rgb, arrived=arrived, skipped=skipped)
-                index, shown, skipped = index + 1, shown + 1, 0
+                pictures = self._decoded(packet, times)
+                if packet is None or not packet.size:
+                    self._damaged_last |= any(picture.is_corrupt for picture in pictures or ())
+                if pictures is None:
+                    index, damage.lost = index + 1, damage.lost + 1
+                    continue
+                for picture in pictures:
+                    if self.live and picture.is_corrupt:
+                        index += 1
+                        continue
+                    damage.shown += picture.is_corrupt
+                    arrived = arrivals.of(picture.pts) if self.live else None
+                    rgb = partial(self._rgb, picture)
+                    yield Capture(index, times.of(picture), rgb, arrived=arrived, skipped=skipped)
+                    index, shown, skipped = index + 1, shown + 1, 0
+            damage.ended = True
+        finally:
+            # Whoever only looks at the first picture is not told of what he did not see.
+            if not self.live and (damage.ended or shown > 1) and (line := str(damage)):
+                self._note(line)
         self._check_end(shown + self._before, times.end)
 
     def _times(self, step: float) -> PictureTimes:

@@ -358,9 +358,26 @@ def test_a_single_damaged_packet_costs_frames_but_not_the_rest(tmp_path: Path) -
     starts = [m.start() for m in re.finditer(b"\xff\xd8\xff", data)]
     data[starts[10] : starts[11] - 8] = bytes(starts[11] - 8 - starts[10])
     path.write_bytes(data)
-    frames = list(VideoFile(path))
+    source = VideoFile(path)
+    assert source.notes == []
+    frames = list(source)
     assert [number_in(f.image) % 24 for f in frames] == [k % 24 for k in range(30) if k != 10]
     assert [f.index for f in frames] == [k for k in range(30) if k != 10]
+    assert source.notes == ["1 pictures cannot be decoded and are left out"]
+
+
+def test_damaged_pictures_that_the_decoder_shows_all_the_same_are_told(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", 30, "libx264")
+    data = bytearray(path.read_bytes())
+    noise = np.random.default_rng(0).integers(0, 256, 40, np.uint8).tobytes()
+    middle = len(data) * 5 // 8
+    data[middle : middle + 40] = noise
+    path.write_bytes(data)
+    source = VideoFile(path)
+    frames = list(source)
+    assert len(frames) >= 20
+    assert len(source.notes) == 1
+    assert "damaged" in source.notes[0] or "cannot be decoded" in source.notes[0]
 
 
 def test_pictures_with_metadata_of_a_kind_that_pyav_does_not_know_are_read(tmp_path: Path) -> None:
