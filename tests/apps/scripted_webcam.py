@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sipvideo.pipeline import VideoSegmenter
 
-SECONDS = 2.0
+SECONDS = 4.0
 """Length of the clip that is played in a loop."""
 
 
