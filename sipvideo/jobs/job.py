@@ -15,6 +15,7 @@ import numpy as np
 from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, contained, failure
 from sipvideo.jobs import room
 from sipvideo.jobs.checkpoint import Checkpoint, Checkpoints, UnfitError, fitting, take_up
+from sipvideo.machine import tidy_memory
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
 from sipvideo.sources import Place
@@ -173,6 +174,7 @@ def run_job(
         run.fail(failure(error, job.input))
     finally:
         run.close(segmenter)
+        tidy_memory()
     return run.summary
 
 

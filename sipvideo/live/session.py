@@ -14,6 +14,7 @@ from typing import Protocol
 from sipvideo.engine import Engine
 from sipvideo.errors import SipVideoError, contained
 from sipvideo.live.result import Ages, AgeStatistics, LiveResult
+from sipvideo.machine import tidy_memory
 from sipvideo.sources import LatestFrame, Source, SourceStatus, TimedFrame, open_source
 from sipvideo.structures import Detections, Frame, FrameResult
 
@@ -319,6 +320,7 @@ class LiveSession:
                 about = (frame.timestamp, timed.source_timestamp, feed.latest.status(), feed.ages)
                 ready.append((feed, LiveResult(feed.key, result, *about)))
                 feed.problem = None
+        tidy_memory()
         return ready
 
     def _together(self, frames: list[Frame]) -> Sequence[Detections | None]:
