@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import os
 import platform
 import sys
@@ -30,6 +31,11 @@ def line() -> str:
     found = known()
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return f"{found['processor']}, {found['cores']} cores; {versions}"
+
+
+def ffmpeg_version() -> str:
+    """Of the libraries that read and write videos."""
+    return str(importlib.import_module("av").ffmpeg_version_info)
 
 
 def usable_cores() -> int:

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from av import ffmpeg_version_info
 from numpy.typing import NDArray
 
-from sipvideo import __version__
+from sipvideo import __version__, machine
 from sipvideo.errors import SipVideoError
 from sipvideo.results import Results
 from sipvideo.sinks.sink import Mark, to_disk
@@ -115,7 +114,7 @@ def fitting(job: Job, segmenter: VideoSegmenter) -> dict[str, Any]:
     engine = segmenter.engine
     same = {f.name: getattr(job, f.name) for f in fields(job) if f.name not in ELSEWHERE}
     same |= {"settings": writable(job.settings), "showing": job.showing.model_dump(mode="json")}
-    versions = {"version": __version__, "FFmpeg": ffmpeg_version_info}
+    versions = {"version": __version__, "FFmpeg": machine.ffmpeg_version()}
     about = {"engine": f"{engine.model} {engine.about}", "classes": segmenter.class_names}
     return {**same, **versions, **about}
 
