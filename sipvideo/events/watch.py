@@ -224,7 +224,9 @@ class EventWatch:
             identity = self._known[track_id] = Identity(self._now, self._now, label)
             if not away:
                 identity.waiting.append(self._event("appeared", self._now, track_id, identity))
-        if away and away != identity.away:
+        # The tracker marks a return for a while; two in a row may have been of the same length.
+        gap = self._now.timestamp - identity.last.timestamp
+        if away and (away != identity.away or abs(gap - away) < 0.01):
             identity.waiting.append(
                 self._event("returned", self._now, track_id, identity, seconds=away)
             )

@@ -214,6 +214,16 @@ def test_who_is_known_again_returns_and_does_not_appear() -> None:
     assert (told[2].timestamp, told[2].seconds) == (4.0, 3.0)
 
 
+def test_two_returns_of_the_same_length_are_two() -> None:
+    """As with a camera that shows a picture every four seconds."""
+    watch, told = EventWatch(Rules(gone_after=10), NAMES), []
+    for k in range(6):
+        shot = result(k, 4.0 * k, {3: (50, 60)}, {})
+        away = np.array([4.0 if k else 0.0], np.float32)
+        told += watch.update(dataclasses.replace(shot, returned=away))
+    assert [e.kind for e in told] == ["appeared", *["returned"] * 5]
+
+
 def test_frames_without_objects_and_a_clock_that_steps_back_are_harmless() -> None:
     watch, told = events(HALL, {}, clock(1))
     assert told == []
