@@ -100,7 +100,7 @@ def around(
     worth: FloatArray,
     size: tuple[int, int],
     frame_size: tuple[int, int],
-    most: int,
+    least: float,
 ) -> list[Window]:
     """Few windows of (height, width) ``size`` that show each of the boxes with what is around it.
 
@@ -112,7 +112,7 @@ def around(
         worth: float32 [N], of showing each, above 0.
         size: of the windows, at most the frame's.
         frame_size: (height, width).
-        most: windows at most.
+        least: what a window has to show is worth so much at least.
     """
     limits = np.array(frame_size[::-1] * 2)
     sides = np.array(size[::-1])
@@ -121,7 +121,7 @@ def around(
     fits = (grown[:, 2:] - grown[:, :2] <= sides).all(1)
     left, worth = grown[fits], worth[fits]
     windows: list[Window] = []
-    while len(left) and len(windows) < most:
+    while len(left):
         # The best window may as well begin where one box begins on the left, and one at the top.
         begins = np.minimum(left[:, :2], limits[:2] - sides)
         across, down = (
@@ -129,6 +129,8 @@ def around(
             for n in (0, 1)
         )
         shows = (across * worth) @ down.T.astype(np.float32)
+        if shows.max() < least:
+            break
         x, y = np.unravel_index(shows.argmax(), shows.shape)
         shown = across[x] & down[y]
         windows.append(_middle(left[shown], sides, limits[:2]))

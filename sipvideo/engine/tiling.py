@@ -12,10 +12,8 @@ from sipvideo.structures import Detections, Frame
 
 HINT = 0.1
 """Score from which something may be an object, and is worth a closer look."""
-BUDGET = 0.5
-"""Share of the tiles that may be looked at instead of all."""
-DOUBT = 1.0
-"""How much less a closer look at a sure object is worth."""
+LEAST = 0.4
+"""Doubt that a closer look must be able to settle: about two objects of which it is not known whether they are any."""
 SMALL = 0.15
 """Only what is smaller than this share of the picture's longer side is looked at again."""
 
@@ -76,9 +74,9 @@ class TilingEngine(Engine):
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1)
         small = found[(sides < SMALL * max(frame.size)) & (found.scores >= HINT)]
         x0, y0, x1, y1 = parts[0]
-        most = max(1, round(BUDGET * len(parts)))
-        worth = 1 - DOUBT * small.scores
-        return around(small.boxes, worth, (y1 - y0, x1 - x0), frame.size, most)
+        doubt = small.scores * (1 - small.scores)  # the variance of "it is one"
+        windows = around(small.boxes, doubt, (y1 - y0, x1 - x0), frame.size, LEAST)
+        return windows if len(windows) < len(parts) else parts
 
     def _chosen(self, size: tuple[int, int]) -> Tiles:
         tiles = chosen(size, self.input_size)
