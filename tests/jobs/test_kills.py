@@ -8,8 +8,8 @@ from tests.jobs.kills import compare, disturbed, prepare, undisturbed
 
 
 def test_results_are_those_of_an_undisturbed_run_whatever_is_killed(tmp_path: Path) -> None:
-    prepare(tmp_path, clips=6, frames=8)
+    prepare(tmp_path, clips=5, frames=8)
     undisturbed(tmp_path, real=False)
-    done = disturbed(tmp_path, kills=4, seed=3, real=False)
+    done = disturbed(tmp_path, kills=3, seed=3, real=False)
     compare(tmp_path, done)
     assert done.wrong == [], (tmp_path / "log").read_text()
