@@ -70,7 +70,9 @@ def run(
     command.require_opencv()
     if entries is None:
         entries = listing(args, command.note)
-    spec = replace(spec.sealed(), classes=spec.classes if args.found is not None else ())
+    if args.found is None:
+        spec = replace(spec, classes=())  # each job has its own
+    spec = spec.sealed()
     with executor_of(args, spec) as executor, contextlib.ExitStack() as stack:
         loaded = executor.load()
         command.recognised(args, loaded.model)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from sipvideo.apps import command, retry, status
-from sipvideo.jobs import LEDGER, Ledger, SegmenterSpec
+from sipvideo.apps import command, retry, status, video
+from sipvideo.errors import SipVideoError
+from sipvideo.jobs import LEDGER, Ledger, SegmenterSpec, WorkerPool
 from sipvideo.summary import RunMark
 from tests.apps.scripted import ScriptedSpec, clip, run
 from tests.waiting import until
@@ -125,6 +126,26 @@ def test_workers_give_the_same_files_as_one_process_and_a_sorted_table(
     assert len(tables) == 2
     for path in tables:
         assert (Path("one") / path).read_bytes() == (Path("many") / path).read_bytes()
+
+
+def test_classes_for_all_of_a_list_reach_workers_that_check_what_they_build(
+    clips: Path, tmp_path: Path
+) -> None:
+    args = video.parse(["--list", str(clips), "-o", "out", "--classes", "person", "--workers", "2"])
+    built: list[SegmenterSpec] = []
+
+    class Checked(WorkerPool):
+        def __init__(self, spec: SegmenterSpec, *_: object) -> None:
+            built.append(spec)
+            raise SipVideoError("that is all")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sipvideo.apps.video.run.WorkerPool", Checked)
+        with pytest.raises(SipVideoError, match="that is all"):
+            video.run(args, command.spec(args))
+    [spec] = built
+    assert spec.classes == ()
+    assert spec.sealed().checksum == spec.checksum != ""
 
 
 def test_a_wrong_line_ends_the_command_before_anything_is_done(
