@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
+
+from sipvideo.remote import shown
 
 DEBUG = "SIPVIDEO_DEBUG"
 """Environment variable that asks for tracebacks; the flag --debug of every command sets it."""
@@ -90,6 +93,10 @@ def contained(where: str = "") -> Iterator[None]:
 
 
 def show_traceback(error: BaseException) -> None:
-    """Writes the traceback to stderr, if ``SIPVIDEO_DEBUG`` (or --debug) asks for it."""
+    """Writes the traceback to stderr, if ``SIPVIDEO_DEBUG`` (or --debug) asks for it.
+
+    What libraries say in it may quote addresses: those lose what is secret in them.
+    """
     if os.environ.get(DEBUG, "0") not in ("", "0"):
-        traceback.print_exception(error, file=sys.stderr)
+        text = "".join(traceback.format_exception(error))
+        sys.stderr.write(re.sub(r"\w[\w+.-]*://[^\s'\"<>]+", lambda found: shown(found[0]), text))

@@ -95,12 +95,17 @@ class Summary(BaseModel):
     def read(cls, folder: Path, name: str = SUMMARY) -> Summary | None:
         """The summary of a folder; None where there is none that can be read."""
         try:
-            content = json.loads((folder / name).read_bytes())
-            if isinstance(content, dict) and "version" not in content:
-                content = _of_version_1(content)
-            return cls.model_validate(content)
+            return cls.parse((folder / name).read_bytes())
         except (OSError, ValueError, TypeError, RecursionError):
             return None
+
+    @classmethod
+    def parse(cls, data: bytes) -> Summary:
+        """What :meth:`text` wrote. Raises ValueError, TypeError or RecursionError for anything else."""
+        content = json.loads(data)
+        if isinstance(content, dict) and "version" not in content:
+            content = _of_version_1(content)
+        return cls.model_validate(content)
 
     def write(self, folder: Path) -> None:
         """Writes it: whole, or not at all.

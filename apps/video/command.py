@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from sipvideo.apps import command, flags
 from sipvideo.apps.inputs import find_inputs
 from sipvideo.apps.video.run import run
+from sipvideo.remote import is_remote_listing
 from sipvideo.results import FILES
 
 DEFAULT_KINDS = ("video", "json", "csv", "appearance")
@@ -35,9 +36,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="video file; folder of videos; folder or quoted pattern of pictures (one sequence); address of a stream",
+        help="video file; folder of videos; folder or quoted pattern of pictures (one sequence); address of a stream; "
+        "each of the first three in a bucket, too: s3://, gs://, az:// (docs/buckets.md)",
     )
-    flags.add_output_flag(parser, "folder for the results")
+    flags.add_output_flag(
+        parser, "folder for the results, on the disk or in a bucket: s3://bucket/folder"
+    )
     parser.add_argument(
         "--save",
         type=flags.result_kinds,
@@ -124,9 +128,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--stdout takes one input, which this process runs")
     if args.on is None and (args.cpus_per_worker, args.gpus_per_worker) != (None, None):
         parser.error("--cpus-per-worker and --gpus-per-worker are for Ray: --on")
-    args.found = None if args.list or args.recursive else find_inputs(args.inputs)
-    if args.stdout and len(args.found) > 1:
-        parser.error(f"--stdout takes one input, got {len(args.found)}")
+    many = args.list or args.recursive or any(map(is_remote_listing, args.inputs))
+    args.found = None if many else find_inputs(args.inputs)
+    if args.stdout and (args.found is None or len(args.found) > 1):
+        parser.error(f"--stdout takes one input, got {len(args.found or ()) or 'many'}")
     return args
 
 

@@ -7,16 +7,26 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from sipvideo.apps import flags
-from sipvideo.apps.inputs import expand, is_video, safe
+from sipvideo.apps.inputs import VIDEO_SUFFIXES, expand, is_video, safe
 from sipvideo.errors import ConfigError, SourceError
-from sipvideo.files import is_pattern, is_picture, natural
+from sipvideo.files import PICTURE_SUFFIXES, is_pattern, is_picture, natural
 from sipvideo.jobs import LEDGER, Entry
+from sipvideo.remote import (
+    RemoteError,
+    current,
+    is_remote_listing,
+    is_remote_pattern,
+    listed,
+    shown,
+)
 from sipvideo.summary import MARK, SUMMARY
 
 KEYS: dict[str, Callable[[str], Any]] = {
@@ -136,7 +146,7 @@ def _of_line(where: str, line: str, args: argparse.Namespace, tell: Tell) -> Ite
     text, name, options = _parsed(where, line)
     if name:
         yield Entry(text, name, options, problem=_missing(where, text))
-    elif os.path.isdir(text) or is_pattern(text):
+    elif os.path.isdir(text) or is_pattern(text) or is_remote_listing(text):
         for entry in _of_word(text, args, tell):
             yield Entry(
                 entry.input, entry.name + _part(options), options, entry.problem, entry.note
@@ -159,6 +169,9 @@ def _part(options: dict[str, Any]) -> str:
 
 def _of_word(text: str, args: argparse.Namespace, tell: Tell) -> Iterator[Entry]:
     """What a word stands for: a folder with ``--recursive`` for all below it."""
+    if is_remote_listing(text):
+        yield from _of_bucket(text, tell, recursive=args.recursive)
+        return
     if args.recursive and os.path.isdir(text):
         root = Path(os.path.abspath(text)).parent
         output = None if args.output is None else os.path.realpath(args.output)
@@ -166,6 +179,39 @@ def _of_word(text: str, args: argparse.Namespace, tell: Tell) -> Iterator[Entry]
         return
     for single in expand(text):
         yield Entry(single.text, stable_name(single.text), note=single.note)
+
+
+def _of_bucket(text: str, tell: Tell, *, recursive: bool) -> Iterator[Entry]:
+    """Videos of a folder or pattern in a bucket, as they are listed, then folders of pictures as sequences.
+
+    Raises:
+        SourceError: it cannot be listed.
+    """
+    pattern = is_remote_pattern(text)
+    with_videos: set[str] = set()
+    pictures: Counter[str] = Counter()
+    patience = replace(current(), tell=tell)
+    try:
+        for one in listed(text, recursive=recursive, patience=patience):
+            folder, _, name = one.address.rpartition("/")
+            kind = PurePosixPath(name).suffix.lower()
+            if kind in VIDEO_SUFFIXES:
+                with_videos.add(folder)
+                yield Entry(one.address, stable_name(one.address))
+            elif kind in PICTURE_SUFFIXES:
+                pictures[folder] += 1
+    except RemoteError as error:
+        raise SourceError(f"{shown(text)}: {error}") from error
+    for folder, count in pictures.items():
+        if pattern or folder not in with_videos:
+            last = text.rpartition("/")[2].replace("**", "*")
+            where = f"{folder}/{last if pattern else ''}"
+            yield Entry(where, f"{stable_name(folder)}.pictures")
+        else:
+            tell(f"{count} pictures beside the videos of {folder} are left out")
+    if not with_videos and not pictures:
+        problem = f"{shown(text)}: no videos and no pictures there"
+        yield Entry(text, stable_name(text), problem=problem)
 
 
 def _walk(

@@ -14,7 +14,8 @@ from sipvideo import __version__
 from sipvideo.apps import flags
 from sipvideo.errors import SinkError
 from sipvideo.files import is_pattern, matches
-from sipvideo.jobs import Entry, Job, shown
+from sipvideo.jobs import Entry, Job, storage
+from sipvideo.remote import shown
 from sipvideo.showing import ShowingOptions, with_stamps
 
 AHEAD = 3
@@ -66,9 +67,11 @@ class JobMaker:
         own = {OPTIONS[key]: value for key, value in entry.options.items()}
         one = argparse.Namespace(**self._common | own)
         looks = flags.showing(one)
-        folder = None if args.output is None else Path(args.output) / entry.name
-        if folder is not None:
-            _check_apart(entry.input, folder)
+        folder, upload = None, ""
+        if args.output is not None:
+            folder = storage.local(args.output) / entry.name
+            upload = storage.joined(args.output, entry.name)
+            _check_apart(entry.input, folder, upload)
         return Job(
             entry.input,
             folder,
@@ -91,6 +94,7 @@ class JobMaker:
             send=tuple(args.send),
             resume=args.resume,
             checkpoint=args.checkpoint,
+            upload=upload,
         )
 
     def _settings(
@@ -114,13 +118,17 @@ class JobMaker:
         }
 
 
-def _check_apart(text: str, folder: Path) -> None:
+def _check_apart(text: str, folder: Path, upload: str) -> None:
     """Results beside their own input would replace it, or be read as a part of it the next time.
 
     Raises:
         SinkError: they would be.
     """
     if "://" in text:
+        if upload and text.rstrip("/").rpartition("/")[0] == upload:
+            raise SinkError(
+                f"{text}: its results would be saved in {upload}, where it lies itself: choose another --output"
+            )
         return
     source, place = os.path.realpath(text), os.path.realpath(folder)
     if source == place or os.path.dirname(source) == place:
@@ -130,7 +138,10 @@ def _check_apart(text: str, folder: Path) -> None:
 
 
 def _stamp(text: str) -> Any:
-    """A text; where it names files, their paths, sizes and times, so that a changed file is noticed."""
+    """A text; where it names files, their paths, sizes and times, so that a changed file is noticed.
+
+    Of what is in a bucket, the job itself adds them.
+    """
     paths = [text]
     if os.path.isdir(text):
         with contextlib.suppress(OSError):

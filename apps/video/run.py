@@ -32,9 +32,10 @@ from sipvideo.jobs import (
     WorkerPool,
     changed,
     completed,
-    shown,
+    earlier,
+    storage,
 )
-from sipvideo.remote import is_remote
+from sipvideo.remote import Patience, is_remote, patient, shown
 from sipvideo.showing import Showing
 from sipvideo.summary import Summary
 
@@ -78,6 +79,7 @@ def run(
         command.recognised(args, loaded.model)
         Showing.read(flags.showing(args), loaded.class_names, args.send)  # a mistake is told once
         stop = stack.enter_context(command.Stop())
+        stack.enter_context(patient(Patience(tell=command.note, stopped=lambda: stop.asked)))
         ledger = stack.enter_context(_ledger(args))
         ledger.begin(kept_options(args))
         ledger.enter(entries, 1 if args.list == "-" else TOGETHER)
@@ -109,7 +111,7 @@ def _ledger(args: argparse.Namespace) -> Ledger:
     """The ledger beside the results; where it cannot be, or nothing is saved, one in memory."""
     if args.output is not None:
         try:
-            return Ledger(Path(args.output) / LEDGER)
+            return Ledger(storage.local(args.output) / LEDGER)
         except SipVideoError as error:  # results may still be saved; if not, they tell why
             command.note(f"{error}; the run goes on without")
     return Ledger(None)
@@ -172,15 +174,15 @@ class _Run:
                 yield job
             else:
                 self._ledger.settle(entry.name, kept)
-                self._table.add(entry.name, Row(kept, job.folder, "kept"))
+                self._table.add(entry.name, Row(kept, job.output, "kept"))
                 self._monitor.skip(job)
 
     def _kept(self, job: Job) -> Summary | None:
         """What an earlier run has done already; tells why it is done again where it was done otherwise."""
         kept = completed(job)
-        if kept is None and job.folder is not None:
-            earlier = Summary.read(job.folder)
-            if earlier is not None and (names := changed(job, earlier)):
+        if kept is None:
+            before = earlier(job)
+            if before is not None and (names := changed(job, before)):
                 self._monitor.note(
                     job, f"--resume: inputs are done again whose {', '.join(names)} changed"
                 )
@@ -196,7 +198,7 @@ class _Run:
     def _settle(self, outcome: Outcome) -> None:
         job, summary = outcome.job, outcome.summary
         self._ledger.settle(job.name, summary, outcome.tries)
-        self._table.add(job.name, Row(summary, job.folder))
+        self._table.add(job.name, Row(summary, job.output))
 
 
 def restored(args: argparse.Namespace, options: Mapping[str, Any]) -> argparse.Namespace:

@@ -19,7 +19,7 @@ class Row:
     """A line of the table: a summary, where its results are, and "kept" for what --resume passed over."""
 
     summary: Summary
-    folder: Path | None
+    output: Path | str | None
     kept: str = ""
 
     @property
@@ -30,6 +30,8 @@ class Row:
 
 def shown_input(text: str) -> str:
     """An input in the table: the name of a file, a whole pattern, since others may end alike."""
+    if "://" in text:
+        return text.partition("?")[0].rstrip("/").rpartition("/")[2] or text
     return text if is_pattern(text) else Path(text).name or text
 
 
@@ -70,10 +72,12 @@ def _table(rows: Sequence[Row]) -> str:
     """What became of each input, one line each."""
     lines = [("input", "frames", "objects", "tracks", "seconds", "fps", "state", "results")]
     for row in rows:
-        one, folder = row.summary, row.folder
+        one, output = row.summary, row.output
         numbers = (str(one.frames), str(one.objects or 0), str(one.identities or 0))
         speed = (f"{one.seconds:.1f}", f"{one.fps:.1f}")
-        where = str(folder) if folder is not None and folder.exists() else "-"
+        # An address has what was uploaded; of a run that failed before there is nothing to look for.
+        is_there = output.exists() if isinstance(output, Path) else one.files and output
+        where = str(output) if is_there else "-"
         lines.append((shown_input(one.input), *numbers, *speed, row.state, where))
     widths = [max(len(line[column]) for line in lines) for column in range(8)]
     return "\n".join(

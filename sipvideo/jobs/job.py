@@ -6,16 +6,25 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, contained, failure
-from sipvideo.jobs import room
+from sipvideo.jobs import room, storage
 from sipvideo.jobs.checkpoint import Checkpoint, Checkpoints, UnfitError, fitting, take_up
 from sipvideo.machine import tidy_memory
+from sipvideo.remote import (
+    Patience,
+    RemoteError,
+    current,
+    fingerprint,
+    is_remote,
+    patient,
+    shown,
+)
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
 from sipvideo.sources import Place
@@ -42,7 +51,8 @@ class Job:
 
     Attributes:
         input: for :func:`sipvideo.sources.open_source`.
-        folder: where its results go; None: nowhere.
+        folder: where its results are made; None: nowhere.
+        upload: address of a folder in a bucket where they go from there when the job ends; empty: they stay.
         kinds: what to save, keys of :data:`sipvideo.results.FILES`.
         settings: what determines the results: equal settings, equal results.
         fps: pictures per second of sequences.
@@ -87,6 +97,12 @@ class Job:
     send: tuple[str, ...] = field(default=(), repr=False)
     resume: bool = False
     checkpoint: float = 60.0
+    upload: str = ""
+
+    @property
+    def output(self) -> Path | str | None:
+        """Where its results are in the end."""
+        return self.upload or self.folder
 
 
 class Watch:
@@ -117,29 +133,51 @@ class Watch:
         """No more results come; notes still may."""
 
 
-def shown(address: str) -> str:
-    """An address as it may be written down: without a password."""
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return address
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+def earlier(job: Job) -> Summary | None:
+    """The summary that an earlier run left where the results of a job go; None where there is none."""
+    if job.upload:
+        return storage.uploaded(job.upload)
+    return None if job.folder is None else Summary.read(job.folder)
 
 
 def completed(job: Job) -> Summary | None:
-    """The summary of an earlier run that did the same with the same settings, with ``strict`` only without notes."""
-    summary = None if job.folder is None else Summary.read(job.folder)
-    if summary is None or (job.strict and summary.notes):
+    """The summary of an earlier run that did the same with the same settings, with ``strict`` only without notes.
+
+    Raises:
+        SourceError: the input is in a bucket that cannot be asked whether it has changed.
+    """
+    return _fitting(earlier(job), job)
+
+
+def _fitting(summary: Summary | None, job: Job) -> Summary | None:
+    """A summary, if it is what the job would come to."""
+    if summary is None or summary.state != "complete" or (job.strict and summary.notes):
         return None
-    same = summary.state == "complete" and summary.settings == writable(job.settings)
-    return summary if same else None
+    return None if changed(job, summary) else summary
 
 
 def changed(job: Job, summary: Summary) -> list[str]:
-    """Names of the settings in which an earlier run differs from a job."""
-    now: dict[str, Any] = writable(job.settings)
+    """Names of the settings in which an earlier run differs from a job.
+
+    Raises:
+        SourceError: as :func:`completed`.
+    """
+    now: dict[str, Any] = writable(_settings(job))
     names = dict.fromkeys((*now, *summary.settings))
     return [name for name in names if now.get(name) != summary.settings.get(name)]
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """The job's settings; of an input in a bucket also what tells whether it has changed, asked of the store.
+
+    So the input of each job is asked where the job runs, and whoever makes a million jobs need not ask for each.
+    """
+    if not is_remote(job.input) or "input" not in job.settings:
+        return job.settings
+    try:
+        return {**job.settings, "input": [shown(job.input), fingerprint(job.input)]}
+    except RemoteError as error:
+        raise SourceError(f"{shown(job.input)}: {error}") from error
 
 
 def run_job(
@@ -162,8 +200,50 @@ def run_job(
     Raises:
         BrokenPipeError: the reader of standard output went away.
     """
-    run = _Run(job, watch or Watch())
+    watch = watch or Watch()
+    with patient(Patience(tell=watch.note, stopped=lambda: watch.stopped)):
+        if job.upload:
+            return _stored(job, watch, lambda: _run(job, segmenter, watch, opener))
+        return _run(job, segmenter, watch, opener)
+
+
+def _stored(job: Job, watch: Watch, run: Callable[[], Summary]) -> Summary:
+    """Runs a job whose results go into a bucket, unless they wait here since an earlier run, and uploads them."""
+    assert job.folder is not None
+    upload = storage.Upload(job.folder, job.upload, current())
+    summary = Summary(input=shown(job.input), settings=job.settings)
     try:
+        with contained(job.upload):
+            upload.check()
+            if (waiting := _fitting(Summary.read(job.folder), job)) is not None:
+                watch.note(
+                    f"{job.upload}: results that an earlier run could not upload are uploaded"
+                )
+            summary = waiting or run()
+            made = Summary.read(job.folder)  # without results there may be one of an earlier run
+            if summary.state != "interrupted" and made is not None and made.begun == summary.begun:
+                upload.publish()
+    except SipVideoError as error:
+        if watch.stopped:
+            summary.state = "interrupted"
+        else:
+            watch.complain(error)
+            summary.state, summary.problem = "failed", summary.problem or str(error)
+    if summary.state == "interrupted" and job.folder.exists():
+        watch.note(f"{job.upload}: nothing is uploaded, the results so far stay in {job.folder}")
+    return summary
+
+
+def _run(
+    job: Job,
+    segmenter: VideoSegmenter,
+    watch: Watch,
+    opener: Callable[[Job], AbstractContextManager[Source]] | None,
+) -> Summary:
+    run = _Run(job, watch)
+    try:
+        run.job = job = replace(job, settings=_settings(job))
+        run.summary.settings = job.settings
         with (opener or _opened)(job) as source:
             run.source = source
             run.segment(segmenter.only(job.classes))
@@ -171,7 +251,7 @@ def run_job(
         if job.stdout and isinstance(error, BrokenPipeError):
             run.summary.state = "interrupted"
             raise
-        run.fail(failure(error, job.input))
+        run.fail(failure(error, shown(job.input)))
     finally:
         run.close(segmenter)
         tidy_memory()
@@ -367,7 +447,7 @@ class _Run:
             summary.state = "interrupted" if self.watch.stopped else "complete"
         if self._results is not None:
             try:
-                with contained(self.job.input):
+                with contained(shown(self.job.input)):
                     self._results.finish()
             except SipVideoError as error:
                 self.fail(error)

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from sipvideo import __version__
 from sipvideo.errors import SinkError, SipVideoError
-from sipvideo.jobs.job import shown
+from sipvideo.remote import shown
 from sipvideo.summary import SUMMARY, Summary, locked, writable
 
 LEDGER = "ledger.sqlite"

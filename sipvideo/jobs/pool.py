@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from sipvideo.errors import SipVideoError
 from sipvideo.jobs.executor import TRIES, Executor, Loaded, Monitor, Outcome
-from sipvideo.jobs.job import Job, shown
+from sipvideo.jobs.job import Job
 from sipvideo.jobs.worker import Advanced, Again, Broken, Settled, Stop, Told, too_long
+from sipvideo.remote import shown
 from sipvideo.summary import Summary
 
 GRACE = 5.0

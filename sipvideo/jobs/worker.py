@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sipvideo.errors import SipVideoError, contained
 from sipvideo.jobs.executor import Loaded
-from sipvideo.jobs.job import Job, Watch, completed, run_job, shown
+from sipvideo.jobs.job import Job, Watch, completed, run_job
 from sipvideo.jobs.spec import Spec
+from sipvideo.remote import shown
 
 if TYPE_CHECKING:
     from sipvideo.sources import Source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 from collections.abc import Mapping
@@ -235,8 +234,3 @@ def current_stat(address: str, patience: Patience | None = None) -> Stat:
         return Stat.of(fs.info(path))
 
     return persistent(ask, address, patience)
-
-
-def digest(address: str, stat: Stat) -> str:
-    """A short text that changes with an object's content."""
-    return hashlib.sha256(f"{shown(address)}\n{stat.st_size}\n{stat.stamp}".encode()).hexdigest()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from sipvideo.remote.addresses import is_remote
-from sipvideo.remote.files import Stat, located
-from sipvideo.remote.trouble import RemoteError, persistent
+from sipvideo.remote.files import Stat, current_stat, located
+from sipvideo.remote.trouble import Patience, RemoteError, current, persistent
 
 Item = dict[str, Any]
 
@@ -33,7 +34,14 @@ def is_remote_pattern(text: str) -> bool:
     return is_remote(text) and bool(MAGIC.search(text.partition("://")[2]))
 
 
-def listed(address: str, *, recursive: bool = False) -> Iterator[Listed]:
+def is_remote_listing(text: str) -> bool:
+    """Whether an address names files by their folder or a pattern."""
+    return is_remote_pattern(text) or (is_remote(text) and text.endswith("/"))
+
+
+def listed(
+    address: str, *, recursive: bool = False, patience: Patience | None = None
+) -> Iterator[Listed]:
     """The files in a folder or those that a pattern names, in the store's own order.
 
     Where the store gives its listings in pages (S3), no more than a page of a thousand is in memory; of others, one
@@ -43,6 +51,7 @@ def listed(address: str, *, recursive: bool = False) -> Iterator[Listed]:
     Args:
         address: of a folder, or a pattern: ``*``, ``?`` and ``[...]`` within a name, ``**`` for any folders.
         recursive: of a folder, also what is in the folders below.
+        patience: with the store; of this thread, if not given.
 
     Raises:
         RemoteError: the bucket does not exist, or cannot be listed.
@@ -51,17 +60,39 @@ def listed(address: str, *, recursive: bool = False) -> Iterator[Listed]:
     bucket = rest.partition("/")[0]
     if MAGIC.search(bucket):
         raise RemoteError("the name of the bucket cannot be a pattern")
-    fs, path = persistent(lambda: located(address), address)
-    folder = _Folder(fs, path.rstrip("/"), address)
+    patience = patience or current()
+    fs, path = persistent(lambda: located(address), address, patience)
     if is_remote_pattern(address):
         root, *parts = path.strip("/").split("/")
-        found = _Folder(fs, root, address).matching(parts)
+        found = _Folder(fs, root, address, patience).matching(parts)
     else:
-        found = (item for item in folder.items(deep=recursive) if item["type"] == "file")
+        inside = _Folder(fs, path.rstrip("/"), address, patience).items(deep=recursive)
+        found = (item for item in inside if item["type"] == "file")
     for item in found:
         key = item["name"].lstrip("/").partition("/")[2]
         if not key.endswith("/") and not key.rpartition("/")[2].startswith("."):
             yield Listed(f"{scheme}://{bucket}/{key}", Stat.of(item))
+
+
+def fingerprint(address: str) -> str:
+    """A short text that changes with the content of a file, or of the files of a folder or pattern.
+
+    Raises:
+        RemoteError: there is nothing, or the store cannot be asked.
+    """
+    if is_remote_listing(address):
+        files: Iterable[Listed] = listed(address)
+    else:
+        try:
+            files = [Listed(address, current_stat(address))]
+        except RemoteError as error:
+            if not error.absent:
+                raise
+            files = listed(f"{address}/")
+    told = hashlib.sha256()
+    for one in files:
+        told.update(f"{one.address}\n{one.stat.st_size}\n{one.stat.stamp}\n".encode())
+    return told.hexdigest()
 
 
 class _Folder:
@@ -71,10 +102,14 @@ class _Folder:
         fs: fsspec's file system.
         path: there, without a slash at the end.
         address: that was asked for, for people.
+        patience: with the store.
     """
 
-    def __init__(self, fs: Any, path: str, address: str) -> None:
-        self._fs, self._path, self._address = fs, path, address
+    def __init__(self, fs: Any, path: str, address: str, patience: Patience) -> None:
+        self._fs, self._path, self._address, self._patience = fs, path, address, patience
+
+    def _folder(self, path: str) -> _Folder:
+        return _Folder(self._fs, path, self._address, self._patience)
 
     def items(self, begin: str = "", *, deep: bool = False) -> Iterator[Item]:
         """What is in it, of names that begin so; ``deep``: the files in all folders below instead of the folders."""
@@ -83,7 +118,7 @@ class _Folder:
             return
         for item in self._entries():
             if item["type"] == "directory" and deep:
-                yield from _Folder(self._fs, item["name"], self._address).items(deep=True)
+                yield from self._folder(item["name"]).items(deep=True)
             elif _name(item).startswith(begin):
                 yield item
 
@@ -93,7 +128,7 @@ class _Folder:
             return found
 
         try:
-            return persistent(ask, self._address)
+            return persistent(ask, self._address, self._patience)
         except RemoteError as error:
             if error.absent and "bucket" not in str(error):
                 return []
@@ -109,7 +144,7 @@ class _Folder:
             def ask(more: dict[str, str] = more) -> Any:
                 return self._fs.call_s3("list_objects_v2", **asked, **more)
 
-            page = persistent(ask, self._address)
+            page = persistent(ask, self._address, self._patience)
             for folder in page.get("CommonPrefixes", ()):
                 name = f"{bucket}/{folder['Prefix'].rstrip('/')}"
                 yield {"name": name, "type": "directory", "size": 0}
@@ -131,7 +166,7 @@ class _Folder:
                     yield item
             return
         if rest and not re.search(r"[*?[]", head):
-            yield from _Folder(self._fs, f"{self._path}/{head}", self._address).matching(rest)
+            yield from self._folder(f"{self._path}/{head}").matching(rest)
             return
         pattern = _expression(head)
         literal = re.split(r"[*?[]", head, maxsplit=1)[0]
@@ -141,7 +176,7 @@ class _Folder:
             if not rest and item["type"] == "file":
                 yield item
             elif rest and item["type"] == "directory":
-                yield from _Folder(self._fs, item["name"], self._address).matching(rest)
+                yield from self._folder(item["name"]).matching(rest)
 
 
 def _name(item: Item) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
 
 from sipvideo.errors import SourceError
 from sipvideo.files import PICTURE_SUFFIXES, is_pattern
 from sipvideo.pictures import ANIMATED, file_kind
-from sipvideo.remote import RemoteError, RemoteFile, is_remote, is_remote_pattern, listed
+from sipvideo.remote import RemoteError, RemoteFile, is_remote, is_remote_listing, listed
 from sipvideo.sources.camera import Camera
 from sipvideo.sources.excerpt import Excerpt
 from sipvideo.sources.latest import LatestFrame, TimedFrame
@@ -41,6 +42,10 @@ __all__ = [
     "picture_sum",
     "read_picture",
 ]
+
+
+SOME = 1000
+"""Files of a folder in a bucket among which pictures are looked for."""
 
 
 def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
@@ -78,15 +83,19 @@ def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
 
 def _open_remote(address: str, fps: float) -> Source:
     """A folder or pattern of pictures, a picture or a video in a bucket."""
-    if address.endswith("/") or is_remote_pattern(address):
+    if is_remote_listing(address):
         return ImageFolder(address, fps)
     file = RemoteFile(address)
     try:
         file.stat()
     except RemoteError as error:
-        if not error.absent or "bucket" in str(error) or not any(listed(address)):
+        if not error.absent or "bucket" in str(error):
             raise SourceError(f"{file}: {error}") from error
-        return ImageFolder(f"{address}/", fps)
+        inside = [Path(one.address).suffix.lower() for one in islice(listed(address), SOME)]
+        if any(suffix in PICTURE_SUFFIXES for suffix in inside):
+            return ImageFolder(f"{address}/", fps)
+        hint = f"a folder: {address}/ stands for the videos in it" if inside else error
+        raise SourceError(f"{file}: {hint}") from error
     if file.suffix.lower() in PICTURE_SUFFIXES or file_kind(file) in ("HEIC", *ANIMATED):
         return open_picture(file, fps)
     return VideoFile(file)

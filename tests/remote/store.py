@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ class Line:
 
     Attributes:
         requests: methods of the requests that passed.
+        paths: the same with what they are about.
+        on_request: told of each, before it passes.
         received: bytes that came back.
         broken: no connection is taken.
         lose: after how many bytes that come back connections are cut, once; None: never.
@@ -33,6 +36,8 @@ class Line:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[str] = []
+        self.paths: list[str] = []
+        self.on_request: Callable[[str], object] | None = None
         self.received = 0
         self.broken = False
         self.lose: int | None = None
@@ -79,8 +84,11 @@ class Line:
                     if self.lose is not None and self.received >= self.lose:
                         self.lose = None
                         break
-                elif found := re.match(rb"(GET|PUT|POST|HEAD|DELETE) ", data):
+                elif found := re.match(rb"(GET|PUT|POST|HEAD|DELETE) /(\S*) ", data):
                     self.requests.append(found[1].decode())
+                    self.paths.append(f"{found[1].decode()} {found[2].decode()}")
+                    if self.on_request is not None:
+                        self.on_request(self.paths[-1])
                 target.sendall(data)
         for one in (source, target):
             with contextlib.suppress(OSError):
@@ -144,7 +152,11 @@ class Store:
 
         address = f"http://127.0.0.1:{self.port}"
         return s3fs.S3FileSystem(
-            key=KEY, secret=SECRET, endpoint_url=address, use_listings_cache=False
+            key=KEY,
+            secret=SECRET,
+            endpoint_url=address,
+            use_listings_cache=False,
+            config_kwargs={"signature_version": "s3v4"},
         )
 
 
