@@ -43,7 +43,8 @@ WORDS = """## How to read it
   identities joined, ghosts dropped, short gaps filled. They may find what the reports lack, so that their HOTA may
   exceed that of the perfect identities.
 - **Peers** are ByteTrack, BoT-SORT and OC-SORT from the library `trackers` 2.6.1 (Apache-2.0), with times of the
-  frames and thresholds fitted to our detector's scores on films of other seeds. They know boxes and scores only.
+  frames and thresholds fitted to our detector's scores on films of other seeds. They know boxes and scores only;
+  their rows do not depend on the commit that is told and may be older.
 
 """
 REPEAT = """## How to repeat it
