@@ -125,7 +125,7 @@ def test_trails_and_what_tags_say_reach_the_video(tmp_path: Path) -> None:
     assert differing("others", "trails") > 50  # who is not drawn leaves no trail
 
 
-def test_a_transparent_background_gives_a_webm_of_the_masks_and_covers_people_in_it(
+def test_a_transparent_background_gives_a_webm_a_mov_and_pictures_of_the_masks(
     tmp_path: Path,
 ) -> None:
     source = clip(tmp_path / "street.mp4")
