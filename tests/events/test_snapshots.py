@@ -12,10 +12,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sipvideo.config import TrackerConfig, VeilConfig
 from sipvideo.events import EventWatch, Rules
 from sipvideo.events.sink import EventFiles
 from sipvideo.events.snapshots import CLIPS, PICTURES, Snapshots, Wanted
-from sipvideo.structures import FrameResult
+from sipvideo.masks import CompactMasks
+from sipvideo.pipeline import VideoSegmenter
+from sipvideo.showing import Showing
+from sipvideo.structures import Detections, Frame, FrameResult
+from sipvideo.tracker import build_tracker
+from sipvideo.veil import Veil
 from tests.events.test_watch import HALL, NAMES, result, walk
 
 NOTHING = Wanted()
@@ -119,3 +125,33 @@ def test_pictures_that_wait_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
         snapshots.see(result(k, k / 10, {}, {}), Rules())
     assert sum(len(shot.jpeg) for shot in snapshots._shots) <= 20_000
     snapshots.close()
+
+
+def test_pictures_and_clips_show_nobody_whom_the_veil_covers(tmp_path: Path) -> None:
+    """One bright pixel pattern is a person: no picture of an event may have it."""
+    person = np.zeros((120, 160, 3), np.uint8)
+    person[40:80, 60:90] = np.random.default_rng(0).choice([0, 255], (40, 30, 1)).astype(np.uint8)
+
+    def detect(_: Frame) -> Detections:
+        masks = CompactMasks.from_crops([np.ones((40, 30), bool)], [(60, 40)], (120, 160))
+        boxes, one = masks.windows.astype(np.float32), np.ones(1, np.float32)
+        labels, embeddings = np.zeros(1, np.int64), np.zeros((1, 0), np.float32)
+        return Detections(boxes, one, labels, masks, embeddings)
+
+    veil = Veil(VeilConfig(), frozenset({0}), 0.3)
+    segmenter = VideoSegmenter(detect, build_tracker(TrackerConfig()), NAMES, veil)
+    watch = EventWatch(Rules.model_validate(HALL), NAMES)
+    showing = Showing(rules=watch.rules)
+    snapshots = Snapshots(
+        lambda shot: showing.picture(shot, NAMES, watch), Wanted(picture=True, clip=2)
+    )
+    with EventFiles(tmp_path / "events", watch, "street", snapshots=snapshots) as sink:
+        for k in range(50):
+            sink.write(segmenter.step(Frame(person, k, k / 25)))
+    pictures = [cv2.imread(str(path)) for path in (tmp_path / "events").glob("*.jpg")]
+    for path in (tmp_path / "events").glob("*.mp4"):
+        with av.open(str(path)) as container:
+            pictures += [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    assert len(pictures) >= 8
+    contrasts = [part[50:70, 65:85].astype(float).std() for part in pictures if part is not None]
+    assert max(contrasts) < 0.3 * person[50:70, 65:85].std()
