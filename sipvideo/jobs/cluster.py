@@ -10,8 +10,10 @@ import contextlib
 import logging
 import os
 import pickle
+import sys
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,12 +254,17 @@ def imported() -> ModuleType:
         SipVideoError: it is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     try:
         import ray
         import ray.exceptions
     except ImportError as error:
         raise SipVideoError(f"Ray is not installed: {INSTALL}") from error
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # What dies is told by the run itself, in one line; Ray would print a page of its log, and has no switch for that.
+    internal: Any = sys.modules.get("ray._private.worker")
+    if hasattr(internal, "print_to_stdstream"):
+        internal.print_to_stdstream = lambda *_, **__: None
     module: ModuleType = ray
     return module
 
@@ -271,13 +278,19 @@ def connected(ray: Any, cluster: Cluster) -> Any:
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     address = cluster.address
     try:
-        if address is not None:
-            return ray.init(address, **quiet)
-        dashboard = None if cluster.dashboard else False
-        return ray.init("local", object_store_memory=STORE, include_dashboard=dashboard, **quiet)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if address is not None:
+                return ray.init(address, **quiet)
+            dashboard = None if cluster.dashboard else False
+            shared = {"object_store_memory": STORE, "include_dashboard": dashboard}
+            return ray.init("local", **shared, **quiet)
     except Exception as error:  # of many kinds, from ValueError to gRPC's own
-        where = f"{address}: cannot be reached" if address else "Ray cannot be started here"
-        raise SipVideoError(f"{where}: {_line(error)}") from error
+        where, hint = "Ray cannot be started here", ""
+        if address is not None:
+            where = f"{address}: cannot be reached"
+            hint = " (a cluster with a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE)"
+        raise SipVideoError(f"{where}: {_line(error)}{hint}") from error
 
 
 def _line(error: Exception) -> str:

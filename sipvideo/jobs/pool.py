@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sipvideo.errors import SipVideoError
@@ -230,8 +230,7 @@ class Pool(Executor, Generic[AnyWorker]):
             monitor.note(
                 work.job, f"{shown(work.job.input)}: its worker died {cause}; it is tried again"
             )
-            job = replace(work.job, resume=True)  # from its checkpoint, if it came so far
-            again.append(Try(job, work.tries + (not innocent), again=True))
+            again.append(Try(work.job, work.tries + (not innocent), again=True))
             return
         line = (
             f"{shown(work.job.input)}: set aside: {TRIES} workers died of it, the last one {cause}"

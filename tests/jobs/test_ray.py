@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sipvideo.errors import SipVideoError
 from sipvideo.jobs import Cluster, InProcess, Job, Monitor, RayPool
-from tests.jobs.odd import DEADLY, STUCK, Noted, OddSpec, clip, job
+from sipvideo.summary import Summary
+from tests.jobs.odd import DEADLY, SLOW, STUCK, Noted, OddSpec, clip, job
+from tests.waiting import until
 
 pytest.importorskip("ray", reason="Ray is not installed: make test-ray")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -41,10 +51,9 @@ def cluster() -> Iterator[Any]:
     nodes.shutdown()
 
 
-@pytest.fixture(scope="module")
-def pool(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayPool]:
-    place = tmp_path_factory.mktemp("place")
-    with RayPool(Cluster(cluster.address, cpus=1), OddSpec(), place, timeout=60.0) as made:
+@pytest.fixture
+def pool(cluster: Any, tmp_path: Path) -> Iterator[RayPool]:
+    with RayPool(Cluster(cluster.address, cpus=1), OddSpec(), tmp_path, timeout=60.0) as made:
         yield made
 
 
@@ -83,6 +92,98 @@ def test_a_stop_ends_all_and_keeps_what_is_complete(pool: RayPool, tmp_path: Pat
     noted.advance = lambda *_: setattr(noted, "stop", True)  # type: ignore[method-assign,assignment]
     outcomes = list(pool.run([job(stuck, tmp_path)], noted))
     assert [outcome.summary.state for outcome in outcomes] == ["interrupted"]
+
+
+class Run:
+    """A driver in a process of its own, and the means to kill what it needs.
+
+    Attributes:
+        begun: how many drivers there were.
+        killed: of what kind how many processes.
+    """
+
+    def __init__(self, cluster: Any, out: Path, paths: list[Path]) -> None:
+        self._cluster, self._out, self._paths = cluster, out, paths
+        self.killed: Counter[str] = Counter()
+        self.begun = 0
+        self.lines = out.parent / "lines.txt"
+        self.go_on()
+
+    @property
+    def complete(self) -> int:
+        """How many videos are."""
+        summaries = [Summary.read(self._out / path.stem) for path in self._paths]
+        return sum(one is not None and one.state == "complete" for one in summaries)
+
+    @property
+    def ended(self) -> bool:
+        return self._driver.poll() is not None
+
+    def wait(self, least: int) -> None:
+        """Until so many are complete, or the driver has ended."""
+        until(lambda: self.ended or self.complete >= least, 300.0)
+
+    def go_on(self) -> None:
+        """Another driver, which passes over what is complete."""
+        self.begun += 1
+        command = [sys.executable, "-m", "tests.jobs.ray_driver", self._cluster.address, "2"]
+        with self.lines.open("ab") as lines, (self._out.parent / "errors.txt").open("ab") as errors:
+            self._driver = subprocess.Popen(
+                [*command, str(self._out), *map(str, self._paths)],
+                stdout=lines,
+                stderr=errors,
+                env={**os.environ, **QUIET},
+            )
+
+    def kill(self, kind: str) -> None:
+        """A process of a kind, at random."""
+        if kind == "driver":
+            self._driver.kill()
+            self._driver.wait()
+            self.go_on()
+        elif kind == "node":
+            node = random.choice(sorted(self._cluster.worker_nodes, key=str))
+            self._cluster.remove_node(node, allow_graceful=False)
+            self._cluster.add_node(num_cpus=1, **self._cluster.shared)
+        else:
+            with suppress(IndexError, psutil.NoSuchProcess):
+                random.choice(self._workers()).kill()
+        self.killed[kind] += 1
+
+    def _workers(self) -> list[psutil.Process]:
+        raylets = [n.all_processes["raylet"][0].process.pid for n in self._cluster.worker_nodes]
+        children = [child for pid in raylets for child in psutil.Process(pid).children()]
+        return [child for child in children if "ray::Node" in " ".join(child.cmdline())]
+
+
+KILLS = int(os.environ.get("KILLS", "6"))
+CLIPS = int(os.environ.get("CLIPS", "20"))
+
+
+def test_whatever_is_killed_every_video_is_complete_once_and_as_without(
+    cluster: Any, tmp_path: Path
+) -> None:
+    paths = [clip(tmp_path / f"{k}.mp4", SLOW, 20 + k % 7) for k in range(CLIPS)]
+    random.seed(5)
+    kinds = ["worker", "node", "driver"] * -(-KILLS // 3)
+    run = Run(cluster, tmp_path / "there", paths)
+    for number, kind in enumerate(kinds[:KILLS], 1):
+        run.wait(number * CLIPS // (KILLS + 1))  # something is done between two kills
+        time.sleep(random.random())
+        if run.ended and run.complete < CLIPS:
+            run.go_on()
+        run.kill(kind)
+    run.wait(CLIPS + 1)
+    print(run.killed, run.begun, run.lines.read_text())
+    if run.complete < CLIPS:  # its own node's death ends a driver
+        run.go_on()
+        run.wait(CLIPS + 1)
+    assert run.complete == CLIPS
+    said = [json.loads(line) for line in run.lines.read_text().splitlines()]
+    settled = Counter(line[0] for line in said if len(line) > 1 and line[1] == "complete")
+    assert max(settled.values()) == 1
+    sequential(paths, tmp_path / "here")
+    assert same(paths, tmp_path / "here", tmp_path / "there")
 
 
 def test_an_address_where_nothing_answers_is_told_in_one_line() -> None:
