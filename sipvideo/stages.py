@@ -34,7 +34,7 @@ class Line(Generic[Item]):
         self._changed = threading.Condition()
         self._ended = False
         self._closed = False
-        self._error: BaseException | None = None
+        self._errors: list[BaseException] = []
 
     def put(self, item: Item) -> bool:
         """Adds an item when there is room; False where nobody takes it any more."""
@@ -48,7 +48,8 @@ class Line(Generic[Item]):
     def end(self, error: BaseException | None = None) -> None:
         """No more items come; ``error`` is raised after those that wait."""
         with self._changed:
-            self._ended, self._error = True, error
+            self._ended = True
+            self._errors += [error] if error is not None else []
             self._changed.notify_all()
 
     def drop(self) -> None:
@@ -72,8 +73,22 @@ class Line(Generic[Item]):
                 item = self._items.popleft()
                 self._changed.notify_all()
             yield item
-        if self._error is not None:
-            raise self._error
+        _raise(self._errors)
+
+
+def _raise(held: list[BaseException]) -> None:
+    """Raises an error, if there is one, and lets go of it: it is told once.
+
+    Its traceback knows the functions that it went through, and what they hold. If one of them held the error, all that
+    would wait for the garbage collector, frames of a video with it.
+    """
+    if not held:
+        return
+    error = held.pop()
+    try:
+        raise error
+    finally:
+        del error
 
 
 def ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
@@ -98,6 +113,7 @@ def ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
                 with suppress(Exception):
                     iterator.close()
             line.end(error)
+            del error  # see _raise
 
     maker = threading.Thread(target=make, name="ahead", daemon=True)
     maker.start()
@@ -161,7 +177,7 @@ class Behind(Generic[Item]):
         self._function = function
         self._most = most
         self._line = Line[Item](most)
-        self._error: BaseException | None = None
+        self._errors: list[BaseException] = []
         self._thread = threading.Thread(target=self._work, name="behind", daemon=True)
 
     def __enter__(self) -> Behind[Item]:
@@ -189,11 +205,9 @@ class Behind(Generic[Item]):
             for item in self._line:
                 self._function(item)
         except BaseException as error:
-            self._error = error
+            self._errors.append(error)
         finally:
             self._line.close()
 
     def _raise(self) -> None:
-        error, self._error = self._error, None  # told once
-        if error is not None:
-            raise error
+        _raise(self._errors)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -210,3 +213,39 @@ def test_what_waits_can_be_dropped_but_not_what_is_in_work() -> None:
         behind.drop()
         allowed.set()
     assert written == [0]
+
+
+class Heavy:
+    """What a frame of a video stands for."""
+
+
+@pytest.mark.parametrize("way", ["ahead", "mapped", "behind"])
+def test_an_error_is_freed_with_all_that_its_traceback_knows_once_nobody_has_it(way: str) -> None:
+    made: list[weakref.ref[Heavy]] = []
+
+    def failing(count: int = 3) -> Iterator[int]:
+        heavy = Heavy()
+        made.append(weakref.ref(heavy))
+        yield from range(count)
+        raise ValueError("damaged")
+
+    def fail(item: int) -> None:
+        list(failing(0))
+
+    def run() -> None:
+        with suppress(ValueError):
+            if way == "ahead":
+                list(ahead(failing(), 2))
+            elif way == "mapped":
+                list(mapped(lambda k: k, failing(), 2))
+            else:
+                with Behind(fail, 2) as behind:
+                    behind.put(1)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run()
+        until(lambda: made[0]() is None, 20)
+    finally:
+        gc.enable()

@@ -20,6 +20,8 @@ from sipvideo.structures import FloatArray
 
 PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
 NAMES = tuple(PRECISIONS)
+ONNX_VERSION = 0x08
+"""The first field of every ONNX file, as Protocol Buffers write it."""
 SIZES = 4
 """Input sizes whose compiled networks are kept."""
 
@@ -60,6 +62,8 @@ def read_network(network: bytes | str | Path) -> Any:
     where = "network" if isinstance(network, bytes) else str(network)
     if not isinstance(network, bytes) and Path(network).suffix == ".xml":
         _check_xml(Path(network))
+    else:
+        _check_onnx(network if isinstance(network, bytes) else _bytes(Path(network)), where)
     try:
         model = core.read_model(network)
     except RuntimeError as error:
@@ -69,6 +73,44 @@ def read_network(network: bytes | str | Path) -> Any:
     if fault:
         raise CheckpointError(f"{where}: not the dense network of a sipvideo model: {fault}")
     return model
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _check_onnx(content: bytes, where: str) -> None:
+    """Whether it can be ONNX, by the fields (number and length) that all of it consists of; as :func:`_check_xml`.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    fault = CheckpointError(f"{where}: OpenVINO cannot read it: damaged, or not a network in ONNX")
+    place, first = 0, True
+    while place < len(content):
+        try:
+            key, place = _varint(content, place)
+            length, place = _varint(content, place)
+        except IndexError:
+            raise fault from None
+        number, kind = key >> 3, key & 7
+        if (first and key != ONNX_VERSION) or not 1 <= number <= 25 or kind not in (0, 2):
+            raise fault
+        place, first = place + (length if kind == 2 else 0), False
+    if place != len(content) or first:
+        raise fault
+
+
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """A whole number of Protocol Buffers, and the place behind it."""
+    value = shift = 0
+    while content[place] & 0x80:
+        value |= (content[place] & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+    return value | content[place] << shift, place + 1
 
 
 def _check_xml(path: Path) -> None:

@@ -310,6 +310,23 @@ def test_xml_that_is_no_network_is_refused_before_openvino_reads_it(
         read_network(path)
 
 
+@pytest.mark.parametrize("spoil", ["before", "cut", "behind", "nothing", "endless"])
+def test_what_cannot_be_onnx_is_refused_before_openvino_tries_all_its_readers(
+    spoil: str, contents: dict[int, bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = contents[0]
+    spoilt = {
+        "before": b"\xea" * 7 + whole,
+        "cut": whole[: len(whole) // 2],
+        "behind": whole + b"\xff",
+        "nothing": b"",
+        "endless": b"\x08" + b"\xff" * 50,
+    }
+    with pytest.raises(CheckpointError, match="damaged, or not a network in ONNX"):
+        read_network(spoilt[spoil])
+    assert capfd.readouterr().err == ""
+
+
 def test_an_absent_device_is_refused(contents: dict[int, bytes]) -> None:
     for device in ("cuda", "nonsense"):
         if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
