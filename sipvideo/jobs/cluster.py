@@ -254,7 +254,6 @@ def imported() -> ModuleType:
         SipVideoError: it is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     try:
         import ray
         import ray.exceptions
