@@ -17,12 +17,15 @@ import pytest
 
 from sipvideo.config import TrackerConfig, VeilConfig
 from sipvideo.engine import FunctionEngine
-from sipvideo.jobs import Job, Watch, run_job
+from sipvideo.jobs import Job, Watch, completed, run_job
 from sipvideo.jobs.checkpoint import Checkpoint, UnfitError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.recovery import recover
 from sipvideo.results import KINDS
 from sipvideo.showing import ShowingOptions
+from sipvideo.sinks import YouTubeVISResults
+from sipvideo.sinks.sink import Kept
+from sipvideo.sources import VideoFile
 from sipvideo.structures import Detections, Frame, FrameResult
 from sipvideo.summary import CHECKPOINT, Summary
 from sipvideo.tracker import build_tracker
@@ -267,6 +270,41 @@ def test_whoever_stops_a_run_has_whole_files_and_may_go_on(
     for kind in ALL:
         same(kind, tmp_path / "a" / KINDS[kind].file, tmp_path / "whole" / KINDS[kind].file)
     assert not [path for path in (tmp_path / "a").iterdir() if path.name[0] == "."]
+
+
+def test_a_run_killed_while_its_files_are_completed_goes_on_too(
+    street: Path, shots: list[Shot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(street, tmp_path, "video", *ALL)
+    assert run_job(job, segmenter(shots)).state == "complete"
+    shutil.move(tmp_path / "a", tmp_path / "whole")
+    # All but the last file is made when the process dies.
+    assemble = YouTubeVISResults.assemble
+
+    def dying(partial: Path, path: Path, *, keep: bool = False) -> Kept:
+        shutil.copytree(path.parent, tmp_path / "a+", dirs_exist_ok=True)
+        return assemble(partial, path, keep=keep)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(YouTubeVISResults, "assemble", staticmethod(dying))
+        run_job(job, segmenter(shots))
+    assert (tmp_path / "a+" / "masks").exists()
+    again = replace(job, folder=tmp_path / "a+")
+    summary = run_job(again, segmenter(shots))
+    assert (summary.state, summary.resumed, summary.frames) == ("complete", 1, len(shots))
+    for kind in ALL:
+        same(kind, tmp_path / "a+" / KINDS[kind].file, tmp_path / "whole" / KINDS[kind].file)
+    with VideoFile(tmp_path / "a+" / "video.mp4") as film:
+        assert sum(1 for _ in film) == len(shots)
+
+
+def test_strict_has_nothing_against_going_on(
+    street: Path, shots: list[Shot], tmp_path: Path
+) -> None:
+    job = replace(cut_off(job_of(street, tmp_path, "lines"), shots), strict=True)
+    summary = run_job(job, segmenter(shots))
+    assert (summary.state, summary.resumed, summary.notes) == ("complete", 1, [])
+    assert completed(job) == summary
 
 
 def cut_off(job: Job, shots: list[Shot], at: int = 80) -> Job:
