@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from sipvideo.build import load
 from sipvideo.config import TrackerConfig, VeilConfig
 from sipvideo.engine import FunctionEngine
 from sipvideo.jobs import Job, Watch, completed, run_job
@@ -167,6 +168,15 @@ def test_a_job_cut_off_three_times_ends_like_one_that_was_not(
     summary = Summary.read(tmp_path / "a+++")
     assert summary is not None
     assert len([note for note in summary.notes if "was cut off" in note]) == 3
+
+
+def test_the_default_model_goes_on_to_the_same_bytes_on_a_real_clip(tmp_path: Path) -> None:
+    clip = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
+    ready = load().for_files()
+    job = job_of(clip, tmp_path, "lines", "json", "csv", "appearance", most=36)
+    last, _ = assert_goes_on(job, lambda: ready, (14, 26))
+    assert last.folder is not None
+    assert (last.folder / "objects.csv").read_bytes().count(b"\n") > 36
 
 
 @pytest.mark.parametrize(
