@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sipvideo.apps.command import one_line
 from sipvideo.errors import DEBUG
+from sipvideo.remote import is_remote, shown
 
 if TYPE_CHECKING:
     from sipvideo.showing import ShowingOptions
@@ -238,6 +240,20 @@ def clip(text: str) -> float:
     return value
 
 
+def on_disk(text: str) -> str:
+    """An argument that names a file or folder on the disk: what is in a bucket has to be fetched first."""
+    if is_remote(text):
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)}: this command takes what is on the disk: fetch it first (docs/buckets.md says how)"
+        )
+    return text
+
+
+def folder_on_disk(text: str) -> Path:
+    """As :func:`on_disk`, as a path."""
+    return Path(on_disk(text))
+
+
 def words(text: str) -> tuple[str, ...]:
     """An argument that lists words, each once."""
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
@@ -345,11 +361,16 @@ def add_orientation_flag(parser: argparse._ActionsContainer) -> None:
 
 
 def add_output_flag(
-    parser: argparse._ActionsContainer, what: str, default: str | None = None
+    parser: argparse._ActionsContainer,
+    what: str,
+    default: str | None = None,
+    *,
+    remote: bool = False,
 ) -> None:
-    """-o and --output."""
+    """-o and --output; ``remote``: it may be in a bucket."""
     about = f"{what}; default: {default}" if default else what
-    parser.add_argument("-o", "--output", default=default, metavar="DIR", help=about)
+    kind = str if remote else on_disk
+    parser.add_argument("-o", "--output", default=default, type=kind, metavar="DIR", help=about)
 
 
 def add_quiet_flag(parser: argparse._ActionsContainer) -> None:

@@ -32,7 +32,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "folders",
         nargs="+",
-        type=Path,
+        type=flags.folder_on_disk,
         metavar="DIR",
         help="folder of results, or one with such folders anywhere in it",
     )

@@ -60,7 +60,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="folder with the results of a run")
+    parser.add_argument(
+        "folder", metavar="DIR", type=flags.folder_on_disk, help="folder with the results of a run"
+    )
     flags.add_output_flag(parser, f"new folder for the repaired results; default: DIR{SUFFIX}")
     parser.add_argument(
         "--source",

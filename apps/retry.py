@@ -9,11 +9,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from sipvideo.apps import command, flags, video
 from sipvideo.errors import SipVideoError
-from sipvideo.jobs import SegmenterSpec, read_ledger
+from sipvideo.jobs import SegmenterSpec, read_ledger, storage
+from sipvideo.remote import is_remote
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "had it, and from the folder in which that was started. What another run has in work is left alone.",
     )
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="folder of sipvideo video --output"
+        "folder", metavar="DIR", help="folder or address of sipvideo video --output"
     )
     parser.add_argument(
         "--send",
@@ -49,8 +49,9 @@ def run(
     spec_of: Callable[[argparse.Namespace], SegmenterSpec] = command.spec,
 ) -> int:
     """Runs again what is not complete; returns the exit code."""
-    folder = args.folder.absolute()
-    with read_ledger(folder) as ledger:
+    # Runs are started in other folders.
+    output = args.folder if is_remote(str(args.folder)) else os.path.abspath(args.folder)
+    with read_ledger(storage.local(output)) as ledger:
         for line in ledger.notes:
             command.note(line)
         runs = ledger.unfinished()
@@ -64,7 +65,7 @@ def run(
                 f"{args.folder}: how these {runs[run_number]} inputs were run is not known: name them again, with "
                 "sipvideo video --resume"
             )
-        codes.append(_again(args, folder, run_number, options, spec_of))
+        codes.append(_again(args, output, run_number, options, spec_of))
         if codes[-1] > command.FAILED:
             break
     return max(codes)
@@ -72,7 +73,7 @@ def run(
 
 def _again(
     args: argparse.Namespace,
-    folder: Path,
+    output: str,
     number: int,
     options: tuple[dict[str, object], str],
     spec_of: Callable[[argparse.Namespace], SegmenterSpec],
@@ -83,7 +84,7 @@ def _again(
         os.chdir(started_in)  # names of inputs, zones and weights are told from there
     except OSError as error:
         raise SipVideoError(f"{started_in}: the run was started there: {error.strerror}") from error
-    again = video.restored(video.parse(["-o", str(folder), "again"]), kept)
+    again = video.restored(video.parse(["-o", output, "again"]), kept)
     again.found, again.resume = None, True
     if args.send:
         again.send = tuple(args.send)
@@ -93,7 +94,7 @@ def _again(
         )
     for name in ("workers", "job_timeout", "quiet"):
         setattr(again, name, getattr(args, name))
-    with read_ledger(folder) as ledger:
+    with read_ledger(storage.local(output)) as ledger:
         return video.run(again, spec_of(again), ledger.entries(number))
 
 

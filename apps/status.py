@@ -10,11 +10,10 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from sipvideo.apps import command, flags
-from sipvideo.jobs import Ledger, read_ledger
+from sipvideo.jobs import Ledger, read_ledger, storage
 
 UNDONE = ("running", "failed", "interrupted")
 SHOWN = 50
@@ -38,7 +37,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "is missing or damaged is made anew from the summaries.",
     )
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="folder of sipvideo video --output"
+        "folder", metavar="DIR", help="folder or address of sipvideo video --output"
     )
     parser.add_argument("--json", action="store_true", help="everything about every input, as JSON")
     parser.add_argument(
@@ -54,7 +53,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Tells what is there; returns the exit code."""
-    with read_ledger(args.folder) as ledger:
+    with read_ledger(storage.local(args.folder)) as ledger:
         for line in ledger.notes:
             command.note(line)
         if args.json:

@@ -45,7 +45,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "dataset", metavar="DATASET", help="annotation file (json), or MOT and MOTS files"
+        "dataset",
+        type=flags.on_disk,
+        metavar="DATASET",
+        help="annotation file (json), or MOT and MOTS files",
     )
     parser.add_argument(
         "--images",
@@ -110,11 +113,15 @@ def _add_score_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("scoring")
     files = group.add_mutually_exclusive_group()
     files.add_argument(
-        "--results", metavar="FILE", help="score this file of results; no model runs"
+        "--results",
+        type=flags.on_disk,
+        metavar="FILE",
+        help="score this file of results; no model runs",
     )
     files.add_argument(
         "--compare",
         nargs=2,
+        type=flags.on_disk,
         metavar=("A", "B"),
         help="score two files, say which differences are significant",
     )

@@ -43,7 +43,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="folder with the results of a run")
+    parser.add_argument(
+        "folder", metavar="DIR", type=flags.folder_on_disk, help="folder with the results of a run"
+    )
     parser.add_argument("--id", type=int, dest="track_id", metavar="N", help="an identity")
     parser.add_argument("--at", type=flags.time, metavar="TIME", help="a moment: 12.3, 1:30")
     parser.add_argument(

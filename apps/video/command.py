@@ -40,7 +40,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "each of the first three in a bucket, too: s3://, gs://, az:// (docs/buckets.md)",
     )
     flags.add_output_flag(
-        parser, "folder for the results, on the disk or in a bucket: s3://bucket/folder"
+        parser,
+        "folder for the results, on the disk or in a bucket: s3://bucket/folder",
+        remote=True,
     )
     parser.add_argument(
         "--save",

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from sipvideo.apps import retry, status
+from sipvideo.apps.command import spec
+from sipvideo.apps.main import main
 from sipvideo.jobs import Job, completed, run_job, storage
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.summary import MARK, SUMMARY, Summary
-from tests.apps.scripted import clip, run, segmenter
+from tests.apps.scripted import ScriptedSpec, clip, run, segmenter
 from tests.apps.test_recover import ROOT, on_small_disk
 from tests.jobs.test_job import Recorded
 from tests.remote.store import BUCKET, KEY, SECRET, Store, forget
@@ -336,3 +339,37 @@ def test_no_secret_is_written_or_said_anywhere(
     for name, text in texts.items():
         for secret in (SECRET, signature, KEY):
             assert secret not in text, name
+
+
+def test_status_and_retry_take_the_address_of_the_results(
+    store: Store, street: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.fs.put_file(str(street), f"{BUCKET}/in/a.mp4")
+    store.fs.pipe_file(f"{BUCKET}/in/b.mp4", b"not yet a film")
+    assert run(f"s3://{BUCKET}/in/", "-o", OUT, "--save", "csv", "-q") == 2
+    assert status.main([OUT]) == 1
+    assert "b.mp4: not a video" in capsys.readouterr().out
+    store.fs.put_file(str(street), f"{BUCKET}/in/b.mp4")
+    assert retry.run(retry.parse([OUT, "-q"]), lambda args: ScriptedSpec(**vars(spec(args)))) == 0
+    assert status.main([OUT]) == 0
+    assert f"b.mp4/{SUMMARY}" in in_bucket(store, f"out/{BUCKET}/in")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["recover", OUT],
+        ["repair", OUT],
+        ["repair", "out", "-o", OUT],
+        ["explain", OUT, "--id", "1"],
+        ["eval", f"{OUT}/annotations.json"],
+        ["eval", "a.json", "--results", f"{OUT}/results.json"],
+    ],
+)
+def test_commands_that_work_on_the_disk_say_what_to_do(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "fetch it first (docs/buckets.md says how)" in capsys.readouterr().err
