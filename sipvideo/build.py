@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import importlib.util
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from sipvideo.classes import labels_of
 from sipvideo.config import Config, load_config
 from sipvideo.engine import (
     Area,
     Engine,
-    FunctionEngine,
     HostEngine,
     SelectingEngine,
     TilingEngine,
     parse_tiles,
 )
+from sipvideo.engine.foreign import foreign_engine
 from sipvideo.errors import ConfigError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess.objects import FILE as OBJECTS_FILE
 from sipvideo.postprocess.objects import load as read_objects
 from sipvideo.runtime import EXPORT_NAMES, TORCH_NAMES, check_name, make_runtime
-from sipvideo.structures import Detections, Frame
+from sipvideo.structures import Frame
 from sipvideo.tracker import build_tracker
 from sipvideo.transforms import FrameTransform
 from sipvideo.veil import Veil
@@ -86,7 +81,7 @@ def load(
             picture, doubtful ones too; see :mod:`sipvideo.veil`. None: nobody is.
         blur_all: every frame is made unrecognisable as a whole.
         segmenter: ``module:name`` of an engine or a function from frame to detections that takes the model's place, see
-            :func:`foreign_engine`; the rest of the configuration is that of the default model.
+            :func:`sipvideo.engine.foreign.foreign_engine`; the rest of the configuration is that of the default model.
 
     Raises:
         ConfigError: wrong configuration, unknown model or class, a checkpoint that fits none, or a runtime that cannot
@@ -105,7 +100,8 @@ def load(
         )
     else:
         base = load_config(f"sipmask_{DEFAULT_MODEL}").with_overrides(overrides)
-        ready = _assembled(*foreign_engine(segmenter, base, min_score, max_objects))
+        engine, names = foreign_engine(segmenter, min_score, max_objects)
+        ready = _assembled(engine, base, names)
     if tiles is not None:
         ready.engine = TilingEngine(ready.engine, cut, max_objects)
     if not classes and area is None:
@@ -302,68 +298,6 @@ def _seeing(config: Config) -> Config:
     if not veil.classes or veil.doubtful >= reported:
         return config
     return config.with_overrides([f"postprocess.score_threshold={veil.doubtful}"])
-
-
-def foreign_engine(
-    text: str, config: Config, min_score: float | None = None, max_objects: int | None = None
-) -> tuple[Engine, Config, Sequence[str]]:
-    """Another program's detector as an engine.
-
-    Args:
-        text: ``module:name``; the module may lie in the current folder. The name is an :class:`Engine`, or a function
-            from :class:`Frame` to :class:`Detections`. Names of classes in label order are its attribute
-            ``class_names``, or the module's; COCO's where there is none.
-        config: of everything after the engine.
-        min_score, max_objects: see :func:`load`.
-
-    Returns:
-        the engine, the configuration, names of classes in label order.
-
-    Raises:
-        ConfigError: there is no such thing; what it raises when imported is told.
-    """
-    module, _, name = text.partition(":")
-    if not module or not name:
-        raise ConfigError(f"--segmenter {text}: expected MODULE:NAME")
-    try:
-        _here()
-        place = importlib.import_module(module)
-        found = functools.reduce(getattr, name.split("."), place)
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"--segmenter {text}: cannot be imported: {what}") from error
-    if not isinstance(found, Engine) and not callable(found):
-        raise ConfigError(
-            f"--segmenter {text}: expected a function or an engine, got {found!r:.60}"
-        )
-    of_module = getattr(place, "class_names", config.class_names)
-    names: Sequence[str] = getattr(found, "class_names", None) or of_module
-    engine = found if isinstance(found, Engine) else FunctionEngine(found)
-    if min_score is not None or max_objects is not None:
-        engine = FunctionEngine(functools.partial(_limited, engine, min_score or 0.0, max_objects))
-    engine.model = engine.model or text
-    return engine, config, tuple(names)
-
-
-def foreign_file(text: str) -> Path | None:
-    """Where the module of :func:`foreign_engine` is; None where it is no file."""
-    _here()
-    try:
-        found = importlib.util.find_spec(text.partition(":")[0])
-    except (ImportError, ValueError):
-        return None
-    return Path(found.origin) if found is not None and found.has_location and found.origin else None
-
-
-def _here() -> None:
-    """Modules in the current folder are found, as python itself does it, unlike the commands that pip installs."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-
-
-def _limited(engine: Engine, least: float, most: int | None, frame: Frame) -> Detections:
-    found = engine.detect([frame])[0]
-    return found[np.flatnonzero(found.scores >= least)[:most]]
 
 
 def _assembled(

@@ -107,7 +107,8 @@ class SegmenterSpec:
 
     def _files(self) -> Iterator[tuple[Path, str]]:
         """What the weights are, each with a name that is the same wherever they lie."""
-        from sipvideo.build import foreign_file, packaged_export, packaged_weights
+        from sipvideo.build import packaged_export, packaged_weights
+        from sipvideo.engine.foreign import foreign_file
 
         paths: Sequence[Path] = [packaged_export(self.model), packaged_weights(self.model)]
         if self.weights is not None:
