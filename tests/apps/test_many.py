@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def test_classes_for_all_of_a_list_reach_workers_that_check_what_they_build(
             raise SipVideoError("that is all")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("sipvideo.apps.video.run.WorkerPool", Checked)
+        patched.setattr(import_module("sipvideo.apps.video.run"), "WorkerPool", Checked)
         with pytest.raises(SipVideoError, match="that is all"):
             video.run(args, command.spec(args))
     [spec] = built
