@@ -10,6 +10,7 @@ picture by picture.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -24,9 +25,10 @@ from pathlib import Path
 import psutil
 
 from sipvideo.apps import command, video
+from sipvideo.errors import SinkError
 from sipvideo.jobs import LEDGER, Ledger
 from sipvideo.sources import VideoFile
-from sipvideo.summary import MARK, SUMMARY, Summary
+from sipvideo.summary import SUMMARY, Summary
 from tests.jobs.odd import SLOW, OddSpec, clip
 
 SAVED = "lines,json,csv,video"
@@ -99,24 +101,26 @@ def disturbed(folder: Path, kills: int, seed: int, real: bool) -> Kills:
 
 
 def _wait_for_work(out: Path, driver: subprocess.Popen[bytes]) -> None:
-    """Until some input is in work, or the run has ended."""
-    while driver.poll() is None and not any(out.rglob(MARK)):
+    """Until some input is in work in a run that lives, or the run has ended."""
+    while driver.poll() is None:
+        with contextlib.suppress(SinkError), Ledger(out / LEDGER) as ledger:
+            if ledger.counts()["running"]:
+                return
         time.sleep(0.05)
 
 
 def _kill_one(driver: subprocess.Popen[bytes], dice: random.Random, done: Kills) -> None:
     """The driver one time in four, else one of its workers."""
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         processes = psutil.Process(driver.pid).children()
         workers = [one for one in processes if "spawn_main" in " ".join(one.cmdline())]
-        if dice.random() < 0.25:
+        if dice.random() < 0.25 and driver.poll() is None:
             driver.kill()
+            driver.wait()
             done.drivers += 1
         elif workers:
             dice.choice(workers).kill()
             done.workers += 1
-    except psutil.NoSuchProcess:
-        return
 
 
 def compare(folder: Path, done: Kills) -> None:
