@@ -92,7 +92,7 @@ def _again(
         raise SipVideoError(
             "its receivers of events had passwords, which no ledger keeps: --send ADDRESS"
         )
-    for name in ("workers", "job_timeout", "quiet"):
+    for name in vars(args).keys() - {"folder", "send"}:
         setattr(again, name, getattr(args, name))
     with read_ledger(storage.local(output)) as ledger:
         return video.run(again, spec_of(again), ledger.entries(number))
