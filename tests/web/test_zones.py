@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from sipvideo.apps import serve
 from sipvideo.errors import ConfigError
 from sipvideo.events import Rules, load_rules
+from sipvideo.events.snapshots import Wanted
 from sipvideo.live.recording import Recording
+from sipvideo.showing import Showing
 from sipvideo.web.zones import MOST_PLACES, MOST_TRIALS, KeptZones, drawn_rules
 from tests.apps.scripted import CLASSES
 from tests.waiting import until
-from tests.web.serving import receive, send_picture, serving
+from tests.web.serving import receive, segmenter, send_picture, serving
 
 ALL = {"polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "when": "touch"}
 DRAWN: dict[str, Any] = {
@@ -131,6 +134,48 @@ def test_zones_are_written_as_the_file_that_commands_take(tmp_path: Path) -> Non
         answer = server.http.post("/api/zones", json=DRAWN)
         (tmp_path / "zones.yaml").write_text(answer.text)
         assert load_rules(tmp_path / "zones.yaml", CLASSES) == Rules.model_validate(DRAWN)
+
+
+def test_a_picture_of_an_event_is_fetched_from_the_address_that_the_event_tells(
+    street: Path, tmp_path: Path
+) -> None:
+    def recorder(key: str, name: str) -> Recording:
+        wanted = Wanted(picture=True, address=f"/api/sources/{key}/events/")
+        showing = Showing(wanted=wanted)
+        return Recording(name, CLASSES, tmp_path, ("events",), showing=showing)
+
+    def first() -> dict[str, Any]:
+        """The first event of the log."""
+        for log in tmp_path.glob("*/.events.partial/events.jsonl"):
+            if lines := log.read_text().splitlines():
+                found: dict[str, Any] = json.loads(lines[0])
+                return found
+        return {}
+
+    with serving(sources={"1": str(street)}, recorder=recorder) as server:
+        until(first)
+        answer = server.http.get(first()["picture_url"])
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert answer.content.startswith(b"\xff\xd8")
+        for name in ("events.jsonl", "..%2Fsummary.json", "0123456789ab-1.mp4"):
+            assert server.http.get(f"/api/sources/1/events/{name}").status_code == 404
+
+
+def test_a_server_that_starts_again_watches_what_was_drawn_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "zones.yaml").write_text("zones: {other: {polygon: [[0, 0], [1, 0], [1, 1]]}}")
+    words = ["--source", "street", "--events", str(tmp_path), "--zones", f"{tmp_path}/zones.yaml"]
+    kept = KeptZones(tmp_path / "zones")
+    kept.write("street", Rules.model_validate(DRAWN))
+    for more, zones in (([], ["other"]), (["--allow-zones"], ["all"])):
+        args = serve.parse([*words, *more])
+        recorder = serve._recorder(args, segmenter(), kept if more else None, "http://shop/")
+        assert recorder is not None
+        with recorder("1", "street") as recording:
+            assert recording.event_watch is not None
+            assert list(recording.event_watch.rules.zones) == zones
+    assert "watched as drawn on the page" in capsys.readouterr().err
 
 
 SQUARE = {"polygon": [[0, 0], [1, 0], [1, 1]]}
