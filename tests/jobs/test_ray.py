@@ -174,7 +174,6 @@ def test_whatever_is_killed_every_video_is_complete_once_and_as_without(
             run.go_on()
         run.kill(kind)
     run.wait(CLIPS + 1)
-    print(run.killed, run.begun, run.lines.read_text())
     if run.complete < CLIPS:  # its own node's death ends a driver
         run.go_on()
         run.wait(CLIPS + 1)
