@@ -202,7 +202,7 @@ class Visitors:
             return
         if isinstance(message, str):
             status = json.loads(message)
-            if status["state"] == "failed":
+            if status.get("state") == "failed":  # other messages tell of zones
                 self._tally.fail(f"camera {key}: {status['text']}")
             return
         header, rest = unpack(message)
