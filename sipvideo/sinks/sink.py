@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ import av
 
 from sipvideo.errors import SinkError
 from sipvideo.structures import FrameResult
+
+FORCE_EVERY = 2.0
+"""Seconds between two times that a growing file is forced to the disk; it takes some ten milliseconds."""
 
 AnySink = TypeVar("AnySink", bound="Sink")
 
@@ -80,6 +84,7 @@ class Sink(ABC):
         self._mark = mark
         self._handles = contextlib.ExitStack()
         self._text: IO[str] | None = None
+        self._forced = time.monotonic()
         self._ended = False
         self._partial = hidden(self.path)
         if stdout:
@@ -159,6 +164,7 @@ class Sink(ABC):
                 path.rmdir()
             os.replace(partial, path)
         elif not keep:
+            to_disk(partial)  # or a power failure might keep the name, and not what it stands for
             os.replace(partial, path)
         else:
             with replacing(path) as new:
@@ -173,7 +179,18 @@ class Sink(ABC):
             self._write(result)
             if self._text is not None:
                 self._text.flush()
+            self._force()
         self.frames_written += 1
+
+    def _force(self) -> None:
+        """Every two seconds what was written is forced to the disk, so that no more is lost when the power fails."""
+        now = time.monotonic()
+        if self._to_stdout or now < self._forced + FORCE_EVERY:
+            return
+        self._forced = now
+        for file in parts(self._partial):
+            if file.is_file():
+                to_disk(file)
 
     def close(self) -> None:
         """Completes the output under its own name. May be called twice. Raises SinkError."""
@@ -320,6 +337,8 @@ def replacing(path: Path) -> Iterator[Path]:
     new = hidden(path, "new")
     try:
         yield new
+        if new.is_file():
+            to_disk(new)  # as in Sink.assemble
         os.replace(new, path)
     except BaseException:
         with contextlib.suppress(OSError):

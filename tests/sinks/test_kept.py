@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from sipvideo.sinks import AnnotatedVideo, Sink, YouTubeVISResults
+from sipvideo.sinks import sink as sink_module
 from sipvideo.sinks.sink import hidden
 from sipvideo.sources import VideoFile
 from sipvideo.structures import Frame, FrameResult
@@ -148,3 +150,44 @@ def test_a_json_of_several_videos_survives(tmp_path: Path) -> None:
     assert [(t["video_id"], t["category_id"]) for t in tracks] == [(7, 4), (7, 5), (9, 4), (9, 5)]
     assert [len(t["segmentations"]) for t in tracks] == [30, 30, 10, 10]
     assert (tmp_path / "again.json").read_bytes() == sink.path.read_bytes()
+
+
+@pytest.mark.parametrize("number", KINDS)
+def test_growing_files_are_forced_to_the_disk_and_whole_ones_before_they_get_their_name(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sipvideo.sinks.sink.FORCE_EVERY", 0.0)
+    happened: list[str] = []
+    force, replace = sink_module.to_disk, os.replace
+
+    def forced(path: Path) -> None:
+        happened.append(f"forced {path.name}")
+        force(path)
+
+    def named(old: Path, new: Path) -> None:
+        happened.append(f"named {Path(old).name} {Path(new).name}")
+        replace(old, new)
+
+    monkeypatch.setattr(sink_module, "to_disk", forced)
+    monkeypatch.setattr(os, "replace", named)
+    sink = sink_number(number, tmp_path)
+    if sink.path.suffix == "":
+        sink.discard()
+        pytest.skip("single pictures are not forced to the disk")
+    with sink:
+        sink.write(one_result([], [], index=0))
+        assert f"forced {hidden(sink.path).name}" in happened
+    (last,) = [k for k, what in enumerate(happened) if what.endswith(f" {sink.path.name}")]
+    assert f"forced {happened[last].split()[1]}" in happened[:last]
+
+
+def test_files_are_not_forced_to_the_disk_after_every_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[Path] = []
+    monkeypatch.setattr(sink_module, "FORCE_EVERY", 3600.0)
+    monkeypatch.setattr(sink_module, "to_disk", forced.append)
+    with YouTubeVISResults(tmp_path / "a.json") as sink:
+        for k in range(5):
+            sink.write(one_result([], [], index=k))
+        assert forced == []
