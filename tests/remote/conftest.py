@@ -28,7 +28,7 @@ def store(running_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sto
         shutil.rmtree(bucket)
     running_store.fs.mkdir(BUCKET)
     running_store.line = Line(running_store.port)
-    for name, value in running_store.environment(SIPVIDEO_PATIENCE="20").items():
+    for name, value in running_store.environment(SIPVIDEO_PATIENCE="300").items():
         monkeypatch.setenv(name, value)
     forget()
     yield running_store

@@ -154,7 +154,7 @@ def test_results_that_could_not_be_uploaded_are_uploaded_by_the_next_run_without
     assert SUMMARY not in in_bucket(store)
     assert completed(job_of(street)) is None
     store.line.on_request, store.line.broken = None, False
-    monkeypatch.setenv("SIPVIDEO_PATIENCE", "20")
+    monkeypatch.setenv("SIPVIDEO_PATIENCE", "300")
     again = run_job(job_of(street), untouched(), watch)
     assert again.state == "complete"
     assert completed(job_of(street)) == again
