@@ -16,7 +16,7 @@ from sipvideo.apps.main import main
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.results_reader import SavedRun
 from sipvideo.structures import Detections, Frame, IntArray
-from tests.apps.scripted import CLASSES
+from tests.apps.scripted import CLASSES, ReadySpec
 from tests.media import write_video
 from tests.scenes import clock, crossing, film
 
@@ -61,7 +61,7 @@ def segment(folder: Path, *arguments: str) -> Path:
     segmenter = VideoSegmenter(seer, seer, CLASSES)
     # One frame after the other: the scripted tracker answers for the frame that was seen last.
     segmenter.run = lambda source, *_, **__: (segmenter.step(f) for f in source)  # type: ignore[method-assign]
-    assert command.guarded(lambda: video.run(args, segmenter)) == 0
+    assert command.guarded(lambda: video.run(args, ReadySpec(ready=segmenter))) == 0
     return folder / "out" / "film"
 
 
