@@ -10,11 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sipvideo.errors import SipVideoError, SourceError, UnforeseenError, contained, failure
 from sipvideo.jobs import room, storage
-from sipvideo.jobs.checkpoint import Checkpoint, Checkpoints, UnfitError, fitting, take_up
 from sipvideo.machine import tidy_memory
 from sipvideo.remote import (
     Patience,
@@ -27,11 +24,11 @@ from sipvideo.remote import (
 )
 from sipvideo.results import Results
 from sipvideo.showing import Showing, ShowingOptions
-from sipvideo.sources import Place
 from sipvideo.stages import Behind
 from sipvideo.summary import Summary, writable
 
 if TYPE_CHECKING:
+    from sipvideo.jobs.checkpoint import Checkpoint, Checkpoints
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.repair import ChangeLog
     from sipvideo.sources import Source
@@ -333,6 +330,8 @@ class _Run:
         frames = self._taken_up(segmenter)
         remembers = source.repeatable and segmenter.remembers and not job.stdout
         if job.checkpoint and job.folder is not None and remembers:
+            from sipvideo.jobs.checkpoint import Checkpoints, fitting
+
             self._fits = fitting(job, segmenter)
             self._checkpoints = Checkpoints(job.folder, job.checkpoint)
         segmenter.explaining = "explain" in job.kinds
@@ -379,6 +378,8 @@ class _Run:
         assert self._results is not None
         if not job.resume or job.folder is None:
             return None
+        from sipvideo.jobs.checkpoint import Checkpoint, UnfitError, fitting, take_up
+
         try:
             point = Checkpoint.read(job.folder, fitting(job, segmenter))
             if point is None:
@@ -408,6 +409,11 @@ class _Run:
         assert self._results is not None
         assert self.source is not None
         assert self._fits is not None
+        import numpy as np
+
+        from sipvideo.jobs.checkpoint import Checkpoint
+        from sipvideo.sources import Place
+
         index, timestamp, picture = result.memory["place"]
         about = {"said": self._said, "notes": self.source.notes}
         return Checkpoint(
