@@ -1,7 +1,7 @@
 """What spreading jobs over workers costs and brings, in alternation: wall and processor time.
 
-    python benchmarks/jobs_workers.py overhead FOLDER    # a job of one second of video beside its bare work
-    python benchmarks/jobs_workers.py workers FOLDER     # 1, 2 and 4 workers against one process, default model
+    python -m benchmarks.jobs_workers overhead FOLDER    # a job of one second of video beside its bare work
+    python -m benchmarks.jobs_workers workers FOLDER     # 1, 2 and 4 workers against one process, default model
 
 Models are loaded before the clock starts. Processor time is that of the driver and all workers; on a machine that does
 other things too it is the figure to look at. Prints JSON.
