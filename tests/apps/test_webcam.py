@@ -39,11 +39,11 @@ def shown() -> Iterator[Screen]:
 def start(shown: Screen, folder: Path, *sources: Path) -> None:
     """Records into the folder, with the scripted segmenter, until a picture is on the screen."""
     flags = [flag for source in sources for flag in ("--source", source)]
-    for _ in range(3):
+    for _ in range(6):
         shutil.rmtree(folder, ignore_errors=True)
         shown.start("-m", "tests.apps.scripted_webcam", *flags, "--loop", "--record", folder)
         if until(
-            lambda: ended(shown) or below_bar(shown).mean() > 30, 60
+            lambda: ended(shown) or below_bar(shown).mean() > 30, 30
         ):  # brighter than messages
             break
         # Where there is no window manager, Qt now and then begins a window that it never paints.
@@ -108,7 +108,7 @@ def frames(path: Path) -> int:
     [
         (["--budget", "fast"], "expected a time such as 50ms, got 'fast'"),
         (["--budget", "0"], "expected a time such as 50ms"),
-        (["--save", "video,cake"], "expected some of video,pictures"),
+        (["--save", "video,cake"], "expected some of video,prores,pictures"),
         (["--frames", "0"], "whole number above 0"),
         (["--seconds", "-1"], "number above 0"),
         (["--web", "--record", "clips"], "--record: only for the window"),

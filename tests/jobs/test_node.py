@@ -14,7 +14,7 @@ import pytest
 
 from sipvideo import __version__
 from sipvideo.errors import SipVideoError
-from sipvideo.jobs import Cluster, RayPool, SegmenterSpec, Spec
+from sipvideo.jobs import Cluster, RayPool, SegmenterSpec, Spec, node
 from sipvideo.jobs.executor import Loaded
 from sipvideo.jobs.node import Here, Node, Order, claimed, packed, unpacked
 from sipvideo.jobs.worker import Broken, Settled
@@ -109,6 +109,8 @@ def test_workers_of_a_machine_claim_different_cores_until_they_end() -> None:
     assert len(first.cores) == 1
     assert other.stdout.split() not in ([], [str(first.cores[0])])
     assert claimed(count).cores == ()
+    while node._held:
+        node._held.pop().close()
 
 
 def test_workers_share_what_a_cluster_has() -> None:

@@ -89,7 +89,8 @@ def test_without_the_token_nothing_is_given(locked: Running) -> None:
     ],
 )
 def test_a_wrong_token_is_refused(locked: Running, headers: dict[str, str]) -> None:
-    assert locked.http.get("/api/health", headers=headers).status_code == 401
+    # A control character is refused by the HTTP parser itself, where httptools is installed.
+    assert locked.http.get("/api/health", headers=headers).status_code in (400, 401)
 
 
 def test_the_token_opens_in_a_header_a_cookie_and_the_address(locked: Running) -> None:
