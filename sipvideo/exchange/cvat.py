@@ -21,7 +21,7 @@ from sipvideo.exchange.polygons import Polygons
 from sipvideo.files import is_picture, natural
 
 STILLS = "pictures.xml"
-LONGEST = 10_000_000
+LONGEST = 1_000_000
 """Frames of a film, at most."""
 
 

@@ -17,6 +17,7 @@ from sipvideo.files import is_picture, natural
 from sipvideo.yaml_files import yaml_mapping
 
 DATA = "data.yaml"
+MOST_CLASSES = 100_000
 
 
 def read(path: Path) -> Collection:
@@ -32,7 +33,12 @@ def read(path: Path) -> Collection:
         raise DatasetError(str(error)) from error
     names = content.get("names")
     if isinstance(names, dict):
-        names = [names.get(k, f"class {k}") for k in range(max(map(int, names), default=-1) + 1)]
+        try:
+            by_number = {whole(key, 0, MOST_CLASSES): str(name) for key, name in names.items()}
+        except ValueError as error:
+            raise DatasetError(f"{file}: names: {error}") from error
+        count = max(by_number, default=-1) + 1
+        names = [by_number.get(number, f"class {number}") for number in range(count)]
     if not isinstance(names, list):
         raise DatasetError(f"{file}: names: expected the classes' names")
     base = file.parent / str(content.get("path") or "")

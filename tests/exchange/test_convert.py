@@ -259,6 +259,7 @@ MINIMAL = """<annotations><version>1.1</version><meta><task><size>3</size>
         ("a.txt", "1 1001 1 48\n", "expected frame id class height width rle"),
         ("a.txt", "1,1,2,3,4,5,1,1,1\n", "has boxes; masks are needed"),
         ("data.yaml", "names: 3\n", "expected the classes' names"),
+        ("data.yaml", "names: {99999999999: x}\ntrain: images\n", "names: expected"),
         ("data.yaml", "names: [x]\ntrain: nowhere\n", "there are no pictures"),
         ("a.json", '{"shapes": 3}', "of what format?"),
         ("a.json", '{"videos": [{"id": 1}], "categories": []}', "is missing"),
