@@ -141,7 +141,7 @@ def test_live_results_come_as_lines_too(server: Running) -> None:
         frames = [json.loads(line)["frame"] for line in answer.iter_lines()]
     assert len(frames) == 3
     assert frames == sorted(set(frames))
-    until(lambda: server.state.seats_taken == 0)  # freed once the answer has ended on the other side, too
+    until(lambda: server.state.seats_taken == 0)  # freed when the server sees the end, too
 
 
 def test_reset_begins_new_identities(server: Running) -> None:
