@@ -350,6 +350,17 @@ def result_kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
+def add_dataset_flags(parser: argparse._ActionsContainer) -> None:
+    """--images, --split and --ignore-orientation: how an annotated data set is opened."""
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="folder, tar or zip file of the pictures; default: images, JPEGImages and the like near the file",
+    )
+    parser.add_argument("--split", metavar="NAME", help="only entries with this value of 'split'")
+    add_orientation_flag(parser)
+
+
 def add_orientation_flag(parser: argparse._ActionsContainer) -> None:
     """--ignore-orientation."""
     parser.add_argument(

@@ -36,13 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "where it is, how to mend it. Exit code 0: usable, with or without warnings; 2: not.",
     )
     parser.add_argument("file", metavar="FILE", help="annotation file (json)")
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        help="folder, tar or zip file of the pictures; default: images, JPEGImages and the like near the file",
-    )
-    parser.add_argument("--split", metavar="NAME", help="only entries with this value of 'split'")
-    flags.add_orientation_flag(parser)
+    flags.add_dataset_flags(parser)
     parser.add_argument(
         "--sheet", metavar="PNG", help="write samples with masks, names and ids as one picture"
     )

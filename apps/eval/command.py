@@ -50,13 +50,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="DATASET",
         help="annotation file (json), or MOT and MOTS files",
     )
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        help="folder, tar or zip file of the pictures; default: images, JPEGImages and the like near the file",
-    )
-    parser.add_argument("--split", metavar="NAME", help="only entries with this value of 'split'")
-    flags.add_orientation_flag(parser)
+    flags.add_dataset_flags(parser)
     _add_run_flags(parser)
     _add_score_flags(parser)
     flags.add_quiet_flag(parser)

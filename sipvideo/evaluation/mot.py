@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
@@ -220,13 +221,7 @@ def _read_pictures(folder: Path) -> MotSequence:
     paths = sorted(folder.glob("*.png"))
     numbered = all(path.stem.isdecimal() and int(path.stem) < MOST_FRAMES for path in paths)
     for place, path in enumerate(paths):
-        try:
-            with Image.open(path) as picture:
-                values = np.asarray(picture)
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise DatasetError(f"{path}: cannot be read: {error}") from error
-        if values.ndim != 2:
-            raise DatasetError(f"{path}: expected one number per pixel, got a coloured picture")
+        values = numbers_of(path)
         frame = int(path.stem) if numbered else place
         for value in np.unique(values).tolist():
             if value == IGNORED:
@@ -235,3 +230,19 @@ def _read_pictures(folder: Path) -> MotSequence:
                 mask = CompactMasks.from_dense((values == value)[None])
                 sequence.add(int(value), int(value) // 1000, frame, mask.rle(0))
     return sequence
+
+
+def numbers_of(path: Path) -> NDArray[np.int64]:
+    """The picture of a frame in which a pixel is the number of its object, int64 [H, W].
+
+    Raises:
+        DatasetError: it cannot be read, or has colours.
+    """
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from error
+    if values.ndim != 2:
+        raise DatasetError(f"{path}: expected one number per pixel, got a coloured picture")
+    return values.astype(np.int64)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sipvideo.errors import DatasetError
+from sipvideo.evaluation.mot import numbers_of
 from sipvideo.exchange.collection import Collection, Film, Shape, Track, encoded
 from sipvideo.exchange.exclusive import Exclusive
 from sipvideo.exchange.placing import Placer, file_name, listed_pictures
@@ -64,7 +65,7 @@ def read(folder: Path) -> Collection:
         film = Film(path.name, (0, 0), names)
         tracks: dict[int, Track] = {}
         for frame, one in enumerate(maps):
-            values = _values(one)
+            values = numbers_of(one)
             if frame == 0:
                 film.size = values.shape
             if values.shape != film.size:
@@ -82,17 +83,6 @@ def read(folder: Path) -> Collection:
             f"pixels marked as not to be scored ({VOID}) in {void} frames are left out"
         )
     return found
-
-
-def _values(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    try:
-        with Image.open(path) as picture:
-            values = np.asarray(picture)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
-    if values.ndim != 2:
-        raise DatasetError(f"{path}: expected one number per pixel, got a coloured picture")
-    return values.astype(np.int64)
 
 
 def write(collection: Collection, folder: Path, placer: Placer | None) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas
 import pytest
+import supervision
 
 from sipvideo.annotations import to_rle
 from sipvideo.config import TrackerConfig
@@ -32,7 +34,6 @@ def results(shots: list[Shot]) -> list[FrameResult]:
 
 
 def test_supervision_gets_boxes_masks_classes_and_identities(results: list[FrameResult]) -> None:
-    pytest.importorskip("supervision")
     result = results[-1].tracked()
     made = to_supervision(results[-1], NAMES)
     assert made.tracker_id is not None
@@ -47,8 +48,6 @@ def test_supervision_gets_boxes_masks_classes_and_identities(results: list[Frame
 def test_there_and_back_gives_the_same_identities(
     shots: list[Shot], results: list[FrameResult]
 ) -> None:
-    supervision = pytest.importorskip("supervision")
-    assert supervision
 
     def detect(frame: Frame) -> Detections:
         return from_supervision(to_supervision(results[frame.index]), frame)
@@ -64,7 +63,6 @@ def test_there_and_back_gives_the_same_identities(
 
 
 def test_a_detector_of_boxes_gets_masks_of_boxes() -> None:
-    supervision = pytest.importorskip("supervision")
     frame = Frame(np.zeros((40, 60, 3), np.uint8), 0, 0.0)
     boxes = np.array([[2, 3, 12, 13], [50, 30, 90, 90]], float)
     found = from_supervision(
@@ -77,7 +75,6 @@ def test_a_detector_of_boxes_gets_masks_of_boxes() -> None:
 
 
 def test_nothing_found_is_nothing_on_both_sides() -> None:
-    supervision = pytest.importorskip("supervision")
     frame = Frame(np.zeros((40, 60, 3), np.uint8), 0, 0.0)
     assert len(from_supervision(supervision.Detections.empty(), frame)) == 0
     none = FrameResult(frame, Detections.empty(frame.size), np.zeros(0, np.int64), 1.0)
@@ -85,7 +82,6 @@ def test_nothing_found_is_nothing_on_both_sides() -> None:
 
 
 def test_columns_are_a_table_of_pandas(results: list[FrameResult]) -> None:
-    pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame(columns(results, NAMES))
     assert len(table) == sum(len(r.tracked().detections) for r in results) > 0
     assert table.dtypes["frame"] == np.int64
@@ -108,7 +104,6 @@ def test_columns_are_a_table_of_polars(results: list[FrameResult]) -> None:
 
 def test_compact_masks_stay_what_they_were(results: list[FrameResult]) -> None:
     """Other libraries get copies: nobody writes into a result."""
-    pytest.importorskip("supervision")
     before = [
         results[-1].detections.masks.dense(k).copy() for k in range(len(results[-1].detections))
     ]
