@@ -52,6 +52,7 @@ LAYERS = (
     {"pipeline", "recovery", "results_reader"},
     {"build", "live", "export", "bench", "exchange"},
     {"jobs"},
+    {"studio"},
     {"web"},
     {"apps"},
 )
