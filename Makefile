@@ -62,7 +62,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # DATA: a folder with coco/, davis/ and clips/, see apps/reports/models.py.
-model-report: $(VENV)/.runtime
+model-report: $(VENV)/.dev
 	$(BIN)/python apps/reports/models.py $(DATA) --model nano --output docs/model_report.json
 	$(BIN)/python apps/reports/models.py $(DATA) --model small --output docs/model_report.json
 
@@ -99,7 +99,7 @@ $(BIN)/python:
 # opencv-python can show windows, but its import fails where libGL, libxcb or GLib are missing: then the
 # headless build takes its place. Both fill the same folder, so the one goes before the other comes.
 $(VENV)/.runtime: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) --editable '.[openvino]'
+	$(INSTALL) --editable .
 	@if ! $(BIN)/python -c 'import cv2' 2>/dev/null; then \
 	  $(INSTALL) $(OPENCV); \
 	  $(BIN)/python -c 'import cv2' 2>/dev/null || { \

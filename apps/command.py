@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sipvideo.errors import SipVideoError, UnforeseenError, contained, show_traceback
+from sipvideo.extras import absent
 
 if TYPE_CHECKING:
     from sipvideo.jobs import SegmenterSpec
@@ -173,12 +174,10 @@ def require_opencv() -> None:
     try:
         import cv2  # noqa: F401
     except ModuleNotFoundError as error:
-        if error.name != "cv2":
+        missing = absent(error)
+        if missing is None:
             raise
-        raise SipVideoError(
-            "OpenCV is not installed: pip install opencv-python, or opencv-python-headless "
-            "where there is no screen"
-        ) from error
+        raise SipVideoError(missing) from error
     except ImportError as error:
         raise SipVideoError(
             f"opencv-python cannot be loaded ({error}): pip uninstall opencv-python, "

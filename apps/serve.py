@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sipvideo.apps import command, flags
-from sipvideo.errors import SipVideoError
 
 if TYPE_CHECKING:
     from sipvideo.live import LiveSession, Segmenter
@@ -319,19 +318,7 @@ def _welcome(args: argparse.Namespace, address: str, settings: Settings) -> None
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    """The settings that the flags ask for.
-
-    Raises:
-        SipVideoError: the packages of the page are missing.
-    """
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-        import websockets  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise SipVideoError(
-            f"{error.name} is not installed: pip install '.[web]' brings what the page needs"
-        ) from error
+    """The settings that the flags ask for."""
     from sipvideo.web.settings import Settings, is_loopback
 
     token = args.token

@@ -21,6 +21,7 @@ from sipvideo.apps import command, flags
 from sipvideo.apps.eval.parts import video_title
 from sipvideo.apps.progress import Progress
 from sipvideo.errors import ConfigError, DatasetError, SinkError
+from sipvideo.extras import absence
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -108,7 +109,7 @@ def _require_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError("tuning needs optuna: pip install optuna") from error
+        raise ConfigError(absence("optuna")) from error
     optuna.logging.set_verbosity(logging.ERROR)
 
 

@@ -23,6 +23,7 @@ from sipvideo.engine import (
 )
 from sipvideo.engine.foreign import foreign_engine
 from sipvideo.errors import ConfigError
+from sipvideo.extras import absence, absent
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.postprocess.objects import FILE as OBJECTS_FILE
 from sipvideo.postprocess.objects import load as read_objects
@@ -159,7 +160,10 @@ def _loaded(
     if weights is None and config is None:
         engine = exported_runtime(runtime, device)
         if engine and _is_exported(overrides):
-            return load_export(packaged_export(model), device, overrides, engine)
+            ready = load_export(packaged_export(model), device, overrides, engine)
+            if runtime == device == "auto" and _has_gpu() and not _has_torch():
+                ready.engine.notes = (f"the GPU is not used: {absence('torch')}",)
+            return ready
     return build_segmenter(*load_model(config, weights, overrides, model), device, runtime)
 
 
@@ -168,14 +172,22 @@ def exported_runtime(runtime: str, device: str) -> str | None:
 
     Args:
         runtime: as asked for; "auto" is the fastest engine that is installed.
-        device: as asked for; with "auto" PyTorch decides where there may be a GPU.
+        device: as asked for; with "auto" PyTorch, where it is installed, decides where there may be a GPU.
     """
     if runtime != "auto":
         return runtime if runtime in EXPORT_NAMES else None
-    has_gpu = os.path.exists("/dev/nvidia0") or shutil.which("nvidia-smi") is not None
-    if device != "cpu" and (device != "auto" or has_gpu):
+    if device != "cpu" and (device != "auto" or (_has_gpu() and _has_torch())):
         return None
     return next((n for n in ("openvino", "onnxruntime") if importlib.util.find_spec(n)), None)
+
+
+def _has_gpu() -> bool:
+    """Whether there may be one."""
+    return os.path.exists("/dev/nvidia0") or shutil.which("nvidia-smi") is not None
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
 
 
 def _is_exported(overrides: Sequence[str]) -> bool:
@@ -193,11 +205,12 @@ def load_model(
     try:
         from sipvideo.model import checkpoint
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "torchvision"):
+        missing = absent(error)
+        if missing is None:
             raise
         raise ConfigError(
-            "weights files need PyTorch: pip install torch torchvision; "
-            "exported models (--weights FOLDER) run without"
+            f"{missing}; without it the models that come with sipvideo and exported ones (--weights FOLDER) run,"
+            " on the CPU"
         ) from error
     if weights is not None and model is not None:
         raise ConfigError(f"--model {model}: has weights of its own; leave --weights away")

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 
+from sipvideo.extras import absent
 from sipvideo.remote import shown
 
 DEBUG = "SIPVIDEO_DEBUG"
@@ -65,11 +66,15 @@ def failure(error: Exception, where: str = "") -> SipVideoError:
     """Any exception as the failure of one input, in one line; its traceback is shown where it is asked for.
 
     Args:
-        error: what happened; a :class:`SipVideoError` stays as it is.
+        error: what happened; a :class:`SipVideoError` stays as it is, a package of an extra that is not installed is a
+            :class:`ConfigError` that says how it is had.
         where: the input, for the line.
     """
     if isinstance(error, SipVideoError):
         return error
+    missing = absent(error)
+    if missing:
+        return ConfigError(": ".join(part for part in (where, missing) if part))
     show_traceback(error)
     return UnforeseenError(where, error)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sipvideo.annotations import number, read_json, shown, to_rle, whole
 from sipvideo.errors import DatasetError
+from sipvideo.extras import absence
 from sipvideo.masks import CompactMasks, from_rles
 from sipvideo.results import FILES
 from sipvideo.structures import Detections, Frame, FrameResult
@@ -366,7 +367,7 @@ def _parquet(path: Path) -> Iterator[Json]:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise DatasetError(f"{path}: Parquet needs pyarrow: pip install pyarrow") from error
+        raise DatasetError(f"{path}: {absence('pyarrow')}") from error
     try:
         yield from pyarrow.parquet.read_table(path).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:

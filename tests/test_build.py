@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 import sipvideo
-from sipvideo import build
+from sipvideo import build, extras
+from sipvideo.apps.main import main
 from sipvideo.errors import ConfigError
 from sipvideo.postprocess import objects
 from sipvideo.sources import open_source
@@ -19,6 +22,7 @@ from tests.waiting import PATIENCE
 
 CLIP = Path(__file__).parents[1] / "examples" / "pedestrians.mp4"
 ENGINE = build.exported_runtime("auto", "cpu")
+EXTRA = re.compile(r"sipvideo\[(\w+)\]")
 needs_engine = pytest.mark.skipif(ENGINE is None, reason="needs OpenVINO or ONNX Runtime")
 
 
@@ -82,6 +86,37 @@ def test_the_engine_follows_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) 
     assert build.exported_runtime("auto", "auto") is None
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
     assert build.exported_runtime("auto", "cpu") is None
+
+
+@needs_engine
+def test_a_gpu_that_nothing_here_can_use_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_has_gpu", lambda: True)
+    monkeypatch.setattr(build, "_has_torch", lambda: False)
+    notes = sipvideo.load().engine.notes
+    assert notes == (
+        "the GPU is not used: PyTorch is not installed: pip install 'sipvideo[torch]'",
+    )
+    assert not sipvideo.load(device="cpu").engine.notes
+
+
+def test_a_command_that_needs_pytorch_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for line in (["train", "a.json"], ["bench", "--frames", "1", "--threads", "1"]):
+        assert main(line) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert said[-1] == (
+            "sipvideo: error: PyTorch is not installed: pip install 'sipvideo[torch]'"
+        )
+
+
+def test_extras_that_lines_name_exist() -> None:
+    settings = configparser.RawConfigParser()
+    settings.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
+    named = {name for line in map(extras.absence, extras.PACKAGES) for name in EXTRA.findall(line)}
+    assert named
+    assert named <= set(settings["options.extras_require"])
 
 
 def test_a_model_has_its_own_weights_and_must_be_known(tmp_path: Path) -> None:

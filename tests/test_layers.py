@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ LAYERS = (
         "pictures",
         "remote",
         "errors",
+        "extras",
         "classes",
         "config",
         "configs",
@@ -125,6 +127,7 @@ def _imports(module: str, tree: ast.AST) -> Iterator[str]:
                 yield inside if inside in MODULES else base
 
 
+@functools.cache
 def _tree(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
@@ -150,6 +153,45 @@ def test_imports_only_go_down_the_layers(module: str) -> None:
 def test_a_large_library_stays_in_its_parts(library: str) -> None:
     users = {_unit(m) for m in MODULES for i in _imports(m, _tree(m)) if i.split(".")[0] == library}
     assert users <= ONLY_IN[library]
+
+
+NEEDS_TORCH = (
+    "torch",
+    "torchvision",
+    "sipvideo.apps.reports",
+    "sipvideo.model",
+    "sipvideo.training",
+    "sipvideo.engine.cuda",
+    "sipvideo.engine.precision",
+    "sipvideo.engine.recording",
+    "sipvideo.engine.tensors",
+    "sipvideo.runtime.graph",
+    "sipvideo.runtime.pytorch",
+)
+"""What may need PyTorch when it is imported; everything else runs from the base installation."""
+
+
+def _needs_torch(module: str) -> bool:
+    return f"{module}.".startswith(tuple(f"{part}." for part in NEEDS_TORCH))
+
+
+def _imported_at_once(module: str) -> set[str]:
+    """Dotted names that importing a module imports: not those for types alone, nor those inside of functions."""
+    statements, found = list(_tree(module).body), set()
+    while statements:
+        statement = statements.pop()
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            found |= set(_imports(module, statement))
+        elif isinstance(statement, ast.Try):
+            statements += statement.body
+        elif isinstance(statement, ast.If) and "TYPE_CHECKING" not in ast.unparse(statement.test):
+            statements += statement.body + statement.orelse
+    return found
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not _needs_torch(m)])
+def test_the_base_installation_imports_without_pytorch(module: str) -> None:
+    assert not [name for name in _imported_at_once(module) if _needs_torch(name)]
 
 
 def test_setup_cfg_lists_every_package() -> None:

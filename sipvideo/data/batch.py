@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sipvideo.data.sample import Sample
 from sipvideo.transforms import FrameTransform
+
+if TYPE_CHECKING:  # who reads data sets only to check, convert or score them needs no PyTorch
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class Batch:
         def moved(value: Any) -> Any:
             if isinstance(value, list):
                 return [moved(one) for one in value]
-            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            return value.to(device, non_blocking=True) if hasattr(value, "to") else value
 
         return replace(self, **{f.name: moved(getattr(self, f.name)) for f in fields(self)})
 
@@ -60,6 +62,8 @@ def collate(
         transform: gives normalisation, channel order and the multiple that sides are padded to.
         size: (height, width) that the input has at least; by default that of the largest view.
     """
+    import torch
+
     multiple = transform.config.pad_multiple
     sizes = [s.image.shape[:2] for s in samples] + ([size] if size else [])
     height, width = (-(-max(s[axis] for s in sizes) // multiple) * multiple for axis in (0, 1))

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from sipvideo.errors import ConfigError, SipVideoError
+from sipvideo.extras import absence
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds between attempts: doubled each time."""
@@ -102,9 +103,7 @@ class Mqtt:
             from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
-            raise ConfigError(
-                f"{_named(address)}: MQTT needs paho-mqtt: pip install 'sipvideo[events]'"
-            ) from error
+            raise ConfigError(f"{_named(address)}: {absence('paho')}") from error
         self.name = _named(address)
         parts = urlsplit(address)
         self._host = parts.hostname or ""

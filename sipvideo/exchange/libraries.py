@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.errors import ConfigError
+from sipvideo.extras import absence
 from sipvideo.masks import CompactMasks
 from sipvideo.sinks.results import class_name
 from sipvideo.structures import Detections, Frame, FrameResult
@@ -135,5 +136,5 @@ def _supervision() -> Any:
     try:
         import supervision
     except ModuleNotFoundError as error:
-        raise ConfigError("supervision is not installed: pip install supervision") from error
+        raise ConfigError(absence("supervision")) from error
     return supervision

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sipvideo.errors import ConfigError
+from sipvideo.extras import absence
 from sipvideo.runtime.layout import INPUT
 from sipvideo.structures import FloatArray
 
@@ -41,7 +42,7 @@ def quantised(network: Any, form: str, images: Sequence[FloatArray], kept: Seque
     """
     package = "nncf" if form == "openvino" else "onnxruntime"
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"quantisation needs {package}: pip install '.[export]'")
+        raise ConfigError(f"quantisation: {absence(package)}")
     with _silence():
         way = _for_openvino if form == "openvino" else _for_onnx
         return way(network, images, kept)

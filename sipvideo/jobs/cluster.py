@@ -22,12 +22,12 @@ from typing import Any
 
 from sipvideo import __version__
 from sipvideo.errors import SipVideoError
+from sipvideo.extras import absence
 from sipvideo.jobs.node import Here, Node, Order, packed
 from sipvideo.jobs.pool import LOOK_EVERY, Pool, Worker
 from sipvideo.jobs.spec import Spec
 from sipvideo.jobs.worker import Broken
 
-INSTALL = "pip install 'sipvideo[ray]'"
 STORE = 1 << 28
 """Bytes of shared memory of a Ray that is started here: files of the model are all that lies there."""
 ROOM = 60.0
@@ -258,7 +258,7 @@ def imported() -> ModuleType:
         import ray
         import ray.exceptions
     except ImportError as error:
-        raise SipVideoError(f"Ray is not installed: {INSTALL}") from error
+        raise SipVideoError(absence("ray")) from error
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # What dies is told by the run itself, in one line; Ray would print a page of its log, and has no switch for that.
     internal: Any = sys.modules.get("ray._private.worker")

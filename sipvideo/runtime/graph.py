@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sipvideo import __version__
 from sipvideo.config import Config
 from sipvideo.errors import ConfigError
+from sipvideo.extras import absence
 from sipvideo.model.resnet import ResNet
 from sipvideo.model.sipmask import SipMask
 from sipvideo.runtime.cache import Cache
@@ -82,7 +83,7 @@ def onnx_graph(model: SipMask) -> bytes:
 def _require() -> None:
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(f"converting a network needs {package}: pip install '.[export]'")
+            raise ConfigError(f"converting a network: {absence(package)}")
 
 
 def _name_sizes(proto: Any) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from sipvideo.errors import CheckpointError, ConfigError
+from sipvideo.extras import absence
+from sipvideo.machine import usable_cores
 from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.runtime.layout import INPUT, gathered, in_singles, problem
 from sipvideo.structures import FloatArray
@@ -25,7 +27,7 @@ def available() -> bool:
 def require() -> None:
     """Raises ConfigError, with the install command, where the package is missing."""
     if not available():
-        raise ConfigError("ONNX Runtime is not installed: pip install '.[onnx]'")
+        raise ConfigError(absence(NAMES[0]))
 
 
 class ONNXRuntime(Runtime):
@@ -35,6 +37,7 @@ class ONNXRuntime(Runtime):
         network: ONNX content, or an ``.onnx`` file; sizes may be free or fixed.
         device: "cpu", "cuda", "cuda:1", ... or "auto": TensorRT or CUDA where the installed build has them.
         threads: of the engine; by default one per core.
+        callers: threads that will call at once; more than 1 divides the engine's threads among them.
 
     Raises:
         ConfigError: ONNX Runtime is not installed, or has no such device.
@@ -44,7 +47,11 @@ class ONNXRuntime(Runtime):
     name = NAMES[0]
 
     def __init__(
-        self, network: bytes | str | Path, device: str = "cpu", threads: int | None = None
+        self,
+        network: bytes | str | Path,
+        device: str = "cpu",
+        threads: int | None = None,
+        callers: int = 1,
     ) -> None:
         require()
         import onnxruntime
@@ -53,8 +60,12 @@ class ONNXRuntime(Runtime):
         options.log_severity_level = (
             4  # what goes wrong is raised, what it warns of is its own choice of kernels
         )
+        if callers > 1 and not threads:
+            threads = max(1, usable_cores() // callers)
         if threads:
             options.intra_op_num_threads = threads
+        # Threads that spin while they wait for work take the cores from decoding, drawing and encoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         where = self._where = "network" if isinstance(network, bytes) else str(network)
         content = network if isinstance(network, bytes) else str(network)
         providers = _providers(device)
@@ -71,7 +82,7 @@ class ONNXRuntime(Runtime):
         free = any(not isinstance(n, int) for n in shape)
         self.fixed = None if free else tuple(shape)
         self.device = _device(self._session.get_providers()[0])
-        self._threads = threads
+        self._network, self._threads, self.callers = network, threads, callers
 
     @property
     def about(self) -> str:
@@ -97,6 +108,12 @@ class ONNXRuntime(Runtime):
             reason = str(error).strip().splitlines()[-1]
             raise CheckpointError(f"{self._where}: ONNX Runtime cannot run it: {reason}") from error
         return gathered(dict(zip(self.names, outputs, strict=True)))
+
+    def shared(self, callers: int) -> ONNXRuntime:
+        """The same network set up for several threads that call at once."""
+        if self.device != "cpu":
+            return self
+        return ONNXRuntime(self._network, "cpu", callers=callers)
 
 
 def _providers(device: str) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sipvideo.errors import CheckpointError, ConfigError
+from sipvideo.extras import absence
 from sipvideo.forks import claim_threads
 from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.runtime.layout import gathered, in_singles, problem
@@ -29,7 +30,7 @@ SIZES = 4
 def require() -> None:
     """Raises ConfigError, with the install command, where the package is missing; keeps it from telling of its use."""
     if importlib.util.find_spec("openvino") is None:
-        raise ConfigError("OpenVINO is not installed: pip install '.[openvino]'")
+        raise ConfigError(absence("openvino"))
     if "openvino" not in sys.modules:
         # When imported, it writes a number for this user to the home folder and reports to its makers, unless the
         # package for that is missing.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sipvideo.errors import SinkError
+from sipvideo.extras import absence
 from sipvideo.sinks.results import class_name
 from sipvideo.sinks.sink import Kept, Mark, Sink, cut_to_whole_lines, replacing
 from sipvideo.structures import FrameResult
@@ -121,5 +122,5 @@ def _pyarrow(path: str | Path) -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        raise SinkError(f"{path}: Parquet needs pyarrow: pip install pyarrow") from error
+        raise SinkError(f"{path}: {absence('pyarrow')}") from error
     return pyarrow

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.errors import SipVideoError
+from sipvideo.extras import absence
 from sipvideo.synth.film import NOBODY
 from sipvideo.synth.wavefront import Surface
 
@@ -45,9 +46,7 @@ def renderer() -> Any:
     try:
         core: Any = importlib.import_module("panda3d.core")
     except ImportError as error:
-        raise SipVideoError(
-            "3D scenes need panda3d: pip install '.[synth]', or use --kind shapes"
-        ) from error
+        raise SipVideoError(f"{absence('panda3d')}; --kind shapes does without") from error
     if not core.ConfigPageManager.get_global_ptr().get_num_explicit_pages():
         core.load_prc_file_data("sipvideo", SETTINGS)
     selection = core.GraphicsPipeSelection.get_global_ptr()

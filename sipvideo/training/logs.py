@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from sipvideo.extras import absence
+
 
 class Table:
     """A CSV file with one row per step.
@@ -97,7 +99,7 @@ def _board(folder: Path, step: int, report: Callable[[str], None]) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        report("no files for TensorBoard: pip install tensorboard")
+        report(f"no files for TensorBoard: {absence('tensorboard')}")
         return None
     return SummaryWriter(str(folder), purge_step=step + 1)
 

@@ -149,7 +149,7 @@ def test_missing_opencv_is_one_line_that_says_what_to_install() -> None:
     )
     assert ran.returncode == 2
     assert ran.stderr.count("\n") == 1
-    assert "pip install opencv-python" in ran.stderr
+    assert "pip install 'sipvideo[window]'" in ran.stderr
 
 
 def test_opencv_without_its_libraries_says_what_to_do(tmp_path: object) -> None:

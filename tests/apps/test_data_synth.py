@@ -102,7 +102,7 @@ def test_missing_panda3d_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "panda3d.core", None)
     assert _synth(tmp_path / "set", "--kind", "scenes") == 2
-    assert "pip install '.[synth]'" in capsys.readouterr().err
+    assert "pip install 'sipvideo[synth]'" in capsys.readouterr().err
     assert not (tmp_path / "set").exists()
 
 

@@ -108,10 +108,14 @@ def test_results_that_are_kept_do_not_change_when_the_next_frame_runs(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("shared", [False, True])
 def test_threads_that_call_at_once_each_get_their_own_result(
-    contents: dict[int, bytes], engine: str
+    contents: dict[int, bytes], engine: str, shared: bool
 ) -> None:
     runtime = ENGINES[engine](contents[0])
+    if shared:
+        runtime = runtime.shared(4)
+        assert runtime.callers == 4
     images = [_images(seed=seed, height=32 * (2 + seed % 2)) for seed in range(4)]
     alone = [dict(flat(runtime(image))) for image in images]
     found: dict[int, list[DenseOutputs]] = {}
@@ -197,7 +201,7 @@ def test_without_the_converter_a_line_says_what_to_install(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name)
     )
-    with pytest.raises(ConfigError, match=r"needs onnxscript: pip install"):
+    with pytest.raises(ConfigError, match=r"onnxscript is not installed: pip install"):
         graph.cached_onnx_graph(lively(_config(4)), _config(4), Cache(tmp_path))
 
 

@@ -213,4 +213,4 @@ def test_without_pytorch_a_weights_file_says_what_to_install() -> None:
     )
     code += "except sipvideo.errors.ConfigError as error: print(error)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert "pip install torch torchvision" in done.stdout
+    assert "pip install 'sipvideo[torch]'" in done.stdout

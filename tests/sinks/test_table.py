@@ -58,6 +58,6 @@ def test_parquet_without_pyarrow_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SinkError, match=r"a\.parquet: Parquet needs pyarrow: pip install pyarrow"):
+    with pytest.raises(SinkError, match=r"a\.parquet: pyarrow is not installed: pip install"):
         TrackTable(tmp_path / "a.parquet")
     assert list(tmp_path.iterdir()) == []

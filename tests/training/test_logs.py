@@ -57,7 +57,7 @@ def test_without_tensorboard_one_line_says_so(
     logs.training(1, {"loss": 1.0})
     logs.close()
     assert len(lines) == 1
-    assert "pip install tensorboard" in lines[0]
+    assert "pip install 'sipvideo[train]'" in lines[0]
     assert (tmp_path / "log.csv").exists()
 
 

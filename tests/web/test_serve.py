@@ -185,10 +185,3 @@ def test_amounts_are_read_with_their_units() -> None:
     assert (args.max_upload, args.keep, args.budget) == (2.5 * 2**20, 5400, 50)
     defaults = serve.parse([])
     assert (defaults.max_upload, defaults.keep, defaults.max_duration) == (500 * 2**20, 3600, 600)
-
-
-def test_missing_packages_are_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert "uvicorn is not installed: pip install '.[web]'" in complaint_about(capsys)
