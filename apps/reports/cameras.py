@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sipvideo.apps.reports import rtsp
+
 Kind = Literal["http", "udp", "tcp", "rtsp"]
 Picture = NDArray[np.uint8]
 Film = Callable[[float], Picture]
@@ -216,76 +218,17 @@ def _tcp(connection: socket.socket, pictures: Iterator[Picture], fps: float) -> 
         _encode(target, pictures, fps, "mpegts", max_delay="0")
 
 
-class _Interleaved:
-    """RTP and RTCP packets between the answers of an RTSP connection."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._turn = threading.Lock()
-
-    def write(self, data: bytes) -> None:
-        """Sends one packet; RTCP is known by its type."""
-        packet = bytes(data)
-        channel = 192 <= packet[1] <= 223
-        self.send(struct.pack(">cBH", b"$", channel, len(packet)) + packet)
-
-    def send(self, data: bytes) -> None:
-        """Sends bytes as they are."""
-        with self._turn:
-            self._connection.sendall(data)
-
-
-SESSION = (
-    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
-    "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:video\r\n"
-)
-"""What an RTSP camera tells of itself (SDP); the decoder's parameters come in the stream."""
-
-
 def _rtsp(connection: socket.socket, pictures: Iterator[Picture], fps: float) -> None:
-    way = _Interleaved(connection)
-    asked = connection.makefile("rb")
-    while (line := asked.readline()).strip():
-        if line[:1] == b"$":  # the viewer's RTCP, whose first four bytes tell its length
-            line += asked.read(max(4 - len(line), 0))
-            asked.read(max(int.from_bytes(line[2:4], "big") + 4 - len(line), 0))
-            continue
-        method = line.split()[0].decode()
-        headers = dict(iter(lambda: _header(asked), None))
-        answer = [f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\nSession: 1\r\n"]
-        if method == "OPTIONS":
-            answer += "Public: DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n"
-        elif method == "SETUP":
-            answer += "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
-        elif method == "DESCRIBE":
-            answer += f"Content-Type: application/sdp\r\nContent-Length: {len(SESSION)}\r\n"
-        way.send("".join([*answer, "\r\n", SESSION * (method == "DESCRIBE")]).encode())
-        if method == "PLAY":
-            play = (way, pictures, fps, "rtp")
-            options = {"packetsize": "1400", "payload_type": "96"}
-            threading.Thread(
-                target=_until_left, args=(_encode, *play), kwargs=options, daemon=True
-            ).start()
-        elif method == "TEARDOWN":
-            break
-
-
-def _header(file: Any) -> tuple[str, str] | None:
-    name, found, value = file.readline().decode().partition(":")
-    return (name.strip().lower(), value.strip()) if found else None
-
-
-def _until_left(work: Callable[..., None], *arguments: Any, **options: Any) -> None:
-    """Whoever looks may leave at any moment."""
-    with contextlib.suppress(OSError, av.FFmpegError):
-        work(*arguments, **options)
+    rtsp.converse(connection, "H264", lambda way: _encode(way, pictures, fps, "rtp", **rtsp.RTP))
 
 
 def _connected(
     kind: Kind, connection: socket.socket, pictures: Iterator[Picture], fps: float
 ) -> None:
     with connection:
-        _until_left({"http": _http, "tcp": _tcp, "rtsp": _rtsp}[kind], connection, pictures, fps)
+        rtsp.until_left(
+            {"http": _http, "tcp": _tcp, "rtsp": _rtsp}[kind], connection, pictures, fps
+        )
 
 
 def main(kind: Kind, port: int, fps: float) -> None:
@@ -296,7 +239,7 @@ def main(kind: Kind, port: int, fps: float) -> None:
         # Whoever does not listen yet is told as a refused packet.
         while True:
             address = f"udp://127.0.0.1:{port}?pkt_size=1316"
-            _until_left(_encode, address, iter(newest), fps, "mpegts", max_delay="0")
+            rtsp.until_left(_encode, address, iter(newest), fps, "mpegts", max_delay="0")
     with socket.create_server(("127.0.0.1", port)) as server:
         print("ready", flush=True)
         while True:

@@ -27,6 +27,15 @@ STALE = 2.0
 POLL = 0.5
 """Seconds between looks at whether everything is over."""
 
+LOOK = 0.1
+"""Seconds between looks at whose turn it is next, while nothing comes."""
+
+AHEAD = 2
+"""Batches ahead for which pictures are decoded: the next one is ready then, and one more where a source is late."""
+
+LAPSE = 2.0
+"""Seconds after which nobody's pictures are wanted any more if nobody has asked for a result."""
+
 
 class Segmenter(Protocol):
     """What a session asks of a segmenter, for instance :class:`sipvideo.pipeline.VideoSegmenter`."""
@@ -217,7 +226,9 @@ class LiveSession:
                         return self._handed_over(feed, live)
                 if not self._wait(deadline):
                     return None
-                self._ready.extend(self._process(self._take()))
+                taken = self._take()
+                self._share_turns()  # what is next is decoded while the network works
+                self._ready.extend(self._process(taken))
 
     def __iter__(self) -> Iterator[LiveResult]:
         """Results as they come, until everything is over. Raises the error of a source that failed."""
@@ -274,6 +285,7 @@ class LiveSession:
         """Waits until a frame is there; False when the time is up or everything is over."""
         with self._changed:
             while not self._closed:
+                self._share_turns()
                 ready = [r for f in self._feeds.values() if (r := f.latest.ready_in) is not None]
                 if 0.0 in ready:
                     return True
@@ -282,8 +294,19 @@ class LiveSession:
                 left = POLL if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     return False
-                self._changed.wait(min(left, POLL, *ready))
+                self._changed.wait(min(left, LOOK, *ready))
         return False
+
+    def _share_turns(self) -> None:
+        """Wants pictures of the sources that are served next, so that no others need be decoded.
+
+        One that is silent keeps its turn, but not the others from theirs.
+        """
+        turns, until = AHEAD * self._largest_batch, time.monotonic() + LAPSE
+        with self._changed:
+            for feed in sorted(self._feeds.values(), key=lambda feed: feed.served):
+                feed.latest.want(until if turns > 0 else 0.0)
+                turns -= feed.latest.is_coming
 
     def _take(self) -> list[tuple[_Feed, TimedFrame]]:
         """The frames to process next: of the source served longest ago, and of others to share its batch."""

@@ -1,4 +1,4 @@
-"""When the packets of a live stream came in, and whether decoding keeps up with them."""
+"""When the packets of a live stream came in, and whether whoever reads them keeps up."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import av
 
-BEHIND = 1.0
-"""Seconds of backlog, for as many seconds, after which packets are skipped until it is gone."""
+BEHIND = 0.25
+"""Seconds of backlog from which what comes is late; where pictures are rare, as many as three of them last."""
 
 WAITED = 0.3
 """Part of a frame's time for which a packet must be waited for to count as new."""
@@ -30,8 +30,6 @@ class Arrivals:
         self._moments: dict[int | None, float] = {}
         self._newest_delay: float | None = None
         self._lag = 0.0
-        self._late_since: float | None = None
-        self._skipping = False
 
     def watch(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
         """The packets as they come."""
@@ -48,27 +46,19 @@ class Arrivals:
         """When the picture of that timestamp came in (``time.monotonic``): decoders give it some packets later."""
         return self._moments.get(pts) or time.monotonic()
 
-    def skips(self, packet: av.Packet[Any]) -> bool:
-        """Whether to leave the packet undecoded, because decoding all of them takes longer than they last.
-
-        Reading on without decoding is quick; from the first key frame that is not late the stream goes on.
-        """
-        if self._skipping and packet.is_keyframe and self._late_since is None:
-            self._skipping = False
-        return self._skipping
+    @property
+    def are_late(self) -> bool:
+        """Whether newer packets than the last one have been there for a while: what takes time is behind the stream."""
+        return self._lag > max(BEHIND, 3 * self._step)
 
     def _note(self, packet: av.Packet[Any], now: float, waited: bool) -> None:
-        if packet.pts is not None and packet.time_base is not None:
-            delay = now - float(packet.pts * packet.time_base)
+        # Packets come in the order of decoding.
+        ticks = packet.pts if packet.dts is None else packet.dts
+        if ticks is not None and packet.time_base is not None:
+            delay = now - float(ticks * packet.time_base)
             if waited or self._newest_delay is None:
                 self._newest_delay = delay
             self._lag = max(delay - self._newest_delay, 0.0)
         self._moments[packet.pts] = now - self._lag
         if len(self._moments) > 64:
             del self._moments[next(iter(self._moments))]
-        if self._lag < BEHIND and (waited or not self._skipping):
-            self._late_since = None
-        elif self._late_since is None:
-            self._late_since = now
-        elif now - self._late_since > BEHIND:
-            self._skipping = True

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 from sipvideo.clock import restarts
 from sipvideo.errors import SourceError
 from sipvideo.remote import RemoteError, StoredFile, readable
-from sipvideo.sources.arrivals import Arrivals
 from sipvideo.sources.choice import choose, tagged_seconds
 from sipvideo.sources.colours import ToRGB
 from sipvideo.sources.damage import Damage
@@ -195,21 +196,13 @@ class Decoder:
         for capture in captures:
             yield replace(capture, index=capture.index + self._before)
 
-    def captures(self, skip: bool = False) -> Generator[Capture, None, None]:
-        """Upright RGB frames; an undecodable packet leaves a gap in the index, as a player would skip it.
-
-        Args:
-            skip: where decoding takes longer than the stream, leave out what would be late.
-        """
-        index = shown = skipped = 0
-        step = 1 / (self.fps or 25.0)
-        arrivals, times, damage = Arrivals(step), self._times(step), Damage()
+    def captures(self) -> Generator[Capture, None, None]:
+        """Upright RGB frames; an undecodable packet leaves a gap in the index, as a player would skip it."""
+        index = shown = 0
+        times, damage = self.picture_times(), Damage()
         try:
-            for packet in self._packets(arrivals):
-                if packet is not None and skip and arrivals.skips(packet):
-                    index, skipped = index + 1, skipped + 1
-                    continue
-                pictures = self._decoded(packet, times)
+            for packet in self.packets():
+                pictures = self.decoded(packet, times)
                 if packet is None or not packet.size:
                     self._damaged_last |= any(picture.is_corrupt for picture in pictures or ())
                 if pictures is None:
@@ -220,29 +213,39 @@ class Decoder:
                         index += 1
                         continue
                     damage.shown += picture.is_corrupt
-                    arrived = arrivals.of(picture.pts) if self.live else None
-                    rgb = partial(self._rgb, picture)
-                    yield Capture(index, times.of(picture), rgb, arrived=arrived, skipped=skipped)
-                    index, shown, skipped = index + 1, shown + 1, 0
+                    yield Capture(index, times.of(picture), self.rgb(picture))
+                    index, shown = index + 1, shown + 1
             damage.ended = True
         finally:
             # Whoever only looks at the first picture is not told of what he did not see.
             if not self.live and (damage.ended or shown > 1) and (line := str(damage)):
                 self._note(line)
-        self._check_end(shown + self._before, times.end)
+        self.check_end(shown + self._before, times.end)
 
-    def _times(self, step: float) -> PictureTimes:
+    def rgb(self, picture: av.VideoFrame) -> Callable[[], NDArray[np.uint8]]:
+        """Makes the upright picture."""
+        return partial(self._rgb, picture)
+
+    @property
+    def step(self) -> float:
+        """Seconds from one picture to the next, as declared."""
+        return 1 / (self.fps or 25.0)
+
+    def picture_times(self) -> PictureTimes:
+        """When its pictures are shown."""
         # Whoever watches live compares streams by their own clocks.
         start = Fraction(0) if self.live else self.start
         base = self.stream.time_base or Fraction(1, 90_000)
         can_restart = restarts(self.container)
-        return PictureTimes(start, base, step, restarts=can_restart, trusted=self.live)
+        return PictureTimes(start, base, self.step, restarts=can_restart, trusted=self.live)
 
-    def _packets(self, arrivals: Arrivals) -> Iterator[av.Packet[Any] | None]:
+    def packets(
+        self, watch: Callable[[Iterator[av.Packet[Any]]], Iterator[av.Packet[Any]]] = iter
+    ) -> Iterator[av.Packet[Any] | None]:
         """Packet after packet, and None at whatever end: the decoder gives what it still holds then."""
         self._broken: av.error.FFmpegError | RemoteError | None = None
         self._damaged_last = False
-        packets = arrivals.watch(self.container.demux(self.stream))
+        packets = watch(self.container.demux(self.stream))
         try:
             for packet in packets:
                 if packet.size:
@@ -255,7 +258,7 @@ class Decoder:
             pass  # PyAV's way to end where streams came up that it did not know
         yield None
 
-    def _decoded(
+    def decoded(
         self, packet: av.Packet[Any] | None, times: PictureTimes
     ) -> list[av.VideoFrame] | None:
         """The pictures that come of a packet, or at the end; None: it cannot be decoded."""
@@ -272,7 +275,7 @@ class Decoder:
             times.lost(packet)
             return None
 
-    def _check_end(self, shown: int, end: float) -> None:
+    def check_end(self, shown: int, end: float) -> None:
         """Raises SourceError where the end is not that of the video."""
         if (error := self._broken) is not None and not self._closed_by_server(error):
             late = isinstance(error, (av.error.ExitError, av.error.TimeoutError))

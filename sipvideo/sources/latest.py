@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from sipvideo.errors import SipVideoError, SourceError, failure
+from sipvideo.sources.course import Course, Happening
 from sipvideo.sources.pace import Backlog, Pace
-from sipvideo.sources.source import Capture, Source
-from sipvideo.sources.status import OVER, SILENCE, Rate, SourceStatus, State
+from sipvideo.sources.source import Capture, Passed, Source
+from sipvideo.sources.status import SILENCE, Rate, SourceStatus
 from sipvideo.structures import Frame
 
-FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
-"""Seconds before the first attempt to reopen a source, and between attempts at most."""
+LATE = 3.0
+"""Usual times between pictures after which the next one is not reckoned with any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,30 @@ class _Waiting:
     ready_at: float
 
 
+@dataclass(eq=False)
+class _Tally:
+    """Pictures counted: those that came, were taken, and were not shown by cause."""
+
+    captured: int = 0
+    delivered: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    came: Rate = field(default_factory=Rate)
+    taken: Rate = field(default_factory=Rate)
+
+    def leave_out(self, missing: int, causes: Mapping[str, int]) -> None:
+        """Pictures that came and will not be shown; those without a cause are damaged."""
+        self.captured += missing
+        self.dropped.update({cause: count for cause, count in causes.items() if count})
+        if (damaged := missing - sum(causes.values())) > 0:
+            self.dropped["undecodable"] += damaged
+
+
 class LatestFrame:
     """Reads a source in a thread of its own and keeps its newest frame; older ones are dropped and counted.
 
-    A live source that dies is reopened, with growing pauses; a recording keeps its own clock, as if it were
-    live, and ends. Pictures are never repeated or invented. Until the first picture has come, an error is final:
-    :meth:`wait_open` raises it.
+    A live source that dies is reopened, with growing pauses (:mod:`sipvideo.sources.course`); a recording keeps its own
+    clock, as if it were live, and ends. Pictures are never repeated or invented. Until the first picture has come, an
+    error is final: :meth:`wait_open` raises it.
 
     Args:
         opener: opens the source, for instance ``lambda: open_source("rtsp://...")``; called again to reopen it.
@@ -72,19 +90,13 @@ class LatestFrame:
         self._closing = threading.Event()
         self._started = time.monotonic()
         self._name = ""
-        self._state: State = "connecting"
-        self._error: SipVideoError | None = None
-        self._problem = ""
-        self._retry_at = 0.0
+        self._is_live = False
+        self._course = Course()
+        self._tally = _Tally()
         self._slot: _Waiting | None = None
         self._part = 0
-        self._next_index = self._delivered = 0
-        self._dropped: Counter[str] = Counter()
         self._last_captured: float | None = None
-        self._is_live = self._interrupted = False
-        self._reconnects = 0
-        self._last_recovery: float | None = None
-        self._came, self._taken = Rate(), Rate()
+        self._wanted_until = float("inf")
         self._frame_size: tuple[int, int] | None = None
         # A daemon: FFmpeg and OpenCV cannot be woken from a blocked read, and must not hold up the process.
         self._thread = threading.Thread(target=self._run, name="sipvideo source", daemon=True)
@@ -97,15 +109,29 @@ class LatestFrame:
             SourceError: the source cannot be opened, or ends before its first picture.
         """
         with self._changed:
-            while self._last_captured is None and not self._is_over():
+            while self._last_captured is None and not self._course.is_over:
                 self._changed.wait(1.0)
             if self._last_captured is None:
                 self.raise_failure()
 
     def raise_failure(self) -> None:
         """Raises the SourceError of a source that failed for good; otherwise nothing."""
-        if self._error is not None:
-            raise self._error
+        if self._course.phase == "failed" and self._course.error is not None:
+            raise self._course.error
+
+    def want(self, until: float) -> None:
+        """Says until when pictures are wanted (``time.monotonic``): others need not be decoded. At first: always."""
+        self._wanted_until = until
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether a picture is there, or to be expected as soon as pictures have followed each other so far."""
+        with self._changed:
+            now = time.monotonic()
+            rate = self._tally.came.per_second(now)
+            silent = now - (self._course.last_picture or self._started)
+            is_due = self._course.phase == "live" and silent < (LATE / rate if rate else SILENCE)
+            return self._slot is not None or is_due
 
     @property
     def ready_in(self) -> float | None:
@@ -127,14 +153,14 @@ class LatestFrame:
         with self._changed:
             while (slot := self._fresh(max_age)) is None or self.ready_in:
                 left = deadline - time.monotonic()
-                if left <= 0 or (slot is None and self._is_over()):
+                if left <= 0 or (slot is None and self._course.is_over):
                     return None
                 self._changed.wait(min(left, self.ready_in or left))
             self._slot = None
-            self._delivered += 1
+            self._tally.delivered += 1
         frame = Frame(slot.capture.rgb(), slot.index, slot.captured, slot.capture.name)
         with self._changed:
-            self._taken.note(time.monotonic())
+            self._tally.taken.note(time.monotonic())
             self._frame_size = frame.size
         return TimedFrame(frame, slot.capture.timestamp, slot.part)
 
@@ -142,28 +168,30 @@ class LatestFrame:
         """What the source does right now."""
         with self._changed:
             now = time.monotonic()
+            course, tally = self._course, self._tally
+            error = str(course.error or "")
             return SourceStatus(
                 name=self._name,
-                state=self._state,
-                problem=self._problem,
-                retry_in=max(self._retry_at - now, 0.0) if self._state == "waiting" else 0.0,
-                silent=now - (self._last_captured or self._started),
-                captured=self._next_index,
-                delivered=self._delivered,
-                dropped=dict(self._dropped),
+                state=course.state,
+                problem=error.removeprefix(f"{self._name}: "),
+                retry_in=max(course.retry_at - now, 0.0) if course.phase == "waiting" else 0.0,
+                silent=now - (course.last_picture or self._started),
+                captured=tally.captured,
+                delivered=tally.delivered,
+                dropped=dict(tally.dropped),
                 pending=int(self._slot is not None),
-                reconnects=self._reconnects,
-                last_recovery=self._last_recovery,
-                fps=self._taken.per_second(now),
-                source_fps=self._came.per_second(now),
+                reconnects=course.reconnects,
+                last_recovery=course.last_recovery,
+                fps=tally.taken.per_second(now),
+                source_fps=tally.came.per_second(now),
                 frame_size=self._frame_size,
             )
 
     def fail(self, error: SipVideoError) -> None:
         """Ends the reading because nothing can be made of the frames; from any thread."""
+        self._happens("defect", error)
+        self._closing.set()
         with self._changed:
-            self._end("failed", error)
-            self._closing.set()
             self._drop_waiting("stale")
 
     def close(self, wait: float = 1.0) -> None:
@@ -173,10 +201,8 @@ class LatestFrame:
         """
         self._closing.set()
         with self._changed:
-            if not self._is_over():
-                self._state, self._problem = "closed", ""
+            self._happens("closed")
             self._drop_waiting("stale")
-            self._changed.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(wait)
 
@@ -189,116 +215,89 @@ class LatestFrame:
     # Below: the reading thread; what it shares is changed under the condition's lock.
 
     def _run(self) -> None:
-        delay = FIRST_DELAY
         while not self._closing.is_set():
-            before = self._next_index
-            self._connecting()
+            self._happens("retry")
             try:
-                if self._read_to_end():
+                self._read()
+                if not self._is_live:
                     if self._loop:
                         self._part += 1
                         continue
-                    return self._end("ended")
-                problem: SourceError = SourceError(f"{self._name}: the stream ended")
+                    return self._happens("ended")
+                problem = SourceError(f"{self._name}: the stream ended")
             except (SourceError, OSError) as error:
                 problem = error if isinstance(error, SourceError) else SourceError(str(error))
             except Exception as error:
                 # A defect, not the outside world: trying again would hide it.
-                return self._end("failed", failure(error, self._name))
-            if self._last_captured is None or not self._is_live:
-                return self._end("failed", problem)  # a damaged file does not get better
-            delay = FIRST_DELAY if self._next_index > before else min(delay * 2, LONGEST_DELAY)
-            self._pause(problem, delay * random.uniform(0.8, 1.2))
+                return self._happens("defect", failure(error, self._name))
+            # A damaged file does not get better.
+            self._happens("lost" if self._is_live else "damaged", problem)
+            if self._course.is_over:
+                return None
+            self._closing.wait(self._course.retry_at - time.monotonic())
+        return None
 
-    def _connecting(self) -> None:
-        with self._changed:
-            if self._state == "waiting":
-                self._state = "connecting"
-                self._changed.notify_all()
-
-    def _read_to_end(self) -> bool:
-        """Reads until the source ends; whether that is the end for good."""
+    def _read(self) -> None:
+        """Opens the source and reads to its end."""
         with self._opener() as source:
             self._name, self._is_live = source.name, source.is_live
             pace = None if source.is_live else Pace(self._last_captured, source.fps)
             backlog = Backlog(source)
             index = 0
-            for capture in source.captures():
+            for one in source.newest(self._is_wanted):
                 if self._closing.is_set():
                     break
-                self._count_missing(capture.index - index, capture.skipped)
-                index = capture.index + 1
-                hold = backlog.hold()
-                if pace is not None:
-                    captured = pace.wait(capture.timestamp, self._closing)
+                hold, missing = backlog.hold(), one.index - index
+                index = one.index + isinstance(one, Capture)
+                if isinstance(one, Passed):
+                    self._pass(one, missing)
+                elif pace is not None:
+                    due = pace.wait(one.timestamp, self._closing)
+                    self._put(one, missing, due, hold)
                 else:
-                    captured = capture.arrived or time.monotonic()
-                self._put(capture, captured, hold)
-            return not source.is_live
+                    self._put(one, missing, one.arrived or time.monotonic(), hold)
 
-    def _count_missing(self, missing: int, skipped: int) -> None:
+    def _is_wanted(self) -> bool:
+        # The first picture shows that a source is there.
+        return self._course.phase != "live" or time.monotonic() < self._wanted_until
+
+    def _pass(self, passed: Passed, missing: int) -> None:
         with self._changed:
-            self._next_index += missing
-            for cause, count in (("skipped", skipped), ("undecodable", missing - skipped)):
-                if count > 0:
-                    self._dropped[cause] += count
+            now = time.monotonic()
+            self._tally.leave_out(missing, passed.missing)
+            self._tally.came.note(now)
+            if self._course.phase == "live":
+                self._course.happens("picture", now)
 
-    def _put(self, capture: Capture, captured: float, hold: float) -> None:
+    def _put(self, capture: Capture, missing: int, captured: float, hold: float) -> None:
         with self._changed:
             if self._closing.is_set():
                 return
             now = time.monotonic()
             if self._last_captured is not None:
                 captured = max(captured, self._last_captured + 1e-6)  # time never stands still
-            self._count_recovery(captured)
             self._drop_waiting("replaced")
-            self._slot = _Waiting(capture, self._next_index, captured, self._part, now + hold)
-            self._next_index += 1
+            tally = self._tally
+            tally.leave_out(missing, capture.missing)
+            self._slot = _Waiting(capture, tally.captured, captured, self._part, now + hold)
+            tally.captured += 1
+            tally.came.note(now)
             self._last_captured = captured
-            self._came.note(now)
-            self._state, self._problem = "live", ""
+            self._course.happens("picture" if self._is_live else "frame", captured)
             self._changed.notify_all()
 
-    def _count_recovery(self, captured: float) -> None:
-        """A stream without connection (UDP) falls silent and comes back without being reopened."""
-        gap = captured - (self._last_captured or captured)
-        if self._interrupted or (gap > SILENCE and self._is_live):
-            self._interrupted = False
-            self._reconnects += 1
-            self._last_recovery = gap
-
-    def _pause(self, error: SourceError, delay: float) -> None:
+    def _happens(self, happening: Happening, error: SipVideoError | None = None) -> None:
         with self._changed:
-            if self._closing.is_set():
-                return
-            self._interrupted = True
-            self._state = "waiting"
-            self._problem = self._without_name(error)
-            self._retry_at = time.monotonic() + delay
+            self._course.happens(happening, time.monotonic(), error)
             self._changed.notify_all()
-        self._closing.wait(delay)
-
-    def _end(self, state: State, error: SipVideoError | None = None) -> None:
-        with self._changed:
-            if error is not None:
-                self._error, self._problem = error, self._without_name(error)
-            if not self._closing.is_set():
-                self._state = state
-            self._changed.notify_all()
-
-    def _without_name(self, error: SipVideoError) -> str:
-        return str(error).removeprefix(f"{self._name}: ")
 
     def _drop_waiting(self, cause: str) -> None:
         if self._slot is not None:
             self._slot = None
-            self._dropped[cause] += 1
+            self._tally.dropped[cause] += 1
 
     def _fresh(self, max_age: float | None) -> _Waiting | None:
         slot = self._slot
         if slot and max_age is not None and time.monotonic() - slot.captured > max_age:
             self._drop_waiting("stale")
         return self._slot
-
-    def _is_over(self) -> bool:
-        return self._state in OVER

@@ -7,8 +7,8 @@ import itertools
 import weakref
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ class Capture:
         rgb: makes the upright picture, uint8 [H, W, 3]; from any thread.
         name: the picture's file name for image folders, else empty.
         arrived: ``time.monotonic`` when a live source's picture had come in, None for recordings.
-        skipped: how many of the gap before it were left out because decoding is too slow; others were damaged.
+        missing: how many of the gap before it were left out, by cause; others were damaged.
     """
 
     index: int
@@ -41,11 +41,24 @@ class Capture:
     rgb: Callable[[], NDArray[np.uint8]]
     name: str = ""
     arrived: float | None = None
-    skipped: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
 
     def frame(self) -> Frame:
         """The frame, converted now."""
         return Frame(self.rgb(), self.index, self.timestamp, self.name)
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A picture of a live source has come, and nothing was decoded.
+
+    Attributes:
+        index: of the next picture in the source; a gap: pictures that will not be shown.
+        missing: how many they are, by cause.
+    """
+
+    index: int
+    missing: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,10 @@ class Source(ABC):
                 frame.index, frame.timestamp, partial(np.asarray, frame.image), frame.name
             )
 
+    def _newest(self, wanted: Callable[[], bool]) -> Generator[Capture | Passed, None, None]:
+        """As ``_captures``, for sources that can put the decoding off."""
+        yield from self._captures()
+
     def _captures_from(self, place: Place) -> Generator[Capture, None, None]:
         """As ``_captures``, from a frame on: what comes before is read and dropped."""
         with contextlib.closing(self._captures()) as captures:
@@ -169,6 +186,14 @@ class Source(ABC):
     def captures(self) -> Iterator[Capture]:
         """As iterating, for whoever will drop most of the frames: they become RGB when asked to."""
         return self._until_closed(self._captures)
+
+    def newest(self, wanted: Callable[[], bool]) -> Iterator[Capture | Passed]:
+        """As :meth:`captures`, for whoever wants but some of a live source's pictures, the newest then.
+
+        Args:
+            wanted: whether pictures are wanted now; asked whenever one comes.
+        """
+        return self._until_closed(lambda: self._newest(wanted))
 
     def _until_closed(self, begin: Callable[[], Generator[T, None, None]]) -> Iterator[T]:
         if self._closed:

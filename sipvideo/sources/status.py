@@ -26,8 +26,9 @@ class SourceStatus:
         silent: seconds since the last picture came (since the start before the first one).
         captured: pictures that came; always delivered + sum of dropped + pending.
         delivered: pictures that were taken.
-        dropped: count by cause: "replaced" by a newer one, "undecodable", "stale" (nobody took it for long), "skipped"
-            (decoding is slower than the stream).
+        dropped: count by cause: "replaced" by a newer one, "undecodable", "stale" (nobody took it for long), "unwanted"
+            (others' turn, or nobody's: not shown, and not decoded unless a later one needed it), "skipped" (the same
+            because decoding is slower than the stream).
         pending: 1 while a picture waits to be taken, else 0.
         reconnects: how often it came back.
         last_recovery: seconds between the pictures before and after the last interruption; None before any.

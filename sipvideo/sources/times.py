@@ -75,8 +75,13 @@ class PictureTimes:
             self._waiting.remove(ticks)
             heapq.heapify(self._waiting)
 
-    def of(self, picture: av.VideoFrame) -> float:
-        """The time of the next picture."""
+    def of(self, picture: av.VideoFrame, since: float | None = None) -> float:
+        """The time of the next picture.
+
+        Args:
+            picture: decoded.
+            since: seconds since the last one, where others in between were not decoded.
+        """
         ticks = picture.pts
         if self._in_order and self._waiting:
             self._moved = self._moved or picture.pict_type == PictureType.B
@@ -84,7 +89,7 @@ class PictureTimes:
                 ticks = heapq.heappop(self._waiting)
             while ticks is not None and self._waiting and self._waiting[0] <= ticks:
                 heapq.heappop(self._waiting)
-        time = self._rising(self._seconds(ticks), self._length)
+        time = self._rising(self._seconds(ticks), since or self._length)
         length = (picture.duration or 0) * self._base.numerator / self._base.denominator
         # Some writers let every picture last for one tick.
         self._length = length if length > self._step / 20 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -14,7 +14,8 @@ from sipvideo.pictures import file_kind
 from sipvideo.remote import RemoteError, RemoteFile, StoredFile, shown
 from sipvideo.sources.decoder import Decoder, Missed
 from sipvideo.sources.fetch import fetched
-from sipvideo.sources.source import Capture, Place, Source, converted
+from sipvideo.sources.newest import NewestPictures
+from sipvideo.sources.source import Capture, Passed, Place, Source, converted
 from sipvideo.structures import Frame
 
 PLAYLIST = b"#EXTM3U"
@@ -145,21 +146,10 @@ class NetworkStream(Source):
         self.frame_size = (context.height, context.width) if context.height else None
 
     def _captures(self) -> Generator[Capture, None, None]:
-        return self._read_once(skip=self.is_live)
-
-    def _frames(self) -> Generator[Frame, None, None]:
-        return converted(self._read_once(skip=False))
-
-    def _read_once(self, skip: bool) -> Generator[Capture, None, None]:
-        if self._read:
-            raise SourceError(f"{self.name}: a network stream can be read only once")
-        self._read = True
-        return self._captured(skip)
-
-    def _captured(self, skip: bool) -> Generator[Capture, None, None]:
+        self._begin()
         empty = True
         try:
-            for capture in self._decoder.captures(skip):
+            for capture in self._decoder.captures():
                 empty = False
                 yield capture
         except SourceError:
@@ -171,4 +161,19 @@ class NetworkStream(Source):
             decoder = Decoder(path, self.name, None, False, note=self.note)
             self._opened.callback(decoder.close)
             self.note("its index lies at its end and the server cannot seek: it was fetched first")
-            yield from decoder.captures(skip)
+            yield from decoder.captures()
+
+    def _newest(self, wanted: Callable[[], bool]) -> Generator[Capture | Passed, None, None]:
+        if not self.is_live:
+            yield from self._captures()
+            return
+        self._begin()
+        yield from NewestPictures(self._decoder, wanted).captures()
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        return converted(self._captures())
+
+    def _begin(self) -> None:
+        if self._read:
+            raise SourceError(f"{self.name}: a network stream can be read only once")
+        self._read = True
