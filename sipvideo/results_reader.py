@@ -175,30 +175,9 @@ class SavedRun:
                 yield result
 
     def _frame(self, record: Json) -> FrameResult:
-        height, width = (whole(side, 1) for side in record["size"])
-        objects = record["objects"]
-        boxes = [[number(v) for v in o["bbox"]] for o in objects]
-        corners = [(x, y, x + w, y + h) for x, y, w, h in boxes]
-        for o in objects:
-            self._names.setdefault(whole(o["label"], 0), str(o.get("class_name", o["label"])))
-        quality = [o.get("mask_score") for o in objects]
-        filled = np.array([o.get("filled") is True for o in objects], bool)
-        found = Detections(
-            boxes=np.array(corners, np.float32).reshape(-1, 4),
-            scores=np.array([number(o["score"]) for o in objects], np.float32),
-            labels=np.array([whole(o["label"], 0) for o in objects], np.int64),
-            masks=_masks([o["segmentation"] for o in objects], (height, width)),
-            embeddings=np.zeros((len(objects), 0), np.float32),
-            mask_scores=None if None in quality or not quality else np.array(quality, np.float32),
-        )
-        away = np.array([number(o.get("returned", 0)) for o in objects], np.float32)
-        ids = [-1 if o["track_id"] is None else whole(o["track_id"], 0) for o in objects]
-        name, index = str(record.get("name", "")), whole(record["frame"], 0)
-        frame = _black(index, number(record["timestamp"]), (height, width), name)
-        carried = record.get("carried") is True
-        marks = filled if filled.any() else None
-        returned = away if away.any() else None
-        return FrameResult(frame, found, np.array(ids, np.int64), 0.0, carried, marks, returned)
+        for one in record["objects"]:
+            self._names.setdefault(whole(one["label"], 0), str(one.get("class_name", one["label"])))
+        return frame_result(record)
 
     def _tracks(self) -> Iterator[FrameResult]:
         path = self.folder / FILES["json"]
@@ -328,6 +307,36 @@ class _Looks:
                 at = int(np.searchsorted(times, result.frame.timestamp + 1e-9, "right")) - 1
                 looks[k] = known[max(at, 0)]
         return replace(result, detections=replace(result.detections, embeddings=looks))
+
+
+def frame_result(record: Json) -> FrameResult:
+    """One frame's objects from what :func:`sipvideo.sinks.results.result_record` made of them; its picture is black.
+
+    Raises:
+        ValueError, TypeError, LookupError, AttributeError: it is not such a record.
+    """
+    height, width = (whole(side, 1) for side in record["size"])
+    objects = record["objects"]
+    boxes = [[number(v) for v in o["bbox"]] for o in objects]
+    corners = [(x, y, x + w, y + h) for x, y, w, h in boxes]
+    quality = [o.get("mask_score") for o in objects]
+    filled = np.array([o.get("filled") is True for o in objects], bool)
+    found = Detections(
+        boxes=np.array(corners, np.float32).reshape(-1, 4),
+        scores=np.array([number(o["score"]) for o in objects], np.float32),
+        labels=np.array([whole(o["label"], 0) for o in objects], np.int64),
+        masks=_masks([o["segmentation"] for o in objects], (height, width)),
+        embeddings=np.zeros((len(objects), 0), np.float32),
+        mask_scores=None if None in quality or not quality else np.array(quality, np.float32),
+    )
+    away = np.array([number(o.get("returned", 0)) for o in objects], np.float32)
+    ids = [-1 if o["track_id"] is None else whole(o["track_id"], 0) for o in objects]
+    name, index = str(record.get("name", "")), whole(record["frame"], 0)
+    frame = _black(index, number(record["timestamp"]), (height, width), name)
+    carried = record.get("carried") is True
+    marks = filled if filled.any() else None
+    returned = away if away.any() else None
+    return FrameResult(frame, found, np.array(ids, np.int64), 0.0, carried, marks, returned)
 
 
 @contextlib.contextmanager
