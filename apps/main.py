@@ -15,6 +15,7 @@ COMMANDS = {
     "status": "what is complete, in work, waiting and failed in a folder of results",
     "retry": "run again what failed in a folder of results, with the same settings",
     "serve": "a page for the browser: live views, your webcam, uploads; REST and WebSocket API",
+    "studio": "a page to look at results and to correct identities, classes and masks",
     "webcam": "show cameras, streams and files live in a window",
     "recover": "whole results of runs and recordings that were killed",
     "train": "fine-tune on pictures or videos of your own, or follow a recipe",

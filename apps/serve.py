@@ -6,18 +6,12 @@ import argparse
 import dataclasses
 import math
 import re
-import secrets
-import signal
-import socket
 import sys
-import threading
-import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from sipvideo.apps import command, flags
+from sipvideo.apps import command, flags, listening
 
 if TYPE_CHECKING:
     from sipvideo.live import LiveSession, Segmenter
@@ -55,26 +49,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="live source: 0 (a camera), rtsp://..., http://..., udp://... or a file, played in a loop; "
         "may be repeated; default: none, visitors bring their own",
     )
-    listening = parser.add_argument_group("who may come in")
-    listening.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen on; default: 127.0.0.1, this machine only; 0.0.0.0: everybody who has the token",
-    )
-    listening.add_argument(
-        "--port", type=_port, default=8000, help="default: 8000; 0: any free one"
-    )
-    listening.add_argument(
-        "--token",
-        type=_token,
-        help="what visitors must show; default: none on this machine only, beyond it one is made and printed",
-    )
-    listening.add_argument(
-        "--tls",
-        nargs=2,
-        metavar=("CERT", "KEY"),
-        help="files for https, without which browsers give no webcam to pages of other machines",
-    )
+    listening.add_flags(parser)
     limits = parser.add_argument_group("how much they may use")
     limits.add_argument(
         "--max-upload",
@@ -123,7 +98,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="TIME",
         help="time that a live frame may take, for example 50ms: input size and detection interval follow",
     )
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
     flags.add_selection_flags(parser.add_argument_group("what is looked for"))
     flags.add_drawing_flags(
         parser.add_argument_group(
@@ -151,20 +125,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.background == "transparent":
         parser.error("--background transparent: the page's videos have no transparency")
     return args
-
-
-def _token(text: str) -> str:
-    if not re.fullmatch(r"[\w.~-]{8,200}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(
-            "expected at least 8 letters, digits and - . _ ~, as it goes into addresses and cookies"
-        )
-    return text
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {text!r}")
-    return int(text)
 
 
 def _amount(units: dict[str, int]) -> Callable[[str], float]:
@@ -202,8 +162,7 @@ def run(
         live = _governed(segmenter, args.budget)
         session = _session(args, live)
         try:
-            scheme = "https" if args.tls else "http"
-            page = f"{scheme}://{_shown(args.host)}:{listener.getsockname()[1]}/"
+            page = listening.address(args, listener)
             zones = KeptZones(_events(args) / "zones") if args.allow_zones else None
             state = ServerState(
                 segmenter,
@@ -219,18 +178,7 @@ def run(
             if session is not None:
                 session.close()
             raise
-        _welcome(args, page, settings)
-        # The library raises the signal again as its last act, which may come too late to be seen: it is told here.
-        try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:
-            if server.ended_by is None:
-                raise
-    if server.ended_by is None:
-        return 0
-    if server.ended_by == signal.SIGINT:
-        command.complain("interrupted")
-    return 128 + server.ended_by
+        return listening.serve(server, listener, args, page, settings.token)
 
 
 def _governed(segmenter: VideoSegmenter, budget: float | None) -> Segmenter:
@@ -302,31 +250,13 @@ def _about(segmenter: VideoSegmenter) -> str:
     return ", ".join(part for part in (engine.model, engine.about) if part)
 
 
-def _shown(host: str) -> str:
-    """The address to type: a server that listens everywhere is called by its machine's name."""
-    name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
-    return f"[{name}]" if ":" in name else name
-
-
-def _welcome(args: argparse.Namespace, address: str, settings: Settings) -> None:
-    if settings.token is not None:
-        address += f"?token={quote(settings.token)}"
-    if not args.quiet or settings.token != args.token:  # nobody else tells a token that was made
-        print(f"sipvideo: open {address} (Ctrl-C ends)", flush=True)
-    if args.open:
-        threading.Timer(0.5, webbrowser.open, [address]).start()
-
-
 def _settings(args: argparse.Namespace) -> Settings:
     """The settings that the flags ask for."""
-    from sipvideo.web.settings import Settings, is_loopback
+    from sipvideo.web.settings import Settings
 
-    token = args.token
-    if token is None and not is_loopback(args.host):
-        token = secrets.token_urlsafe(16)
     return Settings(
         host=args.host,
-        token=token,
+        token=listening.token(args),
         max_upload=int(args.max_upload),
         max_duration=args.max_duration,
         max_jobs=args.max_jobs,

@@ -133,6 +133,7 @@ class AnnotatedVideo(Sink):
         source: where the frames come from: gives clock, pixel shape and sound; None: timestamps from 0, no sound.
         crf: quality, 0 (lossless) to 51; 18 is hard to tell from the original.
         preset: x264's trade of speed for size.
+        keys: frames from which others can be sought, one of so many at least; None: as x264 likes.
 
     Attributes:
         form: what kind of video it is; others are in :mod:`sipvideo.sinks.transparent`.
@@ -148,6 +149,7 @@ class AnnotatedVideo(Sink):
         *,
         crf: int = 20,
         preset: str = "superfast",
+        keys: int | None = None,
         mark: Mark | None = None,
     ) -> None:
         if Path(path).suffix.lower() != self.form.suffix:
@@ -159,6 +161,8 @@ class AnnotatedVideo(Sink):
         self._draw = draw
         self._clip = source
         self._quality = {"crf": str(crf), "preset": preset}
+        if keys is not None:
+            self._quality["g"] = str(keys)
         self._tick = max((source and source.time_base) or FINEST_TICK, FINEST_TICK)
         self._start = source.start if source is not None else 0.0
         fps = min(

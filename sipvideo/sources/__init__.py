@@ -20,6 +20,7 @@ from sipvideo.sources.camera import Camera
 from sipvideo.sources.excerpt import Excerpt
 from sipvideo.sources.latest import LatestFrame, TimedFrame
 from sipvideo.sources.pictures import Animation, ImageFolder, open_picture, read_picture
+from sipvideo.sources.playable import browser_type
 from sipvideo.sources.source import Capture, Place, Source, picture_sum
 from sipvideo.sources.status import SourceStatus
 from sipvideo.sources.video import NetworkStream, VideoFile
@@ -38,6 +39,7 @@ __all__ = [
     "SourceStatus",
     "TimedFrame",
     "VideoFile",
+    "browser_type",
     "open_source",
     "picture_sum",
     "read_picture",

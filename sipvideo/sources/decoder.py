@@ -170,18 +170,22 @@ class Decoder:
         # Some writers mean the end on the container's clock, some the time that passes.
         return end - start if end and end > start else end or None
 
-    def captures_from(self, place: Place) -> Generator[Capture, None, None]:
+    def captures_from(self, place: Place, lead: float = LEAD) -> Generator[Capture, None, None]:
         """The same as :meth:`captures` gives from a place on, without decoding all before.
+
+        Args:
+            place: where.
+            lead: seconds before it that are decoded at least.
 
         Raises:
             Missed: before the first one, where that is not certain to be the same.
         """
         base, start = self.stream.time_base, self.start
         known = self.container.format.name.startswith(INDEXED) and not restarts(self.container)
-        if not known or base is None or start is None or place.timestamp < LEAD:
+        if not known or base is None or start is None or place.timestamp < lead:
             raise Missed
         try:
-            second = Fraction(place.timestamp - LEAD) + start
+            second = Fraction(place.timestamp - lead) + start
             self.container.seek(int(second / base), stream=self.stream)
         except av.error.FFmpegError as error:
             raise Missed from error

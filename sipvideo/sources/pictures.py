@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from sipvideo.errors import SourceError
 from sipvideo.files import PICTURE_SUFFIXES, is_pattern, is_picture, matches, natural
 from sipvideo.pictures import Decoded, PictureError
 from sipvideo.remote import RemoteError, RemoteFile, StoredFile, is_remote, listed, shown
-from sipvideo.sources.source import Source
+from sipvideo.sources.source import Capture, Place, Source
 from sipvideo.structures import Frame
 
 NAMED = 5
@@ -66,12 +67,20 @@ class ImageFolder(Source):
         raise SourceError(f"{self.name}: none of {len(self.files)} pictures can be read: {problem}")
 
     def _frames(self) -> Generator[Frame, None, None]:
+        return self._frames_since(0)
+
+    def _captures_at(self, place: Place) -> Generator[Capture, None, None]:
+        for frame in self._frames_since(place.index):
+            rgb = partial(np.asarray, frame.image)
+            yield Capture(frame.index, frame.timestamp, rgb, frame.name)
+
+    def _frames_since(self, first: int) -> Generator[Frame, None, None]:
         assert self.fps is not None
         damaged: list[str] = []
         animated: list[str] = []
         pages: list[str] = []
         try:
-            for index, path in enumerate(self.files):
+            for index, path in enumerate(self.files[first:], first):
                 try:
                     found = _read(path)
                 except SourceError as error:

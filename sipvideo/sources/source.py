@@ -195,6 +195,19 @@ class Source(ABC):
         """
         return self._until_closed(lambda: self._newest(wanted))
 
+    def captures_at(self, index: int, timestamp: float) -> Iterator[Capture]:
+        """As :meth:`captures` from a frame on, for whoever wants single ones soon. Raises SourceError.
+
+        Args:
+            index, timestamp: of a frame that iterating gives. Where it does not, what comes next is given.
+        """
+        place = Place(index, timestamp, 0, 0)
+        return self._until_closed(lambda: self._captures_at(place))
+
+    def _captures_at(self, place: Place) -> Generator[Capture, None, None]:
+        """As ``_captures_from``, whatever the picture is that is there now."""
+        return Source._captures_from(self, place)
+
     def _until_closed(self, begin: Callable[[], Generator[T, None, None]]) -> Iterator[T]:
         if self._closed:
             raise SourceError(f"{self.name}: the source is closed")

@@ -21,6 +21,8 @@ from sipvideo.structures import Frame
 PLAYLIST = b"#EXTM3U"
 PLAYLIST_TIMEOUT = 10.0
 """Seconds without a packet after which a play list of the disk has no more."""
+SHORT_LEAD = 0.5
+"""Seconds before a single frame from which is decoded."""
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtp", "udp", "tcp", "srt", "rtmp", "rtmps")
 
 
@@ -102,6 +104,15 @@ class VideoFile(Source):
         except Missed:
             pass
         yield from super()._captures_from(place)
+
+    def _captures_at(self, place: Place) -> Generator[Capture, None, None]:
+        try:
+            with contextlib.closing(self._decoder()) as decoder:
+                yield from decoder.captures_from(place, lead=SHORT_LEAD)
+            return
+        except Missed:
+            pass
+        yield from super()._captures_at(place)
 
     def _check(self) -> None:
         """Raises SourceError where a file in a bucket was replaced while it was read."""

@@ -108,9 +108,15 @@ class RunIndex:
         about = self._kept()
         if about is None:
             about = self._make(progress)
+        self._made_of = about["key"]
         self.class_names: tuple[str, ...] = tuple(about["class_names"])
         self.fingerprint: str = about["fingerprint"]
         self.notes: list[str] = list(about["notes"])
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the results are still those that this was made of."""
+        return bool(self._made_of == self._key())
 
     def records(self, first: int, count: int) -> Iterator[Json]:
         """The lines of ``count`` frames from the frame ``first`` on.

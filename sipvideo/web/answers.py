@@ -106,6 +106,7 @@ class JobInfo(BaseModel):
     expires: float | None = Field(description="when its results are removed, seconds since 1970")
     results: list[ResultFile] = Field(description="once it has ended")
     archive: str | None = Field(description="address of all results in one zip file")
+    studio: str | None = Field(description="address of the page on which its results are edited")
 
 
 def problems(**reasons: str) -> dict[int | str, dict[str, Any]]:

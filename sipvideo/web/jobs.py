@@ -17,6 +17,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -30,8 +31,11 @@ from sipvideo.jobs import Watch, run_job
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.recovery import recover
 from sipvideo.results import FILES
+from sipvideo.results_reader import source_of
 from sipvideo.sources import Source, VideoFile
 from sipvideo.structures import FrameResult
+from sipvideo.studio.shelf import Place
+from sipvideo.studio.video import Upload
 from sipvideo.summary import Summary
 from sipvideo.web.containers import FFMPEG_OPTIONS, MAX_PIXELS, is_container
 from sipvideo.web.settings import Settings
@@ -219,6 +223,16 @@ class Jobs:
                     found[path] = path.stat().st_size
         return found
 
+    def places(self) -> dict[str, Place]:
+        """The results that can be edited, by the ids of their jobs."""
+        found = {}
+        for job in self.all():
+            results = self._folder_of(job) / RESULTS
+            if job.state in ENDED and (results / FILES["lines"]).is_file():
+                video = Upload(self.upload_path(job), partial(self._opened, job), FFMPEG_OPTIONS)
+                found[job.id] = Place(results, job.name, video)
+        return found
+
     def expire(self) -> None:
         """Removes what has been kept for long enough."""
         oldest = time.time() - self._settings.keep
@@ -280,8 +294,11 @@ class Jobs:
         return "interrupted" if self._closing else "cancelled"
 
     def _end(self, job: Job, state: State) -> None:
+        results = self._folder_of(job) / RESULTS
+        # The studio shows it under the masks; where people were covered nobody sees it again.
+        if source_of(results) is None or not (results / FILES["lines"]).is_file():
+            self.upload_path(job).unlink(missing_ok=True)
         job.state, job.ended = state, time.time()
-        self.upload_path(job).unlink(missing_ok=True)
         if job.id in self._jobs:
             self._save(job)
         else:  # removed meanwhile

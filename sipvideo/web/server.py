@@ -2,36 +2,110 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import compile_path
 
 from sipvideo import __version__
 from sipvideo.errors import SipVideoError
-from sipvideo.web import api, metrics, sockets
+from sipvideo.studio.shelf import Studio
+from sipvideo.web import api, metrics, sockets, studio
 from sipvideo.web.access import Access
+from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
 
 PAGE = Path(__file__).parent / "page"
 
 DESCRIPTION = (
-    "Video instance segmentation: live sources, visitors' webcams, uploads. "
+    "Video instance segmentation: live sources, visitors' webcams, uploads, and their results to be edited. "
     "The WebSockets are described in docs/api.md."
 )
 
 
+class State(Protocol):
+    """What an application serves."""
+
+    @property
+    def settings(self) -> Settings:
+        """Limits, and who may come in."""
+
+    @property
+    def studio(self) -> Studio:
+        """Runs to look at and to edit."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """From the first request to the last."""
+
+    def end(self) -> None:
+        """The server is asked to end."""
+
+
+class StudioState:
+    """A server that has a studio and nothing else.
+
+    Args:
+        studio: its runs; closed at the end.
+        settings: limits, and who may come in.
+    """
+
+    def __init__(self, studio: Studio, settings: Settings) -> None:
+        self.studio = studio
+        self.settings = settings
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """See :class:`State`."""
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.studio.close)
+
+    def end(self) -> None:
+        """See :class:`State`."""
+        self.studio.ending = True
+
+
 def create_app(state: ServerState) -> FastAPI:
     """The application of a server; its start and end are those of ``state``."""
+    app = _base(state)
+    app.state.server = state
+    app.include_router(api.router)
+    app.include_router(metrics.router)
+    app.include_router(sockets.router)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+
+    return app
+
+
+def create_studio_app(state: StudioState) -> FastAPI:
+    """The application of ``sipvideo studio``: the studio's page and routes."""
+    app = _base(state)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> RedirectResponse:
+        return RedirectResponse("/studio")
+
+    return app
+
+
+def _base(state: State) -> FastAPI:
+    """What all applications have: who may come in, the studio, the page's files, how errors look."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -46,15 +120,13 @@ def create_app(state: ServerState) -> FastAPI:
         docs_url=None,  # these would load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.server = state
+    app.state.studio = state.studio
     app.add_middleware(Access, settings=state.settings)
-    app.include_router(api.router)
-    app.include_router(metrics.router)
-    app.include_router(sockets.router)
+    app.include_router(studio.router)
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+    @app.get("/studio", include_in_schema=False)
+    async def studio_page() -> FileResponse:
+        return FileResponse(PAGE / "studio.html", headers={"cache-control": "no-cache"})
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> FileResponse:
@@ -99,7 +171,7 @@ class Server(uvicorn.Server):
         ended_by: number of the signal that ended it; None: it ended by itself.
     """
 
-    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+    def __init__(self, config: uvicorn.Config, state: State) -> None:
         super().__init__(config)
         self._state = state
         self.ended_by: int | None = None
@@ -115,7 +187,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_server(app: FastAPI, state: ServerState, tls: tuple[str, str] | None = None) -> Server:
+def make_server(app: FastAPI, state: State, tls: tuple[str, str] | None = None) -> Server:
     """A server, not yet started: ``server.run(sockets=[listen(...)])``.
 
     Args:

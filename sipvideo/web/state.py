@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from sipvideo.live import LiveSession, Segmenter
 from sipvideo.live.recording import Recording
 from sipvideo.pipeline import VideoSegmenter
+from sipvideo.studio.shelf import Studio
 from sipvideo.web.jobs import Jobs
 from sipvideo.web.settings import Settings
 from sipvideo.web.views import View, Views
@@ -51,6 +52,7 @@ class ServerState:
         self.about = about
         self.class_names = segmenter.class_names
         self.jobs = Jobs(segmenter, settings)
+        self.studio = Studio(self.jobs.places)
         self.zones = zones
         self.views = Views(session, recorder)
         self.visitors = Visitors(live or segmenter)
@@ -66,16 +68,17 @@ class ServerState:
             yield
         finally:
             tidying.cancel()
-            # All three at once: each waits for the frame that it is at.
+            # All at once: each waits for the frame that it is at.
             await asyncio.gather(
                 asyncio.to_thread(self.views.close),
                 asyncio.to_thread(self.visitors.close),
+                asyncio.to_thread(self.studio.close),
                 asyncio.to_thread(self.jobs.close),
             )
 
     def end(self) -> None:
         """The server is asked to end: everybody finishes what they are at, while connections are still closing."""
-        self.ending = True
+        self.ending = self.studio.ending = True
         self.jobs.interrupt()
 
     def take_seat(self) -> bool:

@@ -31,6 +31,7 @@ def results(
     labels: Mapping[int, int] | None = None,
     scores: Mapping[int, float] | None = None,
     fps: float = 10.0,
+    size: tuple[int, int] = SIZE,
 ) -> list[FrameResult]:
     """Rectangles of 10 x 8 pixels."""
     found = []
@@ -45,10 +46,10 @@ def results(
             boxes=np.concatenate((corners, corners + np.array([10, 8])), 1).astype(np.float32),
             scores=np.array([(scores or {}).get(key, 0.5) for key, _ in here], np.float32),
             labels=np.array([(labels or {}).get(key, 0) for key, _ in here], np.int64),
-            masks=CompactMasks.from_crops(crops, origins, SIZE),
+            masks=CompactMasks.from_crops(crops, origins, size),
             embeddings=np.zeros((len(here), 0), np.float32),
         )
-        image = np.broadcast_to(np.uint8(0), (*SIZE, 3))
+        image = np.broadcast_to(np.uint8(0), (*size, 3))
         found.append(FrameResult(Frame(image, frame, frame / fps), detections, ids, 0.0))
     return found
 

@@ -16,7 +16,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 def test_every_request_gets_an_answer_of_the_description(server: Running, street: Path) -> None:
     job = str(server.upload(street).json()["id"])
     server.wait(job, "done")
-    known = {"jobs": job, "sources": "1"}
+    known = {"jobs": job, "sources": "1", "studio": job}
     described = schemathesis.openapi.from_url(f"{server.address}/openapi.json")
     tried = 0
     for operation in (found.ok() for found in described.get_all_operations()):
@@ -28,6 +28,8 @@ def test_every_request_gets_an_answer_of_the_description(server: Running, street
             parameters = case.path_parameters or {}
             if case.method != "DELETE" and "key" in parameters and len(parameters["key"]) % 2:
                 parameters["key"] = known[case.path.split("/")[2]]
+            if case.path == "/api/studio/{key}/changes":
+                return  # does not end
             if case.path == "/api/sources/{key}/results":
                 case.query = {"count": 1}  # without a count it does not end
             response = case.call(timeout=20)
@@ -35,7 +37,7 @@ def test_every_request_gets_an_answer_of_the_description(server: Running, street
             described_answers(case, response)
 
         answers()
-    assert tried == 17
+    assert tried == 31
 
 
 def described_answers(case: Any, response: Any) -> None:

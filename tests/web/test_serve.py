@@ -16,7 +16,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from sipvideo.apps import serve
+from sipvideo.apps import listening, serve
 from sipvideo.apps.command import guarded
 from sipvideo.web.jobs import Jobs
 from sipvideo.web.settings import Settings
@@ -141,7 +141,7 @@ def test_a_token_that_was_made_is_told_even_to_quiet_people(
     arguments: list[str], told: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = serve.parse([*arguments, "--quiet"])
-    serve._welcome(args, "http://camera.local/", serve._settings(args))
+    listening.welcome(args, "http://camera.local/", listening.token(args))
     assert ("?token=" in capsys.readouterr().out) is told
 
 

@@ -188,4 +188,5 @@ def _job_info(state: ServerState, job: Job) -> answers.JobInfo:
         expires=expires,
         results=files,
         archive=f"{address}.zip" if files else None,
+        studio=f"/studio?run={job.id}" if job.id in state.jobs.places() else None,
     )

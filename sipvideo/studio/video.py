@@ -1,0 +1,254 @@
+"""The pictures under a run's masks: its source found again, single frames of it, and a film that browsers play."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sipvideo.errors import SinkError, SipVideoError, SourceError
+from sipvideo.remote import shown
+from sipvideo.results import FILES
+from sipvideo.results_reader import source_of
+from sipvideo.sinks import AnnotatedVideo
+from sipvideo.sources import Capture, Source, browser_type, open_source
+from sipvideo.structures import Detections, FrameResult
+from sipvideo.studio.index import CACHE, Progress, RunIndex
+
+PROXY = "proxy.mp4"
+POINTED = "source.json"
+NEAR = 48
+"""Frames ahead that are decoded one after the other rather than sought."""
+KEYS = 12
+"""Of so many frames of a proxy one can be sought."""
+KEPT = 64
+"""Pictures that are kept as JPEG."""
+QUALITY = 88
+
+Kind = Literal["source", "annotated"]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The video that a run was made from, where a server keeps it itself.
+
+    Attributes:
+        path: of the file.
+        open: opens it.
+        options: of FFmpeg, for files that are not trusted.
+    """
+
+    path: Path
+    open: Callable[[], AbstractContextManager[Source]]
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+class RunVideo:
+    """The pictures of one run. All methods may be called from any thread.
+
+    Args:
+        index: of the run.
+        upload: its video, where a server has it.
+
+    Attributes:
+        kind: what is there: the run's source; or, where that is not found or people were covered in it, the run's own
+            video with masks drawn in; None: no picture.
+    """
+
+    def __init__(self, index: RunIndex, upload: Upload | None = None) -> None:
+        self._index = index
+        self._upload = upload
+        self._lock = threading.Lock()
+        self._source: Source | None = None
+        self._stack = contextlib.ExitStack()
+        self._captures: Iterator[Capture] | None = None
+        self._next: Capture | None = None
+        self._jpegs: OrderedDict[int, bytes] = OrderedDict()
+        self.kind: Kind | None = None
+        self._text: str | None = None
+        self._find()
+
+    def point(self, text: str) -> None:
+        """Takes another source, as a moved file, for this time and later ones.
+
+        Raises:
+            SipVideoError: it cannot be opened, is not of the run's size, or people were covered.
+        """
+        source_of(self._index.folder, text)  # raises where people were covered
+        self._check(text)
+        folder = self._index.folder / CACHE
+        try:
+            folder.mkdir(exist_ok=True)
+            (folder / POINTED).write_text(json.dumps({"source": text}), "utf-8")
+            (folder / PROXY).unlink(missing_ok=True)
+        except OSError as error:
+            raise SinkError(f"{folder}: cannot be written: {error.strerror}") from error
+        with self._lock:
+            self._forget()
+            self._find()
+
+    def image(self, frame: int) -> NDArray[np.uint8]:
+        """The picture of a frame, uint8 [H, W, 3], RGB.
+
+        Raises:
+            SourceError: there is none.
+        """
+        with self._lock:
+            return self._image(frame)
+
+    def jpeg(self, frame: int) -> bytes:
+        """The picture of a frame as JPEG. Raises SourceError."""
+        with self._lock:
+            known = self._jpegs.get(frame)
+            if known is None:
+                file = BytesIO()
+                Image.fromarray(self._image(frame)).save(file, "JPEG", quality=QUALITY)
+                known = self._jpegs[frame] = file.getvalue()
+                if len(self._jpegs) > KEPT:
+                    self._jpegs.popitem(last=False)
+            self._jpegs.move_to_end(frame)
+            return known
+
+    @property
+    def film(self) -> tuple[Path, str] | None:
+        """A file that browsers play, and its media type; None: there is none (yet)."""
+        if self.kind is None:
+            return None
+        proxy = self._index.folder / CACHE / PROXY
+        if proxy.is_file():
+            return proxy, "video/mp4"
+        path = self._file()
+        kind = None if path is None else browser_type(path, self._options)
+        return None if path is None or kind is None else (path, kind)
+
+    def make_proxy(self, progress: Progress) -> Path:
+        """Makes a film that browsers play of every frame of the source up to the run's last, with the same times.
+
+        Raises:
+            SipVideoError: it cannot be read, or not be written.
+        """
+        path = self._index.folder / CACHE / PROXY
+        path.parent.mkdir(exist_ok=True)
+        last = int(self._index.columns.numbers[-1])
+        with self._opened() as source:
+            draw = _picture_of
+            with AnnotatedVideo(path, draw, source, keys=KEYS) as sink:
+                for frame in source:
+                    if frame.index > last:
+                        break
+                    none = Detections.empty(frame.size)
+                    sink.write(FrameResult(frame, none, np.zeros(0, np.int64), 0.0))
+                    progress((frame.index + 1) / (last + 1))
+        return path
+
+    def close(self) -> None:
+        """Frees what is open."""
+        with self._lock:
+            self._forget()
+
+    @property
+    def _options(self) -> Mapping[str, str]:
+        return self._upload.options if self._upload is not None else {}
+
+    def _find(self) -> None:
+        """Looks for the source where it was, beside the run, and where somebody said it is."""
+        if self._upload is not None:
+            # A visitor names his file as he likes: files of this machine are not looked for under that name.
+            covered = source_of(self._index.folder) is None
+            if not covered and self._upload.path.is_file():
+                self.kind, self._text = "source", str(self._upload.path)
+                return
+            self._upload = None
+        else:
+            for text in self._candidates():
+                with contextlib.suppress(SipVideoError):
+                    self._check(text)
+                    self.kind, self._text = "source", text
+                    return
+        drawn = self._index.folder / FILES["video"]
+        self.kind, self._text = ("annotated", str(drawn)) if drawn.is_file() else (None, None)
+
+    def _candidates(self) -> Iterator[str]:
+        folder = self._index.folder
+        told = source_of(folder)
+        if told is None:
+            return
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            yield str(json.loads((folder / CACHE / POINTED).read_text("utf-8"))["source"])
+        if "://" in told or told.isdigit():
+            return
+        yield told
+        for parent in (folder, *folder.resolve().parents[:2]):
+            yield str(parent / told)
+            yield str(parent / Path(told).name)
+
+    def _check(self, text: str) -> None:
+        """Raises SourceError where a source does not fit the run."""
+        if text.isdigit() or not ("://" in text or Path(text).exists()):
+            raise SourceError(f"{shown(text)}: no such file or folder")
+        with open_source(text) as source:
+            if source.is_live:
+                raise SourceError(f"{source.name}: is live, the frames of the run are gone")
+            size, wanted = source.frame_size, tuple(self._index.columns.sizes[0].tolist())
+            if size is not None and size != wanted:
+                raise SourceError(
+                    f"{source.name}: has pictures of {size[1]} x {size[0]}, the run is of {wanted[1]} x {wanted[0]}"
+                )
+
+    def _opened(self) -> AbstractContextManager[Source]:
+        if self._text is None:
+            raise SourceError(f"{self._index.folder}: what it was made from is not there")
+        return open_source(self._text) if self._upload is None else self._upload.open()
+
+    def _file(self) -> Path | None:
+        path = None if self._text is None else Path(self._text)
+        return path if path is not None and path.is_file() else None
+
+    def _image(self, frame: int) -> NDArray[np.uint8]:
+        columns = self._index.columns
+        # A video with masks drawn in has the run's frames alone.
+        number = frame if self.kind == "annotated" else int(columns.numbers[frame])
+        capture = self._go(number, float(columns.times[frame]))
+        if capture is None:
+            raise SourceError(
+                f"{self._index.folder}: frame {frame} is not in what it was made from"
+            )
+        return np.asarray(capture.rgb(), np.uint8)
+
+    def _go(self, number: int, second: float) -> Capture | None:
+        """The capture of a number in the source: the one at hand, one soon after it, or sought."""
+        at = self._next
+        if self._captures is None or at is None or not at.index <= number <= at.index + NEAR:
+            self._captures = self._begin(number, second)
+            at = next(self._captures, None)
+        while at is not None and at.index < number:
+            at = next(self._captures, None)
+        self._next = at
+        return at if at is not None and at.index == number else None
+
+    def _begin(self, number: int, second: float) -> Iterator[Capture]:
+        if self._source is None:
+            self._source = self._stack.enter_context(self._opened())
+        elif self._captures is not None:
+            self._captures.close()  # type: ignore[attr-defined]
+        return self._source.captures_at(number, second)
+
+    def _forget(self) -> None:
+        self._stack.close()
+        self._source = self._captures = self._next = None
+        self._jpegs.clear()
+
+
+def _picture_of(result: FrameResult) -> NDArray[np.uint8]:
+    return result.frame.image

@@ -1,0 +1,152 @@
+"""What the studio's routes take and answer, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+MASK = 'COCO RLE of the whole frame: {"size": [height, width], "counts": "..."}'
+
+
+class RunInfo(BaseModel):
+    """A run that can be looked at and edited."""
+
+    id: str
+    name: str
+    frames: int
+    size: list[int] | None = Field(description="height and width of its frames, once it is open")
+    fps: float | None = Field(description="frames per second on average, once it is open")
+    duration: float = Field(description="seconds")
+    identities: int | None
+    has_video: bool | None = Field(description="whether its pictures are there, once it is open")
+    revision: int = Field(description="number of the last line of its log; 0: never edited")
+    editable: bool = Field(description="whether this visitor may edit it")
+    classes: list[str] = Field(description="names in label order, once it is open")
+    video: Literal["source", "annotated"] | None = Field(
+        description="its pictures: those that it was made from, or its own video with masks drawn in"
+    )
+    notes: list[str] = Field(description="what a person should know, one line each")
+    opening: float | None = Field(
+        description="share of it that is looked through, while it is opened for the first time: ask again"
+    )
+
+
+class OneRun(RunInfo):
+    """A run, and what this visitor may do in it."""
+
+    author: str = Field(description="the visitor's name in the log")
+    range: tuple[int, int] | None = Field(
+        description="first and last frame that the visitor may change; null: all"
+    )
+
+
+class Track(BaseModel):
+    """An identity as a lane of a timeline."""
+
+    id: int
+    label: int = Field(description="its most frequent one")
+    class_: str = Field(alias="class")
+    frames: int = Field(description="in how many it is")
+    score: float = Field(description="mean")
+    spans: list[tuple[int, int]] = Field(description="first and last frame of each stretch")
+    thickness: str = Field(
+        description="base64: a byte for each bin, mean score times 255; 0: in no frame of the bin"
+    )
+    bins: tuple[int, int] = Field(description="first frame of the first bin, frames of each")
+
+
+class Tracks(BaseModel):
+    """All identities of a run."""
+
+    revision: int
+    tracks: list[Track]
+
+
+class Sighting(BaseModel):
+    """An object in a frame."""
+
+    id: int
+    label: int
+    score: float
+    box: list[float] = Field(description="x0, y0, x1, y1 in pixels of the frame")
+    mask: dict[str, Any] = Field(description=MASK)
+    edited: bool = Field(description="other than the run left it")
+    filled: bool = Field(description="put in afterwards by the run, where it had been missed")
+    returned: float = Field(description="seconds that it was away, if it came back just now")
+
+
+class FrameObjects(BaseModel):
+    """The objects of a frame."""
+
+    frame: int
+    timestamp: float = Field(description="seconds")
+    objects: list[Sighting]
+
+
+class Frames(BaseModel):
+    """Frames in a row."""
+
+    revision: int
+    frames: list[FrameObjects]
+
+
+class EditsBody(BaseModel):
+    """Edits that are done together, and undone together."""
+
+    base: int = Field(ge=0, le=2**31, description="revision that the visitor saw")
+    author: str = Field(
+        "", max_length=100, description="name for the log; ignored where a link has one"
+    )
+    edits: list[dict[str, Any]] = Field(
+        min_length=1,
+        max_length=1000,
+        description="each with `op` (join, cut, swap, relabel, delete, mask, masks, create, accept) and what it takes, "
+        "see docs/studio.md",
+    )
+
+
+class StepBody(BaseModel):
+    """Undo or redo of the visitor's own latest edit."""
+
+    base: int = Field(ge=0, le=2**31, description="revision that the visitor saw")
+    author: str = Field("", max_length=100, description="as for edits")
+
+
+class Changed(BaseModel):
+    """What became of a run by new lines of its log."""
+
+    revision: int
+    edits: list[dict[str, Any]] = Field(description="the new lines")
+    tracks: list[Track] = Field(
+        description="identities that are not what they were, as they are now"
+    )
+    removed: list[int] = Field(description="identities that are nowhere any more")
+    notes: list[str] = Field(description="what a person should know, one line each")
+
+
+class Overtaken(Changed):
+    """Somebody else was faster: nothing was changed; this happened since ``base``."""
+
+    detail: str
+
+
+class SourceBody(BaseModel):
+    """Where a run's source is now."""
+
+    source: str = Field(
+        min_length=1, max_length=4000, description="a file or folder of the server's machine"
+    )
+
+
+class TaskInfo(BaseModel):
+    """Long work in the background."""
+
+    task: int
+    run: str
+    kind: str = Field(description="proxy, propagate, score, learn, ...")
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    done: float
+    total: float = Field(description="of which so much is done; 0: not yet known")
+    detail: str
+    result: Any = None

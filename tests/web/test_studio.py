@@ -1,0 +1,197 @@
+"""The studio's routes on a real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.apps.scripted import clip
+from tests.studio.runs import SIZE, results, run, straight, write_run
+from tests.studio.serving import Running, serving_studio
+from tests.waiting import until
+
+FRAMES = 25
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip(tmp_path_factory.mktemp("films") / "street.mp4")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, one in each test."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def studio(runs: Path) -> Iterator[Running]:
+    with serving_studio(runs) as running:
+        yield running
+
+
+@pytest.fixture
+def key(runs: Path) -> str:
+    """A run of two identities that are one object, and of one that is there all the time."""
+    name = f"run{len(list(runs.iterdir()))}"
+    run(runs / name, {0: straight(0, 10), 3: straight(12, 29), 5: straight(0, 29, top=20)})
+    return name
+
+
+def test_a_run_opens_with_lanes_frames_and_times(studio: Running, key: str) -> None:
+    about = studio.get(f"/{key}")
+    assert (about["frames"], about["size"], about["identities"]) == (30, list(SIZE), 3)
+    assert (about["fps"], about["revision"], about["author"]) == (10.0, 0, "ann")
+    assert about["has_video"] is False
+    assert about["classes"] == ["person"]
+    assert key in [one["id"] for one in studio.get("")]
+    lanes = {lane["id"]: lane for lane in studio.get(f"/{key}/tracks")["tracks"]}
+    assert lanes[3]["spans"] == [[12, 29]]
+    assert (lanes[3]["class"], lanes[3]["frames"], lanes[3]["bins"]) == ("person", 18, [12, 1])
+    frames = studio.get(f"/{key}/frames", first=11, count=2)["frames"]
+    boxes = [{one["id"]: one["box"] for one in frame["objects"]} for frame in frames]
+    assert [sorted(here) for here in boxes] == [[5], [3, 5]]
+    assert boxes[1][3] == [12.0, 0.0, 22.0, 8.0]
+    times = np.frombuffer(studio.http.get(f"/api/studio/{key}/times").content, "<f4")
+    np.testing.assert_allclose(times, np.arange(30) / 10, atol=1e-6)
+
+
+def test_an_edit_is_answered_with_what_it_changed_and_undone_again(
+    studio: Running, key: str
+) -> None:
+    before = studio.get(f"/{key}/tracks")["tracks"]
+    done = studio.post(f"/{key}/edits", base=0, edits=[{"op": "join", "into": 0, "from": 3}])
+    assert [lane["id"] for lane in done["tracks"]] == [0]
+    assert done["removed"] == [3]
+    assert done["edits"][-1]["author"] == "ann"
+    assert studio.get(f"/{key}/frames", first=12, count=1)["frames"][0]["objects"][0]["id"] in (
+        0,
+        5,
+    )
+    undone = studio.post(f"/{key}/undo", base=done["revision"])
+    assert studio.get(f"/{key}/tracks")["tracks"] == before
+    studio.post(f"/{key}/redo", base=undone["revision"])
+    assert [lane["id"] for lane in studio.get(f"/{key}/tracks")["tracks"]] == [0, 5]
+    assert [line["op"] for line in studio.get(f"/{key}/edits", since=1)["edits"]] == [
+        "join",
+        "undo",
+        "redo",
+    ]
+
+
+def test_of_two_windows_one_wins_and_the_other_is_told(studio: Running, key: str) -> None:
+    first = studio.post(f"/{key}/edits", base=0, edits=[{"op": "cut", "id": 5, "frame": 9}])
+    body = {"base": 0, "edits": [{"op": "delete", "id": 5, "first": 0, "last": 3}]}
+    late = studio.http.post(f"/api/studio/{key}/edits", json=body)
+    assert late.status_code == 409
+    assert late.json()["edits"] == first["edits"]
+    assert {lane["id"] for lane in late.json()["tracks"]} == {5, 6}
+    assert studio.get(f"/{key}")["revision"] == first["revision"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        ({"op": "join", "into": 0, "from": 99}, "no identity 99"),
+        ({"op": "cut", "id": 0, "frame": 0}, "not on both sides"),
+        ({"op": "turn", "id": 0}, "turn"),
+        ({"op": "mask", "id": 0, "frame": 1, "mask": {"size": [1, 1], "counts": "11"}}, "mask"),
+        ({"op": "mask", "id": 0, "frame": 99, "mask": None}, "no frame 99"),
+        ({"op": "relabel", "id": 0, "label": 77}, "no label 77"),
+    ],
+)
+def test_an_edit_that_cannot_be_done_changes_nothing(
+    studio: Running, key: str, edit: dict[str, Any], complaint: str
+) -> None:
+    good = {"op": "swap", "a": 0, "b": 5, "frame": 4}
+    before = studio.get(f"/{key}/tracks")
+    answer = studio.http.post(f"/api/studio/{key}/edits", json={"base": 0, "edits": [good, edit]})
+    assert (answer.status_code, complaint in answer.json()["detail"]) == (422, True), answer.text
+    assert studio.get(f"/{key}/tracks") == before
+    assert studio.get(f"/{key}/edits")["edits"] == []
+
+
+def test_other_windows_hear_of_edits_as_they_come(studio: Running, key: str) -> None:
+    with studio.http.stream("GET", f"/api/studio/{key}/changes") as stream:
+        lines = (line for line in stream.iter_lines() if line.startswith("data: "))
+        studio.post(f"/{key}/edits", base=0, edits=[{"op": "cut", "id": 5, "frame": 9}])
+        event = json.loads(next(lines).removeprefix("data: "))
+    assert (event["type"], event["revision"]) == ("edits", 2)
+    assert {lane["id"] for lane in event["tracks"]} == {5, 6}
+
+
+def test_pictures_are_those_of_the_frames(studio: Running, runs: Path, film: Path) -> None:
+    write_film_run(runs / "filmed", film)
+    assert studio.get("/filmed")["video"] == "source"
+    with av.open(str(film)) as container:
+        wanted = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    for number in (7, 8, 24, 3):
+        answer = studio.http.get(f"/api/studio/filmed/frame/{number}.jpg")
+        found = np.asarray(Image.open(BytesIO(answer.content)).convert("RGB"), np.float32)
+        errors = [np.abs(found - picture).mean() for picture in wanted]
+        assert int(np.argmin(errors)) == number
+    part = studio.http.get("/api/studio/filmed/video", headers={"range": "bytes=0-9"})
+    assert (part.status_code, part.headers["content-type"]) == (206, "video/mp4")
+    assert studio.http.get("/api/studio/filmed/frame/25.jpg").status_code == 404
+
+
+def write_film_run(folder: Path, film: Path) -> Path:
+    """A run over a film; its objects are small and still."""
+    with av.open(str(film)) as container:
+        size = container.streams.video[0].height, container.streams.video[0].width
+    found = results({0: straight(0, FRAMES - 1)}, FRAMES, fps=25.0, size=size)
+    return write_run(folder, found, str(film))
+
+
+def test_what_browsers_cannot_decode_gets_a_film_that_they_can(
+    studio: Running, runs: Path, film: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "street.avi"
+    with av.open(str(film)) as source, av.open(str(other), "w") as target:
+        stream = target.add_stream("mpeg4", 25)
+        stream.height, stream.width = source.streams.video[0].height, source.streams.video[0].width
+        for frame in source.decode(video=0):
+            target.mux(stream.encode(frame.reformat(format="yuv420p")))
+        target.mux(stream.encode(None))
+    write_film_run(runs / "encoded", other)
+    assert studio.http.get("/api/studio/encoded/video").status_code == 202
+    until(lambda: studio.http.get("/api/studio/encoded/video").status_code == 200)
+    proxy = runs / "encoded" / ".studio" / "proxy.mp4"
+    with av.open(str(proxy)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+    np.testing.assert_allclose(times, np.arange(FRAMES) / 25, atol=1e-3)
+    assert studio.get("/encoded/tasks")[-1]["state"] == "done"
+
+
+def test_a_moved_source_is_pointed_to(
+    studio: Running, runs: Path, film: Path, tmp_path: Path
+) -> None:
+    write_film_run(runs / "moved", film)
+    (runs / "moved" / "summary.json").write_text('{"version": 2, "input": "gone.mp4"}')
+    assert studio.get("/moved")["has_video"] is False
+    wrong = studio.http.put("/api/studio/moved/source", json={"source": str(tmp_path / "no.mp4")})
+    assert (wrong.status_code, "no such file" in wrong.text) == (422, True)
+    right = studio.http.put("/api/studio/moved/source", json={"source": str(film)})
+    assert right.json()["video"] == "source"
+
+
+def test_the_source_of_a_run_with_privacy_is_never_shown(
+    studio: Running, runs: Path, film: Path
+) -> None:
+    folder = write_film_run(runs / "covered", film)
+    about = {"version": 2, "input": str(film), "covered": True}
+    (folder / "summary.json").write_text(json.dumps(about))
+    assert studio.get("/covered")["has_video"] is False
+    for path in ("video", "frame/0.jpg"):
+        assert studio.http.get(f"/api/studio/covered/{path}").status_code == 404
+    answer = studio.http.put("/api/studio/covered/source", json={"source": str(film)})
+    assert (answer.status_code, "privacy" in answer.text) == (422, True)
