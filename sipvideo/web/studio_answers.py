@@ -36,7 +36,7 @@ class OneRun(RunInfo):
     """A run, and what this visitor may do in it."""
 
     author: str = Field(description="the visitor's name in the log")
-    range: tuple[int, int] | None = Field(
+    range: list[int] | None = Field(
         description="first and last frame that the visitor may change; null: all"
     )
 
@@ -49,11 +49,11 @@ class Track(BaseModel):
     class_: str = Field(alias="class")
     frames: int = Field(description="in how many it is")
     score: float = Field(description="mean")
-    spans: list[tuple[int, int]] = Field(description="first and last frame of each stretch")
+    spans: list[list[int]] = Field(description="first and last frame of each stretch")
     thickness: str = Field(
         description="base64: a byte for each bin, mean score times 255; 0: in no frame of the bin"
     )
-    bins: tuple[int, int] = Field(description="first frame of the first bin, frames of each")
+    bins: list[int] = Field(description="first frame of the first bin, frames of each")
 
 
 class Tracks(BaseModel):

@@ -58,5 +58,5 @@ def test_the_architecture_page_has_the_layers_that_are_enforced() -> None:
     from tests.test_layers import LAYERS
 
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    drawn = re.findall(r"^\d  (.*?)(?:   +.*)?$", page, re.MULTILINE)
+    drawn = re.findall(r"^\d+ +(.*?)(?:   +.*)?$", page, re.MULTILINE)
     assert [set(line.split()) for line in reversed(drawn)] == [set(units) for units in LAYERS]

@@ -40,7 +40,7 @@ def frames_of(content: bytes) -> int:
 
 def files_in(folder: Path) -> set[str]:
     # Unlike rglob, walk passes over folders that the server removes meanwhile.
-    return {name for _, _, names in os.walk(folder) for name in names}
+    return {os.path.join(where, name) for where, _, names in os.walk(folder) for name in names}
 
 
 def remux(source: Path, target: Path, options: dict[str, str] | None = None) -> None:
