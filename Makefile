@@ -1,6 +1,7 @@
 # make demo   install into .venv, segment the example clip, results in demo-output/
 # make test   install into .venv, then lint, types and tests
 # make soak   two hours of live use with all that can go wrong, MINUTES=5 for a short look
+# make site   the documentation as a site in build/site
 # PYTHON=python3.12 chooses the interpreter, OPENCV=opencv-python-headless skips the trial of the other one.
 
 PYTHON ?= python3
@@ -12,10 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest test-ray fuzz format model-report identity-report gpu-report bench soak clean
+.PHONY: help venv demo test check lint types pytest site docs-commands gallery test-ray fuzz format model-report identity-report gpu-report bench soak clean
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 venv: $(VENV)/.dev
 
@@ -44,6 +45,21 @@ WORKERS ?= logical
 
 pytest: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# Runs the notebooks; needs no network, and what is built asks no other host for anything.
+site: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
+	@echo 'Now open build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site'
+
+# Every command of every page that can run on one machine, in full: twenty minutes or so. PAGES: only these.
+PAGES ?=
+
+docs-commands: $(VENV)/.dev
+	$(BIN)/python -m tests.docs $(PAGES)
+
+# The pictures of docs/gallery; renders scenes.
+gallery: $(VENV)/.dev
+	$(BIN)/python apps/reports/gallery.py
 
 # Damaged and hostile inputs by the thousand (docs/reliability.md); the same command goes on where it was.
 N ?= 20000

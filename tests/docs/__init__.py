@@ -1,0 +1,1 @@
+"""What the pages for people promise is what the program does: every command, message, link and notebook."""

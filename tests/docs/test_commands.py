@@ -1,0 +1,82 @@
+"""Every command that a page shows is understood by the program, and those that take seconds do what the page says."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+from sipvideo.apps import command as command_line
+from sipvideo.apps.main import main
+from tests.docs import marks, pages, places
+from tests.docs.pages import ROOT, Command, Given
+
+COMMANDS = pages.commands()
+PAGES = sorted(
+    {step.page for step in COMMANDS if not (marks.why_outside(step) or marks.why_heavy(step))}
+)
+
+
+def of(program: str) -> list[Command]:
+    return [one for one in COMMANDS if one.words[0].rpartition("/")[2] == program]
+
+
+@pytest.mark.parametrize("shown", of("sipvideo"), ids=str)
+def test_the_program_understands_the_command(
+    shown: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[bool] = []
+    monkeypatch.setattr(command_line, "guarded", lambda _: reached.append(True) or 0)
+    assert main(shown.words[1:]) == 0
+    assert reached
+
+
+def test_extras_that_are_installed_exist() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    asked = {
+        e
+        for c in of("pip")
+        for names in re.findall(r"\[([\w,]+)\]", c.text)
+        for e in names.split(",")
+    }
+    assert asked
+    assert asked <= set(config["options.extras_require"])
+
+
+def test_targets_that_are_made_exist() -> None:
+    targets = set(
+        re.findall(r"^([\w-]+)(?: [\w-]+)*:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
+    targets |= {"test"}
+    assert {one.words[1] for one in of("make")} <= targets
+
+
+def test_scripts_that_are_run_exist() -> None:
+    given = {
+        step.name for page in pages.PAGES for step in pages.steps(page) if isinstance(step, Given)
+    }
+    for one in of("python"):
+        if not one.words[1].startswith("-"):
+            assert one.words[1] in given or (ROOT / one.words[1]).is_file(), one
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the reader has; what one page's commands make is there for the next."""
+    return places.make(tmp_path_factory.mktemp("docs"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_the_page_work_one_after_the_other(
+    page: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here)
+    monkeypatch.syspath_prepend(str(here))
+    for step in pages.steps(ROOT / page):
+        if isinstance(step, Given):
+            Path(step.name).write_text(step.content, encoding="utf-8")
+        elif not (marks.why_outside(step) or marks.why_heavy(step)):
+            assert main(step.words[1:]) == 0, step
