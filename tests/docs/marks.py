@@ -31,14 +31,14 @@ HEAVY = {
     r"^sipvideo bench\b|openvino-bf16|-weights (fast|runs)": "measures, or needs what takes minutes",
     r"--workers": "starts processes",
     r"--model small|runs/tuning": "a second model",
-    r"^sipvideo (serve|webcam)\b|examples/live": "runs until it is stopped",
+    r"^sipvideo (serve|webcam|studio)\b|examples/live": "runs until it is stopped",
     r"^python ": "a process of its own",
     r"transparent|tiles|shapes": "slow by nature",
     r"clips/|holiday/|--list|^sipvideo (status|retry)": "the same for several videos; tests/apps/test_many.py",
 }
 """What ``make docs-commands`` runs and the suite parses only."""
 
-ENDLESS = re.compile(r"^sipvideo (serve|webcam)\b")
+ENDLESS = re.compile(r"^sipvideo (serve|webcam|studio)\b")
 """Is stopped by Ctrl-C after a while."""
 
 
