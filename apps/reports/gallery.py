@@ -102,7 +102,9 @@ def _frames(strip: Strip, work: Path) -> list[Image.Image]:
     _run("video", str(source), "-o", str(work / strip.name), "--save", "video", *strip.flags, "-q")
     with av.open(str(work / strip.name / source.stem / "video.mp4")) as video:
         return [
-            frame.to_image() for k, frame in enumerate(video.decode(video=0)) if k in strip.frames
+            Image.fromarray(frame.to_ndarray(format="rgb24"))
+            for k, frame in enumerate(video.decode(video=0))
+            if k in strip.frames
         ]
 
 
