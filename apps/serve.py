@@ -93,6 +93,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="where uploads and results are kept; default: a temporary folder, removed at the end",
     )
     parser.add_argument(
+        "--allow-sources",
+        action="store_true",
+        help="whoever may use the page may add live sources (cameras of this machine and of its network) and remove "
+        "them, by POST and DELETE of /api/sources; default: those of --source alone",
+    )
+    parser.add_argument(
         "--budget",
         type=_amount(MILLISECONDS),
         metavar="TIME",
@@ -120,7 +126,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_segmenter_flag(parser)
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
-    if _watches(args) and not args.source:
+    if _watches(args) and not args.source and not args.allow_sources:
         parser.error("zones and events are of live sources: name some with --source")
     if args.background == "transparent":
         parser.error("--background transparent: the page's videos have no transparency")
@@ -194,7 +200,7 @@ def _session(args: argparse.Namespace, segmenter: Segmenter) -> LiveSession | No
     Raises:
         SourceError: one of them cannot be opened.
     """
-    if not args.source:
+    if not args.source and not args.allow_sources:
         return None
     from sipvideo.live import LiveSession
 
@@ -262,6 +268,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         max_jobs=args.max_jobs,
         max_visitors=args.max_visitors,
         keep=args.keep,
+        allow_sources=args.allow_sources,
         data=args.data,
         showing=flags.showing(args).looks,
     )

@@ -23,9 +23,10 @@ from sipvideo.sources.pictures import Animation, ImageFolder, open_picture, read
 from sipvideo.sources.playable import browser_type
 from sipvideo.sources.source import Capture, Place, Source, picture_sum
 from sipvideo.sources.status import SourceStatus
-from sipvideo.sources.video import NetworkStream, VideoFile
+from sipvideo.sources.video import LIVE_SCHEMES, NetworkStream, VideoFile
 
 __all__ = [
+    "LIVE_SCHEMES",
     "PICTURE_SUFFIXES",
     "Animation",
     "Camera",

@@ -43,6 +43,20 @@ class Health(BaseModel):
     looks: Looks
 
 
+class NewSource(BaseModel, extra="forbid"):
+    """A live source that the server is to show."""
+
+    source: str = Field(
+        max_length=2000,
+        description="rtsp://..., http://..., udp://... and the like, or the number of a camera of the server",
+    )
+    id: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_-]{0,40}$",
+        description="to be used in addresses; empty: the next number",
+    )
+
+
 class SourceInfo(BaseModel):
     """A live source of the server."""
 

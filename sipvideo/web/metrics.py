@@ -127,9 +127,7 @@ def _sources(views: list[View]) -> Iterable[Metric]:
         rate.add_metric(here, status.fps)
         for cause, count in status.dropped.items():
             dropped.add_metric([*here, cause], count)
-        for quantile, value in zip(
-            ("0.5", "0.95"), view.session.ages(view.key).handed_over, strict=True
-        ):
+        for quantile, value in zip(("0.5", "0.95"), view.ages.handed_over, strict=True):
             if not math.isnan(value):
                 age.add_metric([*here, quantile], value)
         if view.latest is not None:

@@ -20,6 +20,7 @@ class Settings:
         max_duration: seconds of one uploaded video.
         max_jobs: videos processed at the same time; twice as many may wait.
         max_visitors: live connections at the same time.
+        allow_sources: whoever may use the server may add live sources and remove them.
         keep: seconds until an upload's results are removed.
         data: folder of uploads and results; None: a temporary one, removed at the end.
         showing: how results look: videos of uploads, and the page's live pictures at first.
@@ -31,6 +32,7 @@ class Settings:
     max_duration: float = 600.0
     max_jobs: int = 2
     max_visitors: int = 50
+    allow_sources: bool = False
     keep: float = 3600.0
     data: Path | None = None
     showing: ShowingOptions = field(default_factory=ShowingOptions)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sipvideo.errors import SipVideoError, contained
 from sipvideo.events import EventWatch, Rules
-from sipvideo.live import LiveResult, LiveSession
+from sipvideo.live import AgeStatistics, LiveResult, LiveSession
 from sipvideo.live.recording import Recording
+from sipvideo.live.result import Ages
 from sipvideo.sources import SourceStatus
 from sipvideo.web.visitors import FirstSeen
 from sipvideo.web.wire import encode_objects, encode_picture, pack
@@ -93,11 +95,39 @@ class View:
         self._seen = FirstSeen()
         self._news = asyncio.Event()
         self._video = 0
+        self._closed: SourceStatus | None = None
 
     @property
     def status(self) -> SourceStatus:
-        """What the source does right now."""
-        return self.session.status(self.key)
+        """What the source does right now; closed, once it was removed."""
+        try:
+            return self.session.status(self.key)
+        except KeyError:
+            assert self._closed is not None
+            return self._closed
+
+    @property
+    def choice(self) -> str:
+        """What its segmenter has chosen for itself, for people."""
+        try:
+            return self.session.segmenter(self.key).choice
+        except KeyError:
+            return ""
+
+    @property
+    def ages(self) -> AgeStatistics:
+        """How old its last frames were."""
+        try:
+            return self.session.ages(self.key)
+        except KeyError:
+            return Ages().statistics()
+
+    def close(self) -> None:
+        """Ends the source, for everybody who watches it."""
+        self._closed = replace(self.status, state="closed", problem="", pending=0, fps=0.0)
+        self.session.remove(self.key)
+        if self.events is not None:
+            self.events.stop()
 
     @property
     def watch(self) -> EventWatch | None:
@@ -128,7 +158,8 @@ class View:
 
     def reset(self) -> None:
         """Identities start anew with the next frame."""
-        self.session.reset(self.key)
+        with contextlib.suppress(KeyError):  # it was removed meanwhile
+            self.session.reset(self.key)
         self._begin_video()
 
     def arrive(self, live: LiveResult) -> None:
@@ -175,18 +206,52 @@ class Views:
         self, session: LiveSession | None, recorder: Callable[[str, str], Recording] | None = None
     ) -> None:
         self._session = session
-        self._watchers = 0
+        self._recorder = recorder
+        self._watchers = 0 if recorder is None else 1  # events happen while nobody looks
         self._wanted = threading.Event()
+        if recorder is not None:
+            self._wanted.set()
         self._closed = threading.Event()
+        self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
         self.views: dict[str, View] = {}
         for key in session.keys if session is not None else ():
             assert session is not None
-            events = None if recorder is None else recorder(key, session.status(key).name)
-            self.views[key] = View(key, session, events)
-        if recorder is not None and self.views:
-            self._watchers = 1  # events happen while nobody looks
-            self._wanted.set()
+            self._show(key, session)
+
+    def _show(self, key: str, session: LiveSession) -> View:
+        name = session.status(key).name
+        events = None if self._recorder is None else self._recorder(key, name)
+        self.views[key] = view = View(key, session, events)
+        return view
+
+    def add(self, source: str, key: str = "") -> View:
+        """Shows one more source, from its first picture on; waits for that.
+
+        Args:
+            source: what :func:`sipvideo.sources.open_source` understands.
+            key: its id; empty: the next number.
+
+        Raises:
+            SourceError: it cannot be opened.
+            SinkError: its events cannot be saved.
+            ValueError: there is one of that id already, or the server has no live sources at all.
+        """
+        if self._session is None:
+            raise ValueError("the server has no live sources")
+        # The id of a source that was removed never means another one, unless somebody says so.
+        free = (str(number) for number in self._numbers if str(number) not in self.views)
+        key = key or next(free)
+        self._session.add(key, source)
+        try:
+            return self._show(key, self._session)
+        except BaseException:
+            self._session.remove(key)
+            raise
+
+    def remove(self, key: str) -> None:
+        """Ends a source. KeyError if there is none."""
+        self.views.pop(key).close()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Results go to this loop from now on."""
@@ -227,9 +292,11 @@ class Views:
             if live is None:
                 self._closed.wait(0.05)  # a session that is over answers at once
                 continue
-            self.views[live.source].take(live)
+            if (view := self.views.get(live.source)) is None:
+                continue  # on its way in or out
+            view.take(live)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(self.views[live.source].arrive, live)
+                loop.call_soon_threadsafe(view.arrive, live)
 
 
 async def happens(event: asyncio.Event, seconds: float) -> bool:
@@ -258,7 +325,7 @@ def status_message(view: View) -> dict[str, Any]:
         "silent": round(status.silent, 2),
         "reconnects": status.reconnects,
         "dropped": sum(status.dropped.values()),
-        "choice": view.session.segmenter(view.key).choice,
+        "choice": view.choice,
         "name": status.name,
     }
 

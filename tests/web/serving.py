@@ -90,11 +90,12 @@ def serving(
     port: int = 0,
     recorder: Callable[[str, str], Recording] | None = None,
     zones: KeptZones | None = None,
+    session: LiveSession | None = None,
 ) -> Iterator[Running]:
-    """Serves until the block ends; ``delay`` as in :func:`segmenter`."""
+    """Serves until the block ends; ``delay`` as in :func:`segmenter`; ``session`` instead of ``sources``."""
     settings = settings or Settings()
     finder = segmenter(delay)
-    session = LiveSession(finder, sources, loop=loop) if sources else None
+    session = LiveSession(finder, sources, loop=loop) if sources else session
     state = ServerState(finder, session, settings, "scripted", recorder=recorder, zones=zones)
     server = make_server(create_app(state), state)
     with listen("127.0.0.1", port) as listener:

@@ -32,6 +32,25 @@ def view_of(request: Request, key: str) -> View:
     return view
 
 
+async def small_body(request: Request, limit: int, of: str) -> bytes:
+    """A request's body.
+
+    Args:
+        request: not read yet.
+        limit: bytes that are taken.
+        of: what of, for whoever sent more.
+
+    Raises:
+        HTTPException: there are more.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise HTTPException(413, f"{of} of up to {limit} bytes are taken", HANG_UP)
+    return body
+
+
 def read_zones(state: ServerState, text: str) -> Rules:
     """Zones and lines as somebody sent them.
 

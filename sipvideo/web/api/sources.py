@@ -10,20 +10,27 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from sipvideo import __version__
 from sipvideo.draw import Style, Trails
 from sipvideo.draw.looks import STYLED
+from sipvideo.errors import SipVideoError
 from sipvideo.showing import ShowingOptions
+from sipvideo.sources import LIVE_SCHEMES
 from sipvideo.web import answers
 from sipvideo.web.answers import problems
-from sipvideo.web.api.common import RETRY_AFTER, state_of, view_of
+from sipvideo.web.api.common import RETRY_AFTER, small_body, state_of, view_of
 from sipvideo.web.jobs import ENDED
 from sipvideo.web.state import ServerState
 from sipvideo.web.views import View
 
 router = APIRouter()
+
+MOST_SOURCES = 64
+LONGEST_SOURCE = 8_000
+"""Bytes that describe a source to be added."""
 
 
 @router.get("/health", tags=["server"])
@@ -65,6 +72,85 @@ def _looks(showing: ShowingOptions) -> answers.Looks:
 async def sources(request: Request) -> list[answers.SourceInfo]:
     """Lists the server's live sources."""
     return [_source_info(view) for view in state_of(request).views.views.values()]
+
+
+SOURCE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": answers.NewSource.model_json_schema()}},
+    }
+}
+NOT_ALLOWED = "sources are added and removed only where the server was started with --allow-sources"
+SCHEMES = (*LIVE_SCHEMES, "http", "https")
+
+
+@router.post(
+    "/sources",
+    tags=["sources"],
+    status_code=201,
+    openapi_extra=SOURCE_BODY,
+    responses=problems(
+        s403="the server's owner does not allow it (--allow-sources)",
+        s409="there is a source of this id already, or as many as the server takes",
+        s413="too many bytes",
+        s422="it cannot be opened, or is no live source",
+    ),
+)
+async def add_source(request: Request, response: Response) -> answers.SourceInfo:
+    """Shows one more live source, until it is removed or the server ends; answers when its first picture is there."""
+    state = _sources_open(request)
+    asked = _read_source(await small_body(request, LONGEST_SOURCE, "sources"))
+    if len(state.views.views) >= MOST_SOURCES:
+        raise HTTPException(409, f"{MOST_SOURCES} sources are as many as the server takes")
+    try:
+        view = await asyncio.to_thread(state.views.add, asked.source, asked.id)
+    except ValueError as error:
+        raise HTTPException(409, str(error)) from error
+    except SipVideoError as error:
+        raise HTTPException(422, str(error)) from error
+    response.headers["location"] = f"/api/sources/{view.key}"
+    return _source_info(view)
+
+
+@router.delete(
+    "/sources/{key}",
+    tags=["sources"],
+    status_code=204,
+    responses=problems(
+        s403="the server's owner does not allow it (--allow-sources)", s404="no such source"
+    ),
+)
+async def remove_source(request: Request, key: str) -> None:
+    """Ends a live source, for everybody who watches it; what was saved of its events stays."""
+    state = _sources_open(request)
+    try:
+        await asyncio.to_thread(state.views.remove, key)
+    except KeyError as error:
+        raise HTTPException(404, "no such source") from error
+
+
+def _sources_open(request: Request) -> ServerState:
+    state = state_of(request)
+    if not state.settings.allow_sources:
+        raise HTTPException(403, NOT_ALLOWED)
+    return state
+
+
+def _read_source(body: bytes) -> answers.NewSource:
+    """A source as somebody sent it: never a file of the server."""
+    try:
+        asked = answers.NewSource.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "source"
+        raise HTTPException(422, f"{place}: {first['msg']}") from error
+    scheme, found, _ = asked.source.partition("://")
+    is_camera = asked.source.isascii() and asked.source.isdigit() and len(asked.source) <= 3
+    if not is_camera and not (found and scheme in SCHEMES):
+        raise HTTPException(
+            422, f"source: expected the number of a camera, or {', '.join(SCHEMES)}"
+        )
+    return asked
 
 
 @router.get("/sources/{key}", tags=["sources"], responses=problems(s404="no such source"))
@@ -144,7 +230,7 @@ async def _lines(state: ServerState, view: View, count: int | None) -> AsyncIter
 
 def _source_info(view: View) -> answers.SourceInfo:
     status = view.status
-    p50, p95 = view.session.ages(view.key).shown
+    p50, p95 = view.ages.shown
     return answers.SourceInfo(
         id=view.key,
         name=status.name,

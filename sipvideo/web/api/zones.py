@@ -10,7 +10,7 @@ from sipvideo.errors import SipVideoError
 from sipvideo.events import Rules, rules_text
 from sipvideo.web import answers
 from sipvideo.web.answers import problems
-from sipvideo.web.api.common import HANG_UP, read_zones, state_of, view_of
+from sipvideo.web.api.common import read_zones, small_body, state_of, view_of
 from sipvideo.web.state import ServerState
 from sipvideo.web.views import View
 from sipvideo.web.zones import LONGEST_TEXT, as_values
@@ -79,11 +79,7 @@ async def zones_file(request: Request) -> Response:
 
 async def _drawn(request: Request) -> Rules:
     """The zones in a request's body."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > LONGEST_TEXT:
-            raise HTTPException(413, f"zones of up to {LONGEST_TEXT} bytes are taken", HANG_UP)
+    body = await small_body(request, LONGEST_TEXT, "zones")
     return read_zones(state_of(request), body.decode("utf-8", "replace"))
 
 
