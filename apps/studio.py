@@ -40,6 +40,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--author", default="", metavar="NAME", help="name for the log; default: the user's"
     )
     listening.add_flags(parser)
+    flags.add_model_flags(parser)
     flags.add_quiet_flag(parser)
     return parser.parse_args(argv)
 
@@ -53,7 +54,12 @@ def run(args: argparse.Namespace) -> int:
     if not places_in(args.folder):
         raise DatasetError(f"{args.folder}: holds no results that can be read back")
     settings = Settings(host=args.host, token=listening.token(args))
-    studio = Studio(lambda: places_in(args.folder), owner=True, author=args.author or _user())
+    studio = Studio(
+        lambda: places_in(args.folder),
+        load=lambda: command.segmenter(args),
+        owner=True,
+        author=args.author or _user(),
+    )
     with listen(args.host, args.port) as listener:
         state = StudioState(studio, settings)
         server = make_server(create_studio_app(state), state, args.tls)

@@ -23,7 +23,7 @@ from sipvideo.errors import DatasetError
 from sipvideo.extras import absence
 from sipvideo.masks import CompactMasks, from_rles
 from sipvideo.results import FILES
-from sipvideo.structures import Detections, Frame, FrameResult
+from sipvideo.structures import Detections, FloatArray, Frame, FrameResult
 from sipvideo.summary import Summary
 
 Json = dict[str, Any]
@@ -123,7 +123,7 @@ class SavedRun:
         self.covered = None if summary is None else summary.covered
         self.notes: list[str] = []
         self._names: dict[int, str] = {}
-        self._looks = _Looks.read(self.folder / FILES["appearance"])
+        self._looks = Looks.read(self.folder / FILES["appearance"])
 
     @property
     def embeddings(self) -> bool:
@@ -175,9 +175,10 @@ class SavedRun:
                 yield result
 
     def _frame(self, record: Json) -> FrameResult:
+        result = frame_result(record)
         for one in record["objects"]:
             self._names.setdefault(whole(one["label"], 0), str(one.get("class_name", one["label"])))
-        return frame_result(record)
+        return result
 
     def _tracks(self) -> Iterator[FrameResult]:
         path = self.folder / FILES["json"]
@@ -275,14 +276,14 @@ class _Row:
 
 
 @dataclass(frozen=True, eq=False)
-class _Looks:
+class Looks:
     """Views of identities, as the sink of appearances wrote them, by identity and in order of time."""
 
     views: dict[int, tuple[NDArray[np.float64], NDArray[np.float32]]]
     size: int
 
     @classmethod
-    def read(cls, path: Path) -> _Looks | None:
+    def read(cls, path: Path) -> Looks | None:
         """None where nothing is known."""
         try:
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -300,13 +301,20 @@ class _Looks:
 
     def on(self, result: FrameResult) -> FrameResult:
         """The result with what each object looked like in that second."""
-        looks = np.zeros((len(result.track_ids), self.size), np.float32)
-        for k, track_id in enumerate(result.track_ids.tolist()):
+        seconds = np.full(len(result.track_ids), result.frame.timestamp)
+        looks = self.at(result.track_ids, seconds)
+        return replace(result, detections=replace(result.detections, embeddings=looks))
+
+    def at(self, track_ids: NDArray[np.int64], seconds: NDArray[np.float64]) -> FloatArray:
+        """What identities [N] looked like at those times [N]: float32 [N, E], zeros where it is not known."""
+        looks = np.zeros((len(track_ids), self.size), np.float32)
+        for track_id in np.unique(track_ids).tolist():
             if track_id in self.views:
                 times, known = self.views[track_id]
-                at = int(np.searchsorted(times, result.frame.timestamp + 1e-9, "right")) - 1
-                looks[k] = known[max(at, 0)]
-        return replace(result, detections=replace(result.detections, embeddings=looks))
+                rows = np.flatnonzero(track_ids == track_id)
+                latest = np.searchsorted(times, seconds[rows] + 1e-9, "right") - 1
+                looks[rows] = known[latest.clip(0)]
+        return looks
 
 
 def frame_result(record: Json) -> FrameResult:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sipvideo.annotations import Json
+from sipvideo.errors import SipVideoError
+from sipvideo.pipeline import VideoSegmenter
 from sipvideo.results import FILES
 from sipvideo.studio.document import Document
 from sipvideo.studio.log import EDITS
@@ -133,6 +135,7 @@ class Studio:
 
     Args:
         places: where they are.
+        load: makes a segmenter, for what the model is to do; None: there is no model.
         owner: whoever comes may name files of this machine: it is his own.
         author: name for the log where nobody gives one.
 
@@ -141,8 +144,18 @@ class Studio:
         ending: the server is asked to end.
     """
 
-    def __init__(self, places: Places, *, owner: bool = False, author: str = "") -> None:
+    def __init__(
+        self,
+        places: Places,
+        *,
+        load: Callable[[], VideoSegmenter] | None = None,
+        owner: bool = False,
+        author: str = "",
+    ) -> None:
         self._places = places
+        self._load = load
+        self._segmenter: VideoSegmenter | None = None
+        self._loading = threading.Lock()
         self.owner = owner
         self.author = author
         self.tasks = Tasks()
@@ -172,6 +185,19 @@ class Studio:
         for one in gone:
             one.close()
         return found
+
+    def segmenter(self) -> VideoSegmenter:
+        """The model, loaded when it is wanted for the first time; all get the same one.
+
+        Raises:
+            SipVideoError: there is none, or it cannot be loaded.
+        """
+        with self._loading:
+            if self._segmenter is None:
+                if self._load is None:
+                    raise SipVideoError("this studio has no model")
+                self._segmenter = self._load()
+            return self._segmenter
 
     def close(self) -> None:
         """Ends what runs and frees what is open. Edits need no end: each is on the disk."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sipvideo.annotations import Json
+from sipvideo.results import FILES
+from sipvideo.results_reader import Looks
 from sipvideo.studio.document import Document
+from sipvideo.studio.doubts import Sightings
 from sipvideo.studio.operations import label_of
 from sipvideo.studio.table import Table
 
@@ -18,50 +20,27 @@ BINS = 256
 """Places of a lane, at most, of which the mean score is told."""
 
 
-class Columns(NamedTuple):
-    """All objects of a document at once, by identity and frame.
-
-    Attributes:
-        frames, ids, labels: int64 [N].
-        scores: float32 [N].
-        boxes: float32 [N, 4], x0, y0, x1, y1, frame pixels.
-        areas: int64 [N], pixels of the mask.
-        edited: bool [N], other than the run left it.
-        times: float64 [F], seconds of each frame.
-        frame_size: (height, width) of the first frame.
-    """
-
-    frames: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    areas: NDArray[np.int64]
-    edited: NDArray[np.bool_]
-    times: NDArray[np.float64]
-    frame_size: tuple[int, int]
-
-
-def columns(document: Document) -> Columns:
-    """The objects of a document as they are now."""
+def sightings(document: Document) -> Sightings:
+    """All objects of a document as they are now; looks are those that the run had seen in their places."""
     with document.lock:
-        table = document.table
+        table, run = document.table, document.index.columns
         rows = table.alive
-        own = rows < table.base
-        edited = ~own
-        kept = rows[own]
-        run = table.columns
-        edited[own] = (table.ids[kept] != run.ids[kept]) | (table.labels[kept] != run.labels[kept])
-        return Columns(
-            frames=table.frames[rows].astype(np.int64),
+        frames = table.frames[rows].astype(np.int64)
+        known = Looks.read(document.folder / FILES["appearance"])
+        looks = None
+        if known is not None:
+            seen = np.where(rows < table.base, run.ids[np.minimum(rows, table.base - 1)], -1)
+            looks = known.at(seen.astype(np.int64), run.times[frames])
+        return Sightings(
             ids=table.ids[rows].astype(np.int64),
+            frames=frames,
             labels=table.labels[rows].astype(np.int64),
             scores=table.scores[rows],
             boxes=table.boxes[rows],
             areas=table.areas[rows].astype(np.int64),
-            edited=edited,
             times=np.array(run.times),
             frame_size=table.size(0),
+            looks=looks,
         )
 
 

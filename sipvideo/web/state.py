@@ -52,7 +52,7 @@ class ServerState:
         self.about = about
         self.class_names = segmenter.class_names
         self.jobs = Jobs(segmenter, settings)
-        self.studio = Studio(self.jobs.places)
+        self.studio = Studio(self.jobs.places, load=segmenter.another)
         self.zones = zones
         self.views = Views(session, recorder)
         self.visitors = Visitors(live or segmenter)
