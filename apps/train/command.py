@@ -212,7 +212,7 @@ def _trainer(
         threshold = recipe.validation.score_threshold
         validate = Validation(pictures, config, device, threshold, lambda: stop.asked)
     around = Surroundings(device=device, ranks=ranks, validate=validate, stopped=lambda: stop.asked)
-    stream = batch_stream(recipe, config, data, ranks)
+    stream = batch_stream(recipe, config, data, ranks, device)
     return Trainer(model, _objective(recipe), stream, recipe, args.output, around)
 
 
@@ -229,6 +229,9 @@ def _objective(recipe: Recipe) -> Objective:
 def _announce(trainer: Trainer) -> None:
     pictures = trainer.recipe.stream.pictures
     print(f"{len(trainer.stream)} pictures with objects, {pictures} a step, {trainer.steps} steps")
+    if trainer.stream.buckets:
+        sizes = ", ".join(f"{width}x{height}" for height, width in trainer.stream.buckets)
+        print(f"input sizes: {sizes}")
     if trainer.ended:
         print(f"{trainer.folder}: the training is complete")
     elif trainer.step:

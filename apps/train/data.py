@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from sipvideo.apps import flags
 from sipvideo.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
+    import torch
+
     from sipvideo.config import Config
     from sipvideo.data import ClipStream, CocoPictures, YouTubeVis
     from sipvideo.training import Recipe
@@ -153,18 +156,24 @@ def batch_stream(
     config: Config,
     data: tuple[list[CocoPictures | YouTubeVis], list[float] | None],
     ranks: Ranks,
+    device: torch.device,
 ) -> ClipStream:
     """The batches of data sets with the model's classes, as this process sees them; ``data``: sets and weights."""
     from sipvideo.data import ClipStream, StreamConfig
+    from sipvideo.data.loading import processes_for
     from sipvideo.training.trainer import passes_per_step
     from sipvideo.transforms import FrameTransform
 
     section = recipe.stream
+    on_card = device.type == "cuda"
+    processes = processes_for(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     settings = StreamConfig(
         pictures=section.pictures // passes_per_step(recipe, ranks.count),
         sizes=section.sizes,
         seed=recipe.seed,
-        workers=section.workers,
+        workers=section.workers or 1,
+        processes=(section.workers or processes) if on_card else 0,
+        buckets=(6 if on_card else 0) if section.buckets is None else section.buckets,
         pairs=section.pairs,
     )
     return ClipStream(data[0], recipe.augmentation, FrameTransform(config.input), settings, data[1])

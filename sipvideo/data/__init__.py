@@ -1,7 +1,7 @@
 """Training data: readers, augmentation, batches."""
 
 from sipvideo.data.augment import Augmentation
-from sipvideo.data.batch import Batch, collate
+from sipvideo.data.batch import Batch, PackedBatch, collate
 from sipvideo.data.coco import CocoPictures
 from sipvideo.data.dataset import open_dataset
 from sipvideo.data.sample import ClipSource, Sample
@@ -14,6 +14,7 @@ __all__ = [
     "ClipSource",
     "ClipStream",
     "CocoPictures",
+    "PackedBatch",
     "Sample",
     "ScaleRange",
     "StreamConfig",

@@ -27,7 +27,7 @@ class Archive:
     """
 
     def __init__(self, path: Path, example: str) -> None:
-        self.path = path
+        self.path, self._example = path, example
         self._lock = threading.Lock()
         self._zip: zipfile.ZipFile | None = None
         try:
@@ -53,6 +53,10 @@ class Archive:
             (n.removesuffix(example) for n in found if f"/{n}".endswith(f"/{example}")), ""
         )
         self._parts = {n.removeprefix(prefix): p for n, p in found.items() if n.startswith(prefix)}
+
+    def __reduce__(self) -> tuple[type[Archive], tuple[Path, str]]:
+        """Another process opens the file anew."""
+        return Archive, (self.path, self._example)
 
     def names(self) -> Iterable[str]:
         """The names of all files in it."""

@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
@@ -36,6 +37,13 @@ class FileNames:
         self._keyed: list[dict[str, set[str]]] | None = None
         self._known: dict[str, str] = {}
         self._meant_by: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: all but the lock."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def find(self, name: str) -> str:
         """The name of the file that is meant.

@@ -249,6 +249,10 @@ class SampleCache:
         self._samples: dict[int, Sample] = {}
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[SampleCache], tuple[int]]:
+        """Another process begins with an empty one."""
+        return SampleCache, (self.limit,)
+
     def get(self, index: int, read: Callable[[int], Sample]) -> Sample:
         """The kept sample, or the one that ``read`` gives."""
         kept = self._samples.get(index)

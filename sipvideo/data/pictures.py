@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -44,7 +45,7 @@ class PictureFiles:
             self._archive = Archive(self.where, example)
             self._names = FileNames(self._archive.names)
         elif self.where.is_dir():
-            self._names = FileNames(lambda: listed(self.where), self._exists)
+            self._names = FileNames(partial(listed, self.where), self._exists)
         else:
             raise DatasetError(f"{self.where}: no such folder, tar or zip file of pictures")
 
@@ -139,6 +140,10 @@ class VideoFiles:
         self._path: Path | None = None
         self._capture: cv2.VideoCapture | None = None
         self._next = 0
+
+    def __reduce__(self) -> tuple[type[VideoFiles], tuple[()]]:
+        """Another process opens its videos anew."""
+        return VideoFiles, ()
 
     def read(self, path: Path, number: int, size: Size | None = None) -> Picture:
         """Frame ``number`` (0-based), uint8 [H, W, 3], RGB, upright.

@@ -6,9 +6,7 @@ step alone: a run goes on exactly where it stopped, and processes share one glob
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.data.augment import Augmentation
-from sipvideo.data.batch import Batch, collate
+from sipvideo.data.batch import Batch, PackedBatch, pack, padded
+from sipvideo.data.buckets import choose_buckets, covering
+from sipvideo.data.loading import ahead_by_processes, ahead_by_threads
 from sipvideo.data.sample import ClipSource, Sample
-from sipvideo.errors import ConfigError, DatasetError, SipVideoError
+from sipvideo.errors import ConfigError, DatasetError
 from sipvideo.transforms import FrameTransform
 
 Size = tuple[int, int]
+_LEAST = (("pictures", 1), ("workers", 1), ("processes", 0), ("buckets", 0), ("seed", 0))
+_SURVEYED = 256
+"""Steps whose input sizes are looked at to choose buckets."""
 _BLOCK = 1024
 """Draws of weighted sets are made in blocks of this many."""
 
@@ -56,6 +59,9 @@ class StreamConfig:
             is as large as fits.
         seed: of everything random.
         workers: threads that make batches ahead.
+        processes: processes that make them instead; 0: none.
+        buckets: most input sizes that batches are padded to, chosen once by the data and the seed; 0: every batch has
+            the size that its views need.
         pairs: two views of each picture; else one.
     """
 
@@ -63,10 +69,12 @@ class StreamConfig:
     sizes: tuple[int, int] | Sequence[Size] | ScaleRange = (352, 480)
     seed: int = 0
     workers: int = 1
+    processes: int = 0
+    buckets: int = 0
     pairs: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("pictures", 1), ("workers", 1), ("seed", 0)):
+        for name, least in _LEAST:
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}: expected {least} or more, got {getattr(self, name)}")
         for low, high in self._pairs():
@@ -90,6 +98,14 @@ class StreamConfig:
         """Whether all pairs of a step have the same long side."""
         return not isinstance(self.sizes, ScaleRange) and isinstance(self.sizes[0], int)
 
+    def largest(self) -> list[Size]:
+        """The limits among which the largest that :meth:`draw` can give are."""
+        pairs = self._pairs()
+        if self.per_step:
+            side = 32 * (pairs[0][1] // 32)
+            return [(side, side)]
+        return [(pairs[0][1], pairs[1][1])] if isinstance(self.sizes, ScaleRange) else pairs
+
     def draw(self, rng: np.random.Generator) -> Size:
         """(short, long) limits of the views' sides: of a step if ``per_step``, else of one pair."""
         pairs = self._pairs()
@@ -112,6 +128,9 @@ class ClipStream:
         config: sizes, pairs per step, seed, workers.
         weights: how often each source is drawn, relative to the others; its clips then come in an order that is
             shuffled anew for each pass. By default all clips of all sources are one set, shuffled together.
+
+    Attributes:
+        buckets: (height, width) of all inputs that there are; empty: any.
 
     Raises:
         DatasetError: no clip shows an object, or one of a weighted source does; classes differ.
@@ -147,12 +166,19 @@ class ClipStream:
         self._sets = sets
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
         self._drawn = np.zeros((1, len(sets)), np.int64)
+        self.buckets = self._chosen_buckets()
 
     def __len__(self) -> int:
         """Number of pictures or frames with objects."""
         return sum(map(len, self._sets))
 
     def batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
+        """As :meth:`packed`, unpacked on the host."""
+        import torch
+
+        return self.packed(step, rank, ranks).to(torch.device("cpu"))
+
+    def packed(self, step: int, rank: int = 0, ranks: int = 1) -> PackedBatch:
         """The views of a step; 2k and 2k + 1 are a pair, where there are pairs.
 
         Args:
@@ -170,12 +196,7 @@ class ClipStream:
                 f"pictures: {count} per step cannot be shared evenly by {ranks} processes"
             )
         rngs = [self._rng(2, step, k) for k in range(count)]
-        common = self.config.draw(self._rng(1, step)) if self.config.per_step else None
-        clips = [self._clip(step * count + k) for k in range(count)]
-        sizes = [
-            fitted(source.size(index), common or self.config.draw(rng))
-            for (source, index), rng in zip(clips, rngs, strict=True)
-        ]
+        clips, sizes = self._planned(step, rngs)
         views: list[Sample] = []
         for k in range(rank * count // ranks, (rank + 1) * count // ranks):
             source, index = clips[k]
@@ -186,39 +207,68 @@ class ClipStream:
             else:
                 views.append(self.augmentation.single(samples[0], sizes[k], rngs[k], donor))
         # All shares have the size of the whole batch: what is padded changes what a network computes.
-        largest = max(h for h, _ in sizes), max(w for _, w in sizes)
-        return collate(views, self.transform, largest)
+        return pack(views, self.transform, covering(self.buckets, self._needed(sizes)))
+
+    def _planned(
+        self, step: int, rngs: Sequence[np.random.Generator]
+    ) -> tuple[list[tuple[ClipSource, int]], list[Size]]:
+        """The clips of a step, and the sizes of their views."""
+        common = self.config.draw(self._rng(1, step)) if self.config.per_step else None
+        clips = [self._clip(step * len(rngs) + k) for k in range(len(rngs))]
+        sizes = [
+            fitted(source.size(index), common or self.config.draw(rng))
+            for (source, index), rng in zip(clips, rngs, strict=True)
+        ]
+        return clips, sizes
+
+    def _needed(self, sizes: Sequence[Size]) -> Size:
+        """(height, width) of an input for views of these sizes."""
+        return padded(sizes, self.transform.config.pad_multiple)
+
+    def _chosen_buckets(self) -> list[Size]:
+        """The sizes that batches are padded to: few, and together with little to pad."""
+        if not self.config.buckets:
+            return []
+        count = self.config.pictures
+        needs = [
+            self._needed(self._planned(step, [self._rng(2, step, k) for k in range(count)])[1])
+            for step in range(_SURVEYED)
+        ]
+        shapes = {source.size(index) for clips in self._sets for source, index in clips}
+        largest = [fitted(shape, limits) for shape in shapes for limits in self.config.largest()]
+        return choose_buckets(needs, self._needed(largest), self.config.buckets)
 
     def batches(
-        self, first: int, stop: int, rank: int = 0, ranks: int = 1
-    ) -> Generator[Batch, None, None]:
-        """Batches of steps ``first`` to ``stop - 1``, in order, made ahead by background threads.
+        self, first: int, stop: int, rank: int = 0, ranks: int = 1, *, packed: bool = False
+    ) -> Generator[Batch | PackedBatch, None, None]:
+        """Batches of steps ``first`` to ``stop - 1``, in order, made ahead by threads or processes.
 
-        Closing the generator ends the threads.
+        Closing the generator ends them.
+
+        Args:
+            first, stop: see above.
+            rank, ranks: see :meth:`packed`.
+            packed: as they travel, for a device to unpack; those of processes always are.
 
         Raises:
             SipVideoError: a batch cannot be made; the batches before it came first.
         """
-        pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="batches")
-        coming: deque[Future[Batch]] = deque()
-        following = first
-        try:
-            for step in range(first, stop):
-                while following < min(stop, step + self.config.workers + 1):
-                    coming.append(pool.submit(self.batch, following, rank, ranks))
-                    following += 1
-                try:
-                    batch = coming.popleft().result()
-                except SipVideoError:
-                    raise
-                except Exception as error:
-                    what = (str(error).splitlines() or [""])[0]
-                    raise SipVideoError(
-                        f"training: the batch of step {step} cannot be made: {type(error).__name__}: {what}"
-                    ) from error
-                yield batch
-        finally:
-            pool.shutdown(cancel_futures=True)
+        import torch
+
+        numbers = range(first, stop)
+        config = self.config
+        if config.processes:
+            return ahead_by_processes(self, numbers, (rank, ranks), config.processes)
+        if not packed:
+            return ahead_by_threads(
+                lambda number: self.batch(number, rank, ranks), numbers, config.workers
+            )
+
+        def make(number: int) -> PackedBatch:
+            batch = self.packed(number, rank, ranks)
+            return batch.pin_memory() if torch.cuda.is_available() else batch
+
+        return ahead_by_threads(make, numbers, config.workers)
 
     def _rng(self, *numbers: int) -> np.random.Generator:
         return np.random.default_rng((self.config.seed, *numbers))

@@ -6,9 +6,11 @@ The defaults are the published video model's rules; :class:`LossConfig` names th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,16 +19,19 @@ from torchvision.ops import nms
 from sipvideo.errors import DatasetError
 from sipvideo.model import losses
 from sipvideo.model.head import EMBEDDING_STRIDE
-from sipvideo.model.mask_crops import CropWindows, mask_logits
+from sipvideo.model.mask_crops import mask_logits
+from sipvideo.model.mask_maps import Windows, windows_of
 from sipvideo.model.predictions import Predictions
 from sipvideo.model.targets import (
     GroundTruth,
+    Positives,
     assign,
     boxes_at,
     centerness,
     locations,
     middle,
 )
+from sipvideo.model.waiting import rows_that_count, sent
 
 JITTER = 0.05
 """Largest shift of a reference box's centre, in box sides."""
@@ -84,16 +89,69 @@ class LossValues:
     Attributes:
         terms: scalar tensors, already weighted: "class", "box", "mask" and, where the model has the branch,
             "centerness", "track", "rescoring".
-        track_accuracy: percent of objects whose reference was found, for logging; None if there was none to find.
+        references: float [2], how many objects' references were found, and how many were looked for.
     """
 
     terms: dict[str, Tensor]
-    track_accuracy: float | None
+    references: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
         """Sum of the terms."""
         return torch.stack(list(self.terms.values())).sum()
+
+    @property
+    def track_accuracy(self) -> float | None:
+        """Percent of objects whose reference was found, for logging; None if there was none to find."""
+        if self.references is None:
+            return None
+        found, count = self.references.tolist()
+        return 100 * found / count if count else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Learners:
+    """N locations that predict an object, of one picture or, one picture after the other, of a batch.
+
+    Attributes:
+        at: int64 [N], the location, counted within the picture or through the batch.
+        objects: int64 [N], rows of the picture's objects.
+        labels: int64 [N].
+        wanted: int64 [N], the object's ``GroundTruth.reference_index``; 0 without reference pictures.
+        distances: float [N, 4], to be predicted.
+        boxes: float [N, 4], of the objects, input pixels.
+    """
+
+    at: Tensor
+    objects: Tensor
+    labels: Tensor
+    wanted: Tensor
+    distances: Tensor
+    boxes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitem__(self, rows: Tensor | slice) -> _Learners:
+        """Some of them."""
+        return _Learners(*(value[rows] for value in vars(self).values()))
+
+    @classmethod
+    def of(
+        cls, assigned: Sequence[Positives], truths: Sequence[GroundTruth], like: Tensor
+    ) -> _Learners:
+        """Those of a batch, with ``at`` counted within each picture, on the device of a tensor."""
+        numbers, places = [], []
+        for one, truth in zip(assigned, truths, strict=True):
+            index = truth.reference_index
+            rows = 0 * one.at if index is None else index.cpu().numpy()[one.objects]
+            numbers.append(np.stack((one.at, one.objects, one.labels, rows)))
+            boxes = truth.boxes.detach().cpu().numpy()[one.objects]
+            places.append(np.concatenate((one.distances, boxes.astype(np.float32)), 1))
+        integers = sent(torch.from_numpy(np.concatenate(numbers, 1)), like)
+        floats = sent(torch.from_numpy(np.concatenate(places)), like)
+        at, objects, labels, wanted = integers.unbind(0)
+        return cls(at, objects, labels, wanted, floats[:, :4], floats[:, 4:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,23 +164,23 @@ class _Flat:
     centerness_logits: Tensor | None  # [B, P]
     distances: Tensor  # [B, P, 4]
     coefficients: Callable[[int, Tensor], Tensor]  # picture, locations [N] -> [N, k * k * K]
+    learners: Sequence[_Learners]  # per picture
+    together: _Learners  # of the batch
     labels: Tensor  # [B, P], -1 for background
-    objects: Tensor  # [B, P], -1 for background
-    target_distances: Tensor  # [B, P, 4]
-    known: Tensor  # bool [B, P, C], class answers that the annotation gives
+    known: Tensor | None  # bool [B, P, C], class answers that the annotation gives; None: all
 
 
 @dataclass(frozen=True, eq=False)
 class _Masks:
     """The N masks that one picture learns, at positives whose predicted boxes have an area."""
 
-    objects: Tensor  # int64 [N], rows of the ground truth
-    labels: Tensor  # int64 [N]
+    learners: _Learners  # N
+    keep: Tensor  # bool [N], which of them there are
     boxes: Tensor  # [N, 4], predicted, input pixels, no gradient
     loss: Tensor  # [N], already weighted
-    probabilities: Tensor  # [T]
-    targets: Tensor  # [T]
-    windows: CropWindows
+    probabilities: Tensor  # as windows keep values
+    targets: Tensor
+    windows: Windows
     areas: Tensor  # [N], of the annotated masks, basis pixels
 
 
@@ -184,26 +242,32 @@ class SipMaskLoss:
         if predictions.mask_scoring is not None:
             scoring = self._rescoring_loss(predictions.mask_scoring, masks)
             terms["rescoring"] = scoring * self.config.rescoring_weight
-        accuracy = None
+        references = None
         if predictions.reference_embeddings is not None:
-            track_loss, accuracy = self._track_loss(predictions, truths, masks, jitters)
+            track_loss, references = self._track_loss(predictions, truths, masks, jitters)
             terms["track"] = track_loss * self.config.track_weight
-        return LossValues(terms, accuracy)
+        return LossValues(terms, references)
 
     def _flatten(self, predictions: Predictions, truths: Sequence[GroundTruth]) -> _Flat:
         logits = _in_a_row(predictions.class_logits)
-        classes = logits.shape[2]
-        for labels in (truth.labels for truth in truths):
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        batch, locations_count, classes = logits.shape
+        for known in (truth.labels.cpu().numpy() for truth in truths):
+            if len(known) and not 0 <= known.min() <= known.max() < classes:
                 raise DatasetError(
-                    f"labels: expected 0..{classes - 1}, the model's classes, got {labels.tolist()}"
+                    f"labels: expected 0..{classes - 1}, the model's classes, got {known.tolist()}"
                 )
         sizes = [(level.shape[2], level.shape[3]) for level in predictions.class_logits]
-        points = locations(sizes, self.strides, logits.device, self.offset)
+        config = self.config
         assigned = [
-            assign(points, self.strides, truth, self.config.ranges, self.config.radius)
+            assign(sizes, self.strides, truth, config.ranges, config.radius, self.offset)
             for truth in truths
         ]
+        together = _Learners.of(assigned, truths, logits)
+        ends = np.cumsum([0, *(len(one.at) for one in assigned)]).tolist()
+        learners = [together[slice(start, stop)] for start, stop in pairwise(ends)]
+        through = [one.at + item * locations_count for item, one in enumerate(learners)]
+        together = replace(together, at=torch.cat(through))
+        points = locations(sizes, self.strides, logits.device, self.offset)
         per_level = zip(points, self.strides, strict=True)
         coefficients = predictions.coefficients
         if not callable(coefficients):
@@ -212,6 +276,8 @@ class SipMaskLoss:
             def coefficients(item: int, at: Tensor) -> Tensor:
                 return maps[item, at]
 
+        nowhere = torch.full((batch * locations_count,), -1, device=logits.device)
+        labels = nowhere.index_copy(0, together.at, together.labels).view(batch, -1)
         return _Flat(
             points=torch.cat(points),
             strides=torch.cat(
@@ -225,42 +291,38 @@ class SipMaskLoss:
             ),
             distances=_in_a_row(predictions.box_distances),
             coefficients=coefficients,
-            labels=torch.stack([one.labels for one in assigned]),
-            objects=torch.stack([one.objects for one in assigned]),
-            target_distances=torch.stack([one.distances for one in assigned]),
-            known=torch.stack(
-                [
-                    _known(truth, torch.cat(points), one.labels, classes)
-                    for truth, one in zip(truths, assigned, strict=True)
-                ]
-            ),
+            learners=learners,
+            together=together,
+            labels=labels,
+            known=_known(truths, torch.cat(points), together, labels, classes),
         )
 
     def _detection_terms(self, flat: _Flat) -> dict[str, Tensor]:
         """Class, box and centerness losses, those of FCOS."""
         config = self.config
-        positive = flat.labels >= 0
-        count = losses.sum_over_ranks(positive.sum())
-        target = flat.target_distances[positive]
+        at, target = flat.together.at, flat.together.distances
+        count = losses.sum_over_ranks(target.new_full((), len(at)))
         central = centerness(target)
-        scale = flat.strides.expand_as(positive)[positive].unsqueeze(1)
+        scale = flat.strides[at % len(flat.strides)].unsqueeze(1)
         scale = scale if config.box_unit == "stride" else torch.ones_like(scale)
         # Around a common point, distances are boxes.
         origin = target.new_zeros(2)
-        boxes = boxes_at(origin, flat.distances[positive] / scale)
+        boxes = boxes_at(origin, flat.distances.flatten(0, 1).index_select(0, at) / scale)
         target_boxes = boxes_at(origin, target / scale)
         box_loss = losses.iou_loss if config.box_loss == "iou" else losses.giou_loss
         box = (box_loss(boxes, target_boxes, config.box_pixel) * central).sum()
         if config.class_loss == "focal":
             classes = losses.focal_loss(flat.class_logits.flatten(0, 1), flat.labels.flatten())
         else:
-            quality = torch.zeros_like(flat.strides).repeat(len(flat.labels), 1)
             overlap = losses.aligned_iou(boxes.detach(), target_boxes, config.box_pixel)
-            quality[positive] = overlap.clamp(0, 1)
+            nowhere = torch.zeros_like(flat.distances[..., 0]).flatten()
             classes = losses.quality_focal_loss(
-                flat.class_logits.flatten(0, 1), flat.labels.flatten(), quality.flatten()
+                flat.class_logits.flatten(0, 1),
+                flat.labels.flatten(),
+                nowhere.index_copy(0, at, overlap.clamp(0, 1)),
             )
-        classes = torch.where(flat.known.flatten(0, 1), classes, 0.0)
+        if flat.known is not None:
+            classes = torch.where(flat.known.flatten(0, 1), classes, 0.0)
         ranks = losses.ranks()
         pictures = len(flat.labels) * ranks * (config.class_normaliser == "positives_and_pictures")
         central_sum = losses.nonzero(losses.sum_over_ranks(central.sum()))
@@ -270,63 +332,66 @@ class SipMaskLoss:
         }
         if flat.centerness_logits is not None:
             loss = F.binary_cross_entropy_with_logits(
-                flat.centerness_logits[positive], central, reduction="sum"
+                flat.centerness_logits.flatten().index_select(0, at), central, reduction="sum"
             )
             terms["centerness"] = loss / count.clamp(min=1) * ranks * config.centerness_weight
         return terms
 
     def _masks(self, flat: _Flat, item: int, basis: Tensor, truth: GroundTruth) -> _Masks:
         """Masks of one picture (section 3.1) and their losses, weighted by mask alignment."""
-        at, boxes, weights = self._mask_positives(flat, item, truth)
+        learners, boxes, weights, keep = self._mask_positives(flat, item)
         in_basis = boxes / self.basis_stride
         size = (basis.shape[1], basis.shape[2])
-        windows = CropWindows.of(in_basis, size, self.sub_regions)
-        coefficients = flat.coefficients(item, at)
+        windows = windows_of(in_basis, size, self.sub_regions)
+        coefficients = flat.coefficients(item, learners.at)
         # The box grid may tell one number more, of the mask's quality.
         coefficients = coefficients[
             :, : coefficients.shape[1] // self.sub_regions**2 * self.sub_regions**2
         ]
         logits = mask_logits(basis, coefficients, windows)
         probabilities = logits.sigmoid()
-        annotated = losses.mask_targets(truth.masks.to(basis.device), self.basis_stride, size)
-        objects = flat.objects[item, at]
-        targets = windows.cut(annotated, objects)
+        annotated = losses.mask_targets(sent(truth.masks, basis), self.basis_stride, size)
+        targets = windows.cut(annotated, learners.objects)
         loss = losses.mask_bce(probabilities, targets, windows, in_basis)
         if self.config.mask_loss == "bce_and_dice":
             loss = loss + losses.mask_dice(probabilities, targets, windows)
         return _Masks(
-            objects=objects,
-            labels=flat.labels[item, at],
+            learners=learners,
+            keep=keep,
             boxes=boxes,
-            loss=loss * weights / max(len(at), 1),
+            loss=loss * weights / keep.sum().clamp(min=1),
             probabilities=probabilities,
             targets=targets,
             windows=windows,
-            areas=annotated.sum((1, 2))[objects],
+            areas=annotated.sum((1, 2)).index_select(0, learners.objects),
         )
 
-    def _mask_positives(
-        self, flat: _Flat, item: int, truth: GroundTruth
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The positives that learn a mask: location int64 [N], predicted box [N, 4] in input pixels, weight [N]."""
-        at = (flat.labels[item] >= 0).nonzero().squeeze(1)
-        boxes = boxes_at(flat.points[at], flat.distances[item, at].detach())
+    def _mask_positives(self, flat: _Flat, item: int) -> tuple[_Learners, Tensor, Tensor, Tensor]:
+        """The positives that learn a mask; predicted boxes [N, 4] in input pixels, weights [N], which there are [N]."""
+        learners = flat.learners[item]
+        boxes = boxes_at(flat.points[learners.at], flat.distances[item, learners.at].detach())
         # Two inverted sides pass, as published; such a box has no pixels.
         areas = ((boxes[:, 2:] - boxes[:, :2]) / self.basis_stride).prod(1)
         keep = (areas > 1.0) & boxes.isfinite().all(1)
-        at, boxes = at[keep], boxes[keep]
-        scores = flat.class_logits[item, at, flat.labels[item, at]].sigmoid().detach()
-        weights = torch.ones_like(scores)
+        rows = rows_that_count(keep)
+        if rows is not None:
+            learners, boxes, keep = learners[rows], boxes[rows], keep[rows]
+        else:  # those that do not count get a box with which nothing goes wrong: 0, 0, one basis pixel
+            harmless = torch.arange(4, device=boxes.device) // 2 * self.basis_stride
+            boxes = torch.where(keep[:, None], boxes, harmless.to(boxes.dtype))
+        scores = flat.class_logits[item, learners.at, learners.labels].sigmoid().detach()
+        weights = keep.to(scores.dtype)
         if self.config.mask_alignment:
-            annotated = truth.boxes.to(boxes)[flat.objects[item, at]]
-            overlaps = losses.aligned_iou(annotated / self.basis_stride, boxes / self.basis_stride)
+            annotated = learners.boxes / self.basis_stride
+            overlaps = losses.aligned_iou(annotated, boxes / self.basis_stride)
             weights = losses.mask_alignment_weights(
-                scores, overlaps, self.config.mask_weight_epsilon
+                scores, overlaps, self.config.mask_weight_epsilon, keep
             )
         if self.config.mask_nms_iou is not None:
-            kept = nms(boxes, scores, self.config.mask_nms_iou)
-            at, boxes, weights = at[kept], boxes[kept], weights[kept]
-        return at, boxes, weights
+            # How many are left only the device knows: it is waited for.
+            kept = nms(boxes, torch.where(keep, scores, -1.0), self.config.mask_nms_iou)
+            learners, boxes, weights, keep = learners[kept], boxes[kept], weights[kept], keep[kept]
+        return learners, boxes, weights, keep
 
     @staticmethod
     def _rescoring_loss(
@@ -339,8 +404,9 @@ class SipMaskLoss:
             overlaps, weight = losses.rescoring_targets(
                 probabilities, one.targets, one.windows, one.areas
             )
+            weight = weight * one.keep
             scores = mask_scoring(one.windows.paste(probabilities).unsqueeze(1))
-            score = scores.gather(1, one.labels.unsqueeze(1)).squeeze(1)
+            score = scores.gather(1, one.learners.labels.unsqueeze(1)).squeeze(1)
             errors.append((weight * (score - overlaps).square()).sum())
             weights.append(weight.sum())
         counted = losses.sum_over_ranks(torch.stack(weights).sum())
@@ -352,15 +418,16 @@ class SipMaskLoss:
         truths: Sequence[GroundTruth],
         masks: Sequence[_Masks],
         jitters: Sequence[Tensor] | None,
-    ) -> tuple[Tensor, float | None]:
-        """Cross-entropy of each predicted object against the reference picture's, and the accuracy in percent."""
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each predicted object against the reference picture's; see ``LossValues.references``."""
         assert predictions.embeddings is not None
         assert predictions.reference_embeddings is not None
-        total, right, count = predictions.embeddings[..., :0].float().sum(), 0, 0
+        total = predictions.embeddings[..., :0].float().sum()
+        references = total.new_zeros(2)
         for item, (truth, one) in enumerate(zip(truths, masks, strict=True)):
             if truth.reference_boxes is None or truth.reference_index is None or not len(one.boxes):
                 continue
-            boxes = truth.reference_boxes.to(one.boxes)
+            boxes = truth.reference_boxes
             jitter = (
                 torch.empty(boxes.shape).uniform_(-JITTER, JITTER)
                 if jitters is None
@@ -370,30 +437,53 @@ class SipMaskLoss:
                 losses.embeddings_at(embedding_map[item].float(), centres, EMBEDDING_STRIDE)
                 for embedding_map, centres in (
                     (predictions.embeddings, losses.box_centres(one.boxes)),
-                    (predictions.reference_embeddings, losses.box_centres(boxes, jitter)),
+                    (
+                        predictions.reference_embeddings,
+                        sent(losses.box_centres(boxes, jitter), total),
+                    ),
                 )
             )
-            logits = losses.track_logits(here, there)
-            wanted = truth.reference_index.to(one.objects)[one.objects]
-            total = total + F.cross_entropy(logits, wanted)
-            right += int((logits.argmax(1) == wanted).sum())
-            count += len(wanted)
-        return total / len(masks), 100 * right / count if count else None
+            logits, wanted = losses.track_logits(here, there), one.learners.wanted
+            errors = F.cross_entropy(logits, wanted, reduction="none")
+            count = one.keep.sum()
+            total = total + (errors * one.keep).sum() / count.clamp(min=1)
+            right = ((logits.argmax(1) == wanted) & one.keep).sum()
+            references = references + torch.stack((right, count))
+        return total / len(masks), references.detach()
 
 
-def _known(truth: GroundTruth, points: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Which classes the annotation answers for at each location of a picture, bool [P, C]."""
-    known = torch.ones(len(points), classes, dtype=torch.bool, device=points.device)
-    if truth.ignored is not None:
-        height, width = truth.ignored.shape
-        x, y = points.long().unbind(1)
-        inside = truth.ignored.to(points.device)[y.clamp(max=height - 1), x.clamp(max=width - 1)]
-        known[inside & (labels < 0)] = False
-    if truth.labelled is not None:
-        known[:, [k for k in range(classes) if k not in truth.labelled]] = False
-        # Objects pasted from other pictures may have any class.
-        known[labels >= 0, labels[labels >= 0]] = True
-    return known
+def _known(
+    truths: Sequence[GroundTruth],
+    points: Tensor,
+    together: _Learners,
+    labels: Tensor,
+    classes: int,
+) -> Tensor | None:
+    """Which classes the annotations answer for at each location, bool [B, P, C]; None: all of them.
+
+    Args:
+        truths: of B pictures.
+        points: float [P, 2].
+        together: the locations that predict an object: they know its class, which may be any, as objects are
+            pasted from other pictures.
+        labels: int64 [B, P], -1 for background.
+        classes: C.
+    """
+    if all(truth.ignored is None and truth.labelled is None for truth in truths):
+        return None
+    answered = [
+        [truth.labelled is None or k in truth.labelled for k in range(classes)] for truth in truths
+    ]
+    known = sent(torch.tensor(answered), points)[:, None].repeat(1, len(points), 1)
+    x, y = points.long().unbind(1)
+    for item, truth in enumerate(truths):
+        if truth.ignored is not None:
+            height, width = truth.ignored.shape
+            ignored = sent(truth.ignored, points)
+            inside = ignored[y.clamp(max=height - 1), x.clamp(max=width - 1)]
+            known[item] &= ~(inside & (labels[item] < 0))[:, None]
+    own = together.at * classes + together.labels
+    return known.view(-1).index_fill(0, own, 1).view_as(known)
 
 
 def _in_a_row(levels: Sequence[Tensor]) -> Tensor:

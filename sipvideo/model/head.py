@@ -20,6 +20,7 @@ from sipvideo.model.alignment import BoxGrid, FeatureAlignment
 from sipvideo.model.basis import BasisBranch, MaskPyramid, PyramidSum
 from sipvideo.model.ops import conv_at
 from sipvideo.model.units import ConvUnit, SeparableUnit
+from sipvideo.model.waiting import rows_that_count
 
 EMBEDDING_STRIDE = 8
 
@@ -280,12 +281,17 @@ class SipMaskHead(nn.Module):
         start = 0
         for level, logits in enumerate(outputs.class_logits):
             height, width = logits.shape[-2:]
-            here = torch.nonzero((at >= start) & (at < start + height * width)).squeeze(1)
-            if len(here):
-                cells = at[here] - start
+            inside = (at >= start) & (at < start + height * width)
+            here = rows_that_count(inside)
+            if here is None or len(here):
+                cells = (at if here is None else at[here]) - start
+                cells = cells.clamp(0, height * width - 1)
                 rows, columns = cells.div(width, rounding_mode="floor"), cells % width
                 values = self.coefficients_at(outputs, item, level, rows, columns)
-                found = found.index_copy(0, here, values)
+                if here is None:
+                    found = torch.where(inside[:, None], values.to(found.dtype), found)
+                else:
+                    found = found.index_copy(0, here, values)
             start += height * width
         return found
 

@@ -7,7 +7,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from sipvideo.model.mask_crops import CropWindows
+from sipvideo.model.mask_maps import Windows
 
 
 def nonzero(divisor: Tensor) -> Tensor:
@@ -137,13 +137,13 @@ def mask_targets(masks: Tensor, stride: int, map_size: tuple[int, int]) -> Tenso
     return result
 
 
-def mask_bce(probabilities: Tensor, targets: Tensor, windows: CropWindows, boxes: Tensor) -> Tensor:
+def mask_bce(probabilities: Tensor, targets: Tensor, windows: Windows, boxes: Tensor) -> Tensor:
     """Binary cross-entropy of each object's mask, divided by the area of its box.
 
     Pixels outside the box are 0 in both masks and would add nothing.
 
     Args:
-        probabilities: float [T], flat, see :class:`CropWindows`.
+        probabilities: float [T], flat, see :class:`sipvideo.model.mask_crops.CropWindows`.
         targets: float [T], 0 or 1.
         windows: the N boxes.
         boxes: float [N, 4], the same boxes, unclipped, basis pixels.
@@ -155,7 +155,7 @@ def mask_bce(probabilities: Tensor, targets: Tensor, windows: CropWindows, boxes
     return sums / (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
 
 
-def mask_dice(probabilities: Tensor, targets: Tensor, windows: CropWindows) -> Tensor:
+def mask_dice(probabilities: Tensor, targets: Tensor, windows: Windows) -> Tensor:
     """Dice loss of each object's mask inside its box: 0 for equal masks, near 1 for disjoint ones. Not published.
 
     Args and result as in :func:`mask_bce`; 1 is added above and below, so that empty masks are equal.
@@ -165,20 +165,26 @@ def mask_dice(probabilities: Tensor, targets: Tensor, windows: CropWindows) -> T
     return 1 - (2 * both + 1) / (each + 1)
 
 
-def mask_alignment_weights(scores: Tensor, overlaps: Tensor, epsilon: float = 1e-4) -> Tensor:
+def mask_alignment_weights(
+    scores: Tensor, overlaps: Tensor, epsilon: float = 1e-4, keep: Tensor | None = None
+) -> Tensor:
     """Mask alignment weighting: masks count by how well class and box of the same location agree with the object.
 
     Args:
         scores: float [N], probability of the right class.
         overlaps: float [N], IoU of predicted and annotated box.
         epsilon: added to the sum.
+        keep: bool [N], which masks there are; None: all.
 
     Returns:
         float [N], without gradient, mean about 1; 0 where nothing overlaps.
     """
     weights = (scores * overlaps).detach()
+    count: int | Tensor = len(weights)
+    if keep is not None:
+        weights, count = torch.where(keep, weights, 0.0), keep.sum()
     total = weights.sum() + epsilon
-    return weights * len(weights) / nonzero(total)
+    return weights * count / nonzero(total)
 
 
 def box_centres(boxes: Tensor, jitter: Tensor | None = None) -> Tensor:
@@ -214,7 +220,7 @@ def track_logits(embeddings: Tensor, reference_embeddings: Tensor) -> Tensor:
 def rescoring_targets(
     probabilities: Tensor,
     targets: Tensor,
-    windows: CropWindows,
+    windows: Windows,
     areas: Tensor,
     threshold: float = 0.4,
 ) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class CropWindows:
             sub_regions: k, parts per side.
         """
         height, width = map_size
-        corners = boxes.detach().float().cpu().numpy()
+        corners = boxes.detach().float().numpy()
         return cls(
             part_edges(corners[:, 0], corners[:, 2], width, sub_regions).tolist(),
             part_edges(corners[:, 1], corners[:, 3], height, sub_regions).tolist(),
@@ -121,6 +121,21 @@ class CropWindows:
             maps[n, y0:y1, x0:x1] = piece
         return maps
 
+    @property
+    def counts(self) -> Tensor:
+        """Number of pixels of each box, float [N]."""
+        return torch.tensor(self.areas, dtype=torch.float32)
+
+    def combine(self, basis: Tensor, parts: Tensor) -> Tensor:
+        """See :func:`mask_logits`: float [T]; ``parts`` float [N, k * k, K or K + 6]."""
+        of_basis = parts[..., : len(basis)].contiguous()
+        flat: Tensor = _Assemble.apply(basis.permute(1, 2, 0).contiguous(), of_basis, self)
+        if parts.shape[2] == len(basis):
+            return flat
+        maps, numbers = self.shape_maps()
+        of_shape = parts[..., len(basis) :].flatten(0, 1).index_select(0, numbers)
+        return flat + (of_shape * maps).sum(1)
+
     def sub_regions(self, flat: Tensor) -> Iterator[tuple[int, int, slice, slice, Tensor]]:
         """Yields every non-empty sub-region: box, its number row * k + column, map rows, map columns, view [h, w]."""
         boxes = zip(self.split(flat), self.rows, self.columns, strict=True)
@@ -160,7 +175,20 @@ class _Assemble(torch.autograd.Function):
         return basis_gradient, gradient, None
 
 
-def mask_logits(basis: Tensor, coefficients: Tensor, windows: CropWindows) -> Tensor:
+class Pixels(Protocol):
+    """Boxes on a mask map, however the values of their pixels are kept."""
+
+    @property
+    def parts(self) -> int:
+        """Sub-regions per side."""
+        ...
+
+    def combine(self, basis: Tensor, parts: Tensor) -> Tensor:
+        """Products of basis masks and coefficients, see :func:`mask_logits`."""
+        ...
+
+
+def mask_logits(basis: Tensor, coefficients: Tensor, windows: Pixels) -> Tensor:
     """Mask logits of N objects inside their boxes; their sigmoid is the mask's probability.
 
     Args:
@@ -170,14 +198,10 @@ def mask_logits(basis: Tensor, coefficients: Tensor, windows: CropWindows) -> Te
         windows: the N boxes on this map.
 
     Returns:
-        float [T], flat; differentiable with respect to basis and coefficients.
+        float [T], flat (or [N, H, W], as ``windows`` keep values); differentiable with respect to basis and
+        coefficients.
     """
     count, size = coefficients.shape
-    parts = coefficients.view(count, windows.parts**2, size // windows.parts**2)
-    of_basis = parts[..., : len(basis)].contiguous()
-    flat: Tensor = _Assemble.apply(basis.permute(1, 2, 0).contiguous(), of_basis, windows)
-    if parts.shape[2] == len(basis):
-        return flat
-    maps, numbers = (one.to(basis.device) for one in windows.shape_maps())
-    of_shape = parts[..., len(basis) :].flatten(0, 1).index_select(0, numbers)
-    return flat + (of_shape * maps).sum(1)
+    return windows.combine(
+        basis, coefficients.view(count, windows.parts**2, size // windows.parts**2)
+    )

@@ -7,21 +7,20 @@ boxes and points are input pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sipvideo.errors import DatasetError
-
-BACKGROUND = -1
+from sipvideo.structures import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The annotated objects of one training picture, M may be 0.
+    """The annotated objects of one training picture, M may be 0. Masks may be on a device; all else is on the host.
 
     Attributes:
         boxes: float32 [M, 4], x0, y0, x1, y1, input pixels. The published models learn boxes whose x1, y1 are the
@@ -60,28 +59,26 @@ class GroundTruth:
             raise DatasetError("reference_index: expected with reference_boxes, got None")
         _expect("reference_index", self.reference_index, (count,))
         last = len(self.reference_boxes)
-        if (
-            count
-            and not 0 <= int(self.reference_index.min()) <= int(self.reference_index.max()) <= last
-        ):
-            raise DatasetError(
-                f"reference_index: expected 0..{last}, got {self.reference_index.tolist()}"
-            )
+        index = self.reference_index.cpu().numpy()
+        if count and not 0 <= index.min() <= index.max() <= last:
+            raise DatasetError(f"reference_index: expected 0..{last}, got {index.tolist()}")
 
 
 @dataclass(frozen=True, eq=False)
-class Assignment:
-    """What the P locations of one picture should predict.
+class Positives:
+    """The N locations of one picture that should predict an object; on the host. All others are background.
 
     Attributes:
-        labels: int64 [P], 0..C-1, or -1 for background.
-        objects: int64 [P], row of the assigned object, or -1.
-        distances: float32 [P, 4], left, top, right, bottom in input pixels; 0 for background.
+        at: int64 [N], ascending; locations are counted through all levels, row by row.
+        objects: int64 [N], rows of the objects.
+        labels: int64 [N], 0..C-1.
+        distances: float32 [N, 4], left, top, right, bottom in input pixels.
     """
 
-    labels: Tensor
-    objects: Tensor
-    distances: Tensor
+    at: IntArray
+    objects: IntArray
+    labels: IntArray
+    distances: FloatArray
 
 
 def _expect(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
@@ -130,65 +127,82 @@ def regress_ranges(strides: Sequence[int]) -> list[tuple[float, float]]:
 
 
 def assign(
-    points: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
     strides: Sequence[int],
     truth: GroundTruth,
     ranges: Sequence[tuple[float, float]] | None = None,
     radius: float = 1.5,
-) -> Assignment:
-    """Gives each location the object it should predict.
+    offset: Callable[[int], int] = middle,
+) -> Positives:
+    """Gives locations the objects that they should predict.
 
     A location may predict an object if it lies strictly inside both the object's box and the square of ``radius``
     strides around the box's centre, and if its longest distance to a side is in its level's range. Of several
     objects it takes the one with the smallest area, of equal ones the first.
 
+    Only the cells around each object are looked at, on the host: how many rows the losses have is known before the
+    device has begun.
+
     Args:
-        points: per level float32 [h * w, 2], see :func:`locations`.
-        strides: per level, input pixels.
+        sizes, strides, offset: see :func:`locations`.
         truth: the picture's objects; none makes everything background.
         ranges: per level (low, high), see :func:`regress_ranges` (the default).
         radius: half side of the centre region in strides; ``math.inf`` for the whole box.
-
-    Returns:
-        Levels one after another, P = sum of h * w.
     """
-    all_points = torch.cat(list(points))
-    if len(truth.boxes) == 0:
-        labels = all_points.new_full((len(all_points),), BACKGROUND, dtype=torch.int64)
-        return Assignment(labels, labels.clone(), all_points.new_zeros(len(all_points), 4))
+    boxes = truth.boxes.detach().cpu().numpy().astype(np.float32)
+    labels = truth.labels.cpu().numpy()
     ranges = regress_ranges(strides) if ranges is None else ranges
-    # [P, 3]: low and high end of the range, half side of the centre region.
-    level = torch.cat(
-        [
-            point.new_tensor([low, high, radius * stride]).expand(len(point), 3)
-            for point, stride, (low, high) in zip(points, strides, ranges, strict=True)
-        ]
-    )
-    low, high, reach = level.unsqueeze(-1).unbind(1)
-    boxes = truth.boxes.to(all_points)
-    distances = box_distances(all_points.unsqueeze(1), boxes)  # [P, M, 4]
-    longest = distances.amax(-1)
-    allowed = _in_centre_region(all_points, boxes, reach) & (longest >= low) & (longest <= high)
-    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    areas = torch.where(allowed, areas, math.inf)
-    # argmin is documented to give the first of equal minima.
-    objects = areas.argmin(1)
-    positive = allowed.any(1)
-    distances = distances[torch.arange(len(all_points), device=objects.device), objects]
-    return Assignment(
-        torch.where(positive, truth.labels.to(objects.device)[objects], BACKGROUND),
-        torch.where(positive, objects, -1),
-        torch.where(positive.unsqueeze(1), distances, 0.0),
-    )
+    nothing = np.zeros(0, np.int64)
+    found = [(nothing, nothing, np.zeros((0, 4), np.float32))]
+    start = 0
+    for size, stride, limits in zip(sizes, strides, ranges, strict=True):
+        at, objects, distances = _allowed(boxes, size, (stride, offset(stride)), limits, radius)
+        found.append((at + start, objects, distances))
+        start += size[0] * size[1]
+    at, objects, distances = (np.concatenate(column) for column in zip(*found, strict=True))
+    sides = boxes[:, 2:] - boxes[:, :2] + np.float32(1)
+    # By location, then area, then row: the first of each location is its object.
+    order = np.lexsort((objects, (sides[:, 0] * sides[:, 1])[objects], at))
+    at, first = np.unique(at[order], return_index=True)
+    chosen = order[first]
+    return Positives(at, objects[chosen], labels[objects[chosen]], distances[chosen])
 
 
-def _in_centre_region(points: Tensor, boxes: Tensor, reach: Tensor) -> Tensor:
-    """bool [P, M]: point strictly inside the box and the square of half side ``reach`` [P, 1] around its centre."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    first = torch.maximum(centres - reach.unsqueeze(-1), boxes[:, :2])
-    last = torch.minimum(centres + reach.unsqueeze(-1), boxes[:, 2:])
-    at = points.unsqueeze(1)
-    return ((at > first) & (at < last)).all(-1)
+def _allowed(
+    boxes: FloatArray,
+    size: tuple[int, int],
+    cells: tuple[int, int],
+    limits: tuple[float, float],
+    radius: float,
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Pairs of a cell of one level and an object that it may predict: cells [K], objects [K], distances [K, 4].
+
+    Args:
+        boxes: float32 [M, 4].
+        size: (height, width) of the level.
+        cells: their stride, and the offset of their points.
+        limits: of the longest distance, both ends included.
+        radius: see :func:`assign`.
+    """
+    stride, offset = cells
+    centres = (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
+    reach = np.float32(radius * stride)
+    first = np.maximum(centres - reach, boxes[:, :2])
+    last = np.minimum(centres + reach, boxes[:, 2:])
+    inside = []
+    for axis, count in ((0, size[1]), (1, size[0])):
+        points = np.arange(count, dtype=np.float32) * np.float32(stride) + np.float32(offset)
+        inside.append((points > first[:, axis, None]) & (points < last[:, axis, None]))
+    objects, rows, columns = np.nonzero(inside[1][:, :, None] & inside[0][:, None])
+    points = np.stack((columns, rows), 1).astype(np.float32) * np.float32(stride)
+    points += np.float32(offset)
+    distances = np.concatenate(
+        (points - boxes[objects, :2], boxes[objects, 2:] - points), 1, dtype=np.float32
+    )
+    longest = distances.max(1, initial=-np.inf)
+    low, high = np.float32(limits[0]), np.float32(limits[1])
+    fits = (longest >= low) & (longest <= high)
+    return (rows * size[1] + columns)[fits], objects[fits], distances[fits]
 
 
 def box_distances(points: Tensor, boxes: Tensor) -> Tensor:

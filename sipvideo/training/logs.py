@@ -122,8 +122,10 @@ class Progress:
         self._paused = 0.0
         self._open = False
 
-    def step(self, step: int, stop: int, pictures: int, values: dict[str, float]) -> None:
-        """A step of so many pictures is done."""
+    def step(
+        self, step: int, stop: int, pictures: int, values: dict[str, float], ahead: int = 0
+    ) -> None:
+        """A step of so many pictures is done, and ``ahead`` steps after it that will be told next."""
         self._steps += 1
         for name, value in values.items():
             keep = 0.0 if name == "rate" else 0.98
@@ -132,7 +134,7 @@ class Progress:
         if now - self._shown < self._seconds and step < stop:
             return
         self._shown = now
-        pace = (now - self._began - self._paused) / self._steps
+        pace = (now - self._began - self._paused) / (self._steps + ahead)
         left = int(pace * (stop - step))
         figures = "  ".join(f"{name} {value:.3g}" for name, value in self._means.items())
         speed = f"{pictures / pace:.3g} pictures/s" if pace > 0 else ""

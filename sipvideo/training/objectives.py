@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,10 +14,13 @@ from torchvision.ops import box_iou
 from sipvideo.data import Batch
 from sipvideo.model.head import EMBEDDING_STRIDE, HeadOutputs
 from sipvideo.model.losses import box_centres, embeddings_at, ranks, sum_over_ranks
-from sipvideo.model.mask_crops import CropWindows, mask_logits
+from sipvideo.model.mask_crops import mask_logits
+from sipvideo.model.mask_maps import Windows, windows_of
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.targets import boxes_at, locations
+from sipvideo.model.waiting import rows_that_count, sent
 from sipvideo.training.identities import IdentityLoss
+from sipvideo.training.precision import layers_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +29,13 @@ class Places:
 
     Attributes:
         objects: int64 [P], rows of the picture's objects.
-        level, row, column: int64 [P], the cells.
+        at: int64 [P], the cells, counted through all levels, row by row.
         boxes: float [P, 4], the boxes predicted there, input pixels.
-        weights: float [P], class score times overlap with the object's box.
+        weights: float [P], class score times overlap with the object's box; 0 at cells that do not count (on cards).
     """
 
     objects: Tensor
-    level: Tensor
-    row: Tensor
-    column: Tensor
+    at: Tensor
     boxes: Tensor
     weights: Tensor
 
@@ -48,7 +50,7 @@ class _Masks:
 
 
 @torch.no_grad()
-def _overlaps(logits: Tensor, targets: Tensor, windows: CropWindows, areas: Tensor) -> Tensor:
+def _overlaps(logits: Tensor, targets: Tensor, windows: Windows, areas: Tensor) -> Tensor:
     """IoU float [P] of predicted masks, which end at their boxes, with whole objects of these areas (pixels, [P])."""
     predicted, wanted = logits > 0, targets > 0.5
     both = windows.sums((predicted & wanted).float())
@@ -92,7 +94,8 @@ class MasksOnFrozenDetector:
             model: the network.
             batch: views; views 2k and 2k + 1 show the same picture.
         """
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bfloat16):
+        precision = "bfloat16" if self.bfloat16 else "single"
+        with layers_in(precision, batch.images.device):
             outputs = model(batch.images).single()
         views = range(len(batch.boxes))
         found = [self._masks(model, outputs, batch, k) for k in views]
@@ -106,7 +109,7 @@ class MasksOnFrozenDetector:
             terms["quality"] = self.quality * (errors * weight).sum() / total * ranks()
         if outputs.embedding_features and self.track:
             maps = model.head.embedding_map(outputs.embedding_features)
-            boxes = [jittered(one, self.jitter) for one in batch.boxes]
+            boxes = [jittered(sent(one, maps), self.jitter) for one in batch.boxes]
             terms["track"] = self.track * identity_term(self.identities, maps, batch, boxes)
         return terms
 
@@ -118,33 +121,27 @@ class MasksOnFrozenDetector:
             return _Masks(nothing, nothing, places.weights)
         basis = outputs.basis_masks[item]
         stride = model.head.basis_stride
-        windows = CropWindows.of(
+        windows = windows_of(
             places.boxes / stride,
             (basis.shape[1], basis.shape[2]),
             model.head.config.sub_regions,
         )
-        values = torch.cat(
-            [
-                model.head.coefficients_at(
-                    outputs, item, level, places.row[chosen], places.column[chosen]
-                )
-                for level in range(len(model.head.strides))
-                if (chosen := places.level == level).any()
-            ]
-        )
+        values = model.head.coefficients_in_row(outputs, item, places.at)
         count = model.head.config.coefficient_count
         logits = mask_logits(basis, values[:, :count], windows)
         # The share of each basis pixel that the object covers: its edge is known finer than the basis.
         covered = F.avg_pool2d(batch.masks[item].float().unsqueeze(0), stride)[0]
         targets = windows.cut(covered, places.objects)
-        areas = torch.tensor(windows.areas, device=logits.device).clamp(min=1)
+        areas = windows.counts.clamp(min=1)
         errors = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         probabilities = logits.sigmoid()
         both = windows.sums(probabilities * targets)
         each = windows.sums(probabilities.square() + targets.square())
         losses = windows.sums(errors) / areas + self.dice * (1 - (2 * both + 1) / (each + 1))
-        weights = places.weights if self.mask_alignment else torch.ones_like(places.weights)
-        overlaps = _overlaps(logits, targets, windows, (covered > 0.5).sum((1, 2))[places.objects])
+        weights = places.weights
+        weights = weights if self.mask_alignment else (weights > 0).to(weights.dtype)
+        whole = (covered > 0.5).sum((1, 2)).index_select(0, places.objects)
+        overlaps = _overlaps(logits, targets, windows, whole)
         quality = F.binary_cross_entropy_with_logits(
             values[:, count:], overlaps[:, None].expand(values[:, count:].shape), reduction="none"
         )
@@ -152,30 +149,28 @@ class MasksOnFrozenDetector:
 
     @torch.no_grad()
     def places(self, model: SipMask, outputs: HeadOutputs, batch: Batch, item: int) -> Places:
-        """The cells where the detector finds each object of one view, level by level."""
+        """The cells where the detector finds each object of one view; see :class:`Places`."""
         sizes = [(level.shape[2], level.shape[3]) for level in outputs.class_logits]
         offset = model.head.config.cell_offset
         points = locations(sizes, model.head.strides, outputs.basis_masks.device, offset)
-        cells = [
-            torch.stack((torch.full_like(i, level), i.div(w, rounding_mode="floor"), i % w))
-            for level, (h, w) in enumerate(sizes)
-            for i in [torch.arange(h * w, device=outputs.basis_masks.device)]
-        ]
-        level, row, column = torch.cat(cells, 1)
         distances = torch.cat([d[item].flatten(1).t() for d in outputs.box_distances])
         logits = torch.cat([c[item].flatten(1) for c in outputs.class_logits], 1)
         boxes = boxes_at(torch.cat(points), distances)
         height, width = batch.images.shape[-2:]
-        boxes = boxes.minimum(boxes.new_tensor([width, height] * 2) - 1).clamp(min=0)
-        overlap = box_iou(batch.boxes[item], boxes)
-        rank = logits[batch.labels[item]].sigmoid() * overlap * (overlap >= self.min_iou)
+        right, bottom = boxes[:, 0::2].clamp(0, width - 1), boxes[:, 1::2].clamp(0, height - 1)
+        boxes = torch.stack((right, bottom), 2).flatten(1)
+        overlap = box_iou(sent(batch.boxes[item], boxes), boxes)
+        classes = sent(batch.labels[item], boxes)
+        rank = logits.index_select(0, classes).sigmoid() * overlap * (overlap >= self.min_iou)
         best = rank.topk(min(self.cells, rank.shape[1]), 1)
-        objects, which = torch.nonzero(best.values > 0, as_tuple=True)
-        at = best.indices[objects, which]
-        order = level[at].argsort(stable=True)
-        objects, at = objects[order], at[order]
-        weights = rank[objects, at]
-        return Places(objects, level[at], row[at], column[at], boxes[at], weights)
+        objects = torch.arange(len(rank), device=rank.device).repeat_interleave(
+            best.values.shape[1]
+        )
+        at, weights = best.indices.flatten(), best.values.flatten()
+        found = rows_that_count(weights > 0)
+        if found is not None:
+            objects, at, weights = objects[found], at[found], weights[found]
+        return Places(objects, at, boxes[at], weights)
 
 
 AMONG_LOOK_ALIKES = IdentityLoss(same_class=2.0)
@@ -207,15 +202,21 @@ class IdentitiesOnFrozenDetector:
             model: a network with embeddings.
             batch: views; views 2k and 2k + 1 show the same picture, or two frames of a video.
         """
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bfloat16):
+        precision = "bfloat16" if self.bfloat16 else "single"
+        with layers_in(precision, batch.images.device):
             outputs = model(batch.images).single()
         maps = model.head.embedding_map(outputs.embedding_features)
         finder = MasksOnFrozenDetector(cells=1, min_iou=self.min_iou)
         boxes = []
         for item, annotated in enumerate(batch.boxes):
             places = finder.places(model, outputs, batch, item)
-            boxes.append(jittered(annotated, self.jitter))
-            boxes[-1][places.objects] = places.boxes
+            # One cell at most for each object; an object without any keeps its own box.
+            own = jittered(sent(annotated, maps), self.jitter)
+            there = own.index_copy(0, places.objects, places.boxes.to(own.dtype))
+            seen = torch.zeros_like(own[:, :1]).index_copy(
+                0, places.objects, places.weights[:, None].to(own.dtype)
+            )
+            boxes.append(torch.where(seen > 0, there, own))
         return {"track": identity_term(self.identities, maps, batch, boxes)}
 
 
@@ -236,6 +237,6 @@ def identity_term(
     embeddings = torch.cat(found)
     if not len(embeddings):
         return maps.sum() * 0
-    counts = torch.tensor([len(ids) for ids in batch.object_ids], device=maps.device)
-    views = torch.arange(len(counts), device=maps.device).repeat_interleave(counts)
-    return loss(embeddings, views, torch.cat(batch.object_ids), torch.cat(batch.labels))
+    views = np.repeat(np.arange(len(batch.labels)), [len(ids) for ids in batch.object_ids])
+    numbers = (torch.from_numpy(views), torch.cat(batch.object_ids), torch.cat(batch.labels))
+    return loss(embeddings, *sent(torch.stack(numbers), embeddings))

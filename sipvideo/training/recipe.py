@@ -36,8 +36,12 @@ class StreamSection(Section):
     """Most pictures that one process takes through the network at once; more are accumulated in several passes."""
     sizes: tuple[int, int] | tuple[tuple[int, int], ...] | ScaleRange = (352, 480)
     """Smallest and largest long side, in steps of 32; or (short, long) sizes; or independent ranges of both."""
-    workers: int = Field(default=1, ge=1)
-    """Threads that prepare batches."""
+    workers: int | None = Field(default=None, ge=1)
+    """Who prepares batches: so many threads, or processes with CUDA; null: one thread, or as many processes as cores
+    allow. Does not change the result."""
+    buckets: int | None = Field(default=None, ge=0)
+    """Most input sizes that batches are padded to, as a GPU prepares its kernels anew for each; 0: batches stay as they
+    come; null: 6 with CUDA, else 0. Which sizes follows from the data and the seed."""
     pairs: bool = True
     """Two views of each picture, as tracking losses need; else one."""
 
@@ -127,6 +131,8 @@ class Recipe(Section):
     """Decay of the running mean of the weights, which is then what is validated and saved; 0: none."""
     precision: Literal["single", "bfloat16", "half"] = "single"
     """Of the network's layers; losses and weights are always in single precision. Counts for either objective."""
+    compile: bool = False
+    """Translates the network with torch.compile, which takes minutes and a C++ compiler, once for every input size."""
     freeze: FreezeSection = FreezeSection()
     validation: ValidationSection = ValidationSection()
     seed: int = Field(default=0, ge=0)
@@ -169,7 +175,7 @@ class Recipe(Section):
 
     def settled(self) -> dict[str, Any]:
         """The values that a resumed run must share, as plain ones."""
-        values = self.model_dump(mode="json", exclude={"validation"})
+        values = self.model_dump(mode="json", exclude={"validation", "compile"})
         values["stream"].pop("workers")
         return values
 

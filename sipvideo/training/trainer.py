@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sipvideo.config import Config
-from sipvideo.data import Batch, ClipStream
+from sipvideo.data import Batch, ClipStream, PackedBatch
 from sipvideo.errors import CheckpointError, ConfigError, SinkError, SipVideoError
 from sipvideo.model import checkpoint
 from sipvideo.model.sipmask import SipMask
+from sipvideo.model.waiting import is_host
 from sipvideo.training.curves import draw_curves
 from sipvideo.training.distributed import Objective, Ranks, losses_of
 from sipvideo.training.logs import Logs, Progress
@@ -33,6 +34,7 @@ from sipvideo.training.optimiser import (
     build_optimiser,
     clip,
     freeze,
+    restore_optimiser,
     set_training,
 )
 from sipvideo.training.recipe import Recipe
@@ -73,6 +75,7 @@ class Surroundings:
         save_seconds: time between two checkpoints.
         validate: segments the validation set.
         stopped: whether the run should end after this step.
+        read_every: steps after which the device is waited for and losses are read; 0: 1 on CPUs, else 10.
         report: takes lines of progress; None: standard error.
     """
 
@@ -81,6 +84,7 @@ class Surroundings:
     save_seconds: float = 120.0
     validate: Validate | None = None
     stopped: Callable[[], bool] = lambda: False
+    read_every: int = 0
     report: Callable[[str], None] | None = None
 
 
@@ -121,15 +125,19 @@ class Trainer:
         folder: str | Path,
         around: Surroundings | None = None,
     ) -> None:
-        self.around = around or Surroundings()
+        around = around or Surroundings()
+        every = around.read_every or (1 if around.device.type == "cpu" else 10)
+        self.around = replace(around, read_every=every)
         self.recipe, self.stream, self.folder = recipe, stream, Path(folder)
         self.config = model[1]
         # Depthwise convolutions of CPUs, and half precision on GPUs, are faster on this layout.
         self.model = model[0].to(self.around.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.model, recipe.freeze)
         set_training(self.model, recipe.freeze)
+        if recipe.compile:
+            self.model.compile(dynamic=False)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self._optimiser = build_optimiser(self.model, recipe.optimiser)
+        self._optimiser = build_optimiser(self.model, recipe.optimiser, self.around.device)
         self._mean = WeightMean(self.model, recipe.ema) if recipe.ema else None
         half = recipe.precision == "half"
         if half and self.around.device.type != "cuda":
@@ -142,6 +150,7 @@ class Trainer:
         self.steps = self._schedule.steps
         self.step = 0
         self._validated, self.best, self.best_step = 0, -math.inf, 0
+        self._pending: list[tuple[int, float, dict[str, Tensor]]] = []
         self._progress = Progress(self.around.report)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -188,22 +197,24 @@ class Trainer:
 
     def _loop(self, stop: int, logs: Logs | None) -> bool:
         """The steps up to ``stop``; False if it was stopped before."""
-        ranks = self.around.ranks
+        ranks, device = self.around.ranks, self.around.device
         started, saved = self.step, time.monotonic()
         if not self._validation(logs):
             return False
+        first, last = self.step * self.passes, stop * self.passes
         with closing(
-            self.stream.batches(
-                self.step * self.passes, stop * self.passes, ranks.rank, ranks.count
-            )
+            self.stream.batches(first, last, ranks.rank, ranks.count, packed=device.type != "cpu")
         ) as batches:
             while self.step < stop:
-                values, stopped = self._train(batches)
-                if logs is not None:
-                    logs.training(self.step, values)
-                    self._progress.step(self.step, stop, self.recipe.stream.pictures, values)
+                self._train(batches)
+                pause = self._due() or self.step == stop
+                # Alone, a process knows at once that it is to stop; several must agree, which takes a message.
+                asked = ranks.count == 1 and self.around.stopped()
+                if not (pause or asked or len(self._pending) >= self.around.read_every):
+                    continue
+                stopped = self._read(stop, logs)
                 overdue = time.monotonic() - saved > self.around.save_seconds
-                if stopped or overdue or self._due() or self.step == stop:
+                if stopped or overdue or pause:
                     self._save(logs)
                     saved = time.monotonic()
                 if (stopped and self.step < stop) or not self._validation(logs):
@@ -212,8 +223,8 @@ class Trainer:
             self._save(logs)
         return True
 
-    def _train(self, batches: Iterator[Batch]) -> tuple[dict[str, float], bool]:
-        """One step of the optimiser: figures to log, and whether any process was told to stop."""
+    def _train(self, batches: Iterator[Batch | PackedBatch]) -> None:
+        """One step of the optimiser. Its figures stay on the device, so that nothing waits for it: ``_pending``."""
         share = self._schedule(self.step)
         for group in self._optimiser.param_groups:
             group["lr"] = self.recipe.optimiser.rate * group["factor"] * share
@@ -226,40 +237,63 @@ class Trainer:
             with self._losses.no_sync() if alone else nullcontext():  # type: ignore[operator]
                 terms = self._losses(next(batches).to(self.around.device))
                 total = torch.stack(list(terms.values())).sum()
-                self._expect_finite(total, terms)
                 self._scaler.scale(total / self.passes).backward()  # type: ignore[no-untyped-call]
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / self.passes
-        norm = self._change()
+        figures = self._change(sums)
+        self._pending.append((self.step, self.recipe.optimiser.rate * share, figures))
         self.step += 1
         if self._mean is not None:
             self._mean.update(self.step)
-        asked = torch.tensor(float(self.around.stopped()), device=self.around.device)
-        *means, stopped = self.around.ranks.mean([*sums.values(), asked])
-        rate = self.recipe.optimiser.rate * share
-        values = {"rate": rate, **dict(zip(sums, means, strict=True)), "gradient": norm}
-        return values, stopped > 0
 
-    def _change(self) -> float:
-        """Changes the weights along the gradient; gives its norm."""
+    def _change(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Changes the weights along the gradient, unless something is not finite; gives the step's figures."""
         self._scaler.unscale_(self._optimiser)
         norm = clip(self._parameters, self.recipe.optimiser.clip)
-        if not math.isfinite(norm) and not self._scaler.is_enabled():
-            raise self._not_finite("the gradient")
+        figures = {**sums, "gradient": norm}
+        if is_host(norm):
+            self._expect_finite(self.step, {name: float(v) for name, v in figures.items()})
+        elif not self._scaler.is_enabled():
+            # Fused optimisers leave the weights alone where this is set; the error comes when the figures are read.
+            wrong = ~torch.stack(list(figures.values())).isfinite().all()
+            self._optimiser.found_inf = wrong.float()  # type: ignore[attr-defined]
         self._scaler.step(self._optimiser)
         self._scaler.update()
-        return norm
+        return figures
 
-    def _expect_finite(self, total: Tensor, terms: dict[str, Tensor]) -> None:
-        if not torch.isfinite(total):
-            wrong = ", ".join(n for n, value in terms.items() if not torch.isfinite(value))
-            raise self._not_finite(f"the loss ({wrong})")
+    def _read(self, stop: int, logs: Logs | None) -> bool:
+        """Waits for the device and logs what the steps since the last time had; whether any process was told to stop.
 
-    def _not_finite(self, what: str) -> SipVideoError:
-        kept = f"; {self.checkpoint} is the last good state" if self.checkpoint.exists() else ""
-        return SipVideoError(
-            f"training: {what} of step {self.step} is not finite; lower optimiser.rate{kept}"
-        )
+        Raises:
+            SipVideoError: a figure is not finite. Whatever came of it was not saved.
+        """
+        asked = torch.tensor(float(self.around.stopped()), device=self.around.device)
+        figures = [value for _, _, values in self._pending for value in values.values()]
+        *means, stopped = self.around.ranks.mean([*figures, asked])
+        numbers = iter(means)
+        for before, rate, values in self._pending:
+            ahead = self.step - before - 1
+            read = {name: next(numbers) for name in values}
+            self._expect_finite(before, read)
+            if logs is not None:
+                row = {"rate": rate, **read}
+                logs.training(before + 1, row)
+                self._progress.step(before + 1, stop, self.recipe.stream.pictures, row, ahead)
+        self._pending.clear()
+        return stopped > 0
+
+    def _expect_finite(self, step: int, figures: dict[str, float]) -> None:
+        wrong = [name for name, value in figures.items() if not math.isfinite(value)]
+        # With half precision a gradient may overflow: such a step changes nothing, and the scale is lowered.
+        if self._scaler.is_enabled() and wrong == ["gradient"]:
+            return
+        if wrong:
+            losses = [name for name in wrong if name != "gradient"]
+            what = f"the loss ({', '.join(losses)})" if losses else "the gradient"
+            kept = f"; {self.checkpoint} is the last good state" if self.checkpoint.exists() else ""
+            raise SipVideoError(
+                f"training: {what} of step {step} is not finite; lower optimiser.rate{kept}"
+            )
 
     def _due(self) -> bool:
         """Whether the present weights should be validated and have not been."""
@@ -337,7 +371,7 @@ class Trainer:
             return
         try:
             self.model.load_state_dict(content["model"])
-            self._optimiser.load_state_dict(content["optimiser"])
+            restore_optimiser(self._optimiser, content["optimiser"])
             self._scaler.load_state_dict(content["scaler"])
             if self._mean is not None:
                 self._mean.load_state_dict(content["mean"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +15,7 @@ from sipvideo.model.losses import ranks
 from sipvideo.model.predictions import Predictions
 from sipvideo.model.sipmask import SipMask
 from sipvideo.model.targets import GroundTruth
-
-PRECISIONS = {"bfloat16": torch.bfloat16, "half": torch.float16}
+from sipvideo.training.precision import layers_in
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class WholeModel:
         """
         every = 1 if self.views == "all" else 2
         references = batch.images[1::2] if self.views == "references" else None
-        dtype = PRECISIONS.get(self.precision)
-        with torch.autocast(batch.images.device.type, dtype, enabled=dtype is not None):
+        with layers_in(self.precision, batch.images.device):
             predictions = Predictions.of(model, batch.images[::every], references)
         truths = [self._truth(batch, item) for item in range(0, len(batch.boxes), every)]
         head = model.head
@@ -65,9 +64,10 @@ class WholeModel:
         boxes, index = None, None
         if self.views == "references":
             boxes = self._boxes(batch.boxes[item + 1])
-            same = batch.object_ids[item].unsqueeze(1) == batch.object_ids[item + 1]
+            here, there = (batch.object_ids[k].cpu().numpy() for k in (item, item + 1))
+            same = here[:, None] == there
             # A column of its own for "not there" comes first.
-            index = torch.cat((~same.any(1, keepdim=True), same), 1).int().argmax(1)
+            index = torch.from_numpy(np.c_[~same.any(1), same].argmax(1))
         return GroundTruth(
             self._boxes(batch.boxes[item]),
             batch.labels[item],
@@ -79,7 +79,10 @@ class WholeModel:
         )
 
     def _boxes(self, boxes: Tensor) -> Tensor:
-        return boxes - boxes.new_tensor([0, 0, 1, 1]) if self.closed_boxes else boxes
+        """What is learnt of boxes, on the host and as plain numbers: no operation of a device is behind them."""
+        if not self.closed_boxes:
+            return boxes
+        return torch.from_numpy(boxes.cpu().numpy() - np.array([0, 0, 1, 1], np.float32))
 
     def _jitters(self, truths: list[GroundTruth]) -> list[Tensor] | None:
         """Shifts of the reference boxes, drawn per picture of the whole batch: processes do not change them."""

@@ -15,7 +15,8 @@ from sipvideo.config import Config, config_from_values
 from sipvideo.errors import DatasetError
 from sipvideo.model.criterion import LossConfig, LossValues, Predictions, SipMaskLoss
 from sipvideo.model.sipmask import SipMask
-from sipvideo.model.targets import GroundTruth, assign, box_distances, centerness, locations
+from sipvideo.model.targets import GroundTruth, box_distances, centerness, locations
+from tests.model.assigning import assign
 
 STRIDES = (8, 16, 32, 64, 128)
 HEIGHT, WIDTH = 96, 160

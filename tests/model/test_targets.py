@@ -15,15 +15,14 @@ from torch import Tensor
 
 from sipvideo.errors import DatasetError
 from sipvideo.model.targets import (
-    Assignment,
     GroundTruth,
-    assign,
     box_distances,
     boxes_at,
     centerness,
     locations,
     regress_ranges,
 )
+from tests.model.assigning import Assignment, assign
 
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = ((20, 32), (10, 16), (5, 8), (3, 4), (2, 2))

@@ -17,7 +17,8 @@ from sipvideo.model.criterion import JITTER, LossValues, Predictions, SipMaskLos
 from sipvideo.model.losses import box_centres, embeddings_at, mask_targets
 from sipvideo.model.mask_crops import CropWindows, mask_logits
 from sipvideo.model.sipmask import SipMask
-from sipvideo.model.targets import GroundTruth, assign, boxes_at, locations
+from sipvideo.model.targets import GroundTruth, boxes_at, locations
+from tests.model.assigning import assign
 from tests.parity.conftest import FIXTURES, arrays
 
 LOSSES = {

@@ -74,6 +74,17 @@ def test_a_run_that_was_interrupted_ends_exactly_like_one_that_was_not(
     assert_equal(*results)
 
 
+def test_reading_losses_less_often_changes_nothing(make: Make) -> None:
+    often, seldom = make("often"), make("seldom", read_every=4, save_seconds=1e9)
+    often.run()
+    assert seldom.run(5)
+    again = make("seldom", read_every=4)
+    assert again.step == 5
+    again.run()
+    assert_equal(weights(often), weights(again))
+    assert (often.folder / "log.csv").read_text() == (again.folder / "log.csv").read_text()
+
+
 def test_a_killed_process_goes_on_with_the_losses_of_an_uninterrupted_one(
     make: Make, tmp_path: Path
 ) -> None:
@@ -151,7 +162,9 @@ class Halves:
     def __len__(self) -> int:
         return len(self.whole)
 
-    def batches(self, first: int, stop: int, rank: int, ranks: int) -> Iterator[Batch]:
+    def batches(
+        self, first: int, stop: int, rank: int, ranks: int, packed: bool
+    ) -> Iterator[Batch]:
         for number in range(first, stop):
             batch, k = self.whole.batch(number // 2), number % 2 * 2
             lists = (batch.boxes, batch.labels, batch.masks, batch.object_ids)

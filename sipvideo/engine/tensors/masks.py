@@ -8,25 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sipvideo.model.mask_maps import part_edges
 from sipvideo.postprocess.assembly import bilinear_axis
-
-
-def part_edges(low: Tensor, high: Tensor, size: int, parts: int) -> Tensor:
-    """Splits one side of boxes as :func:`sipvideo.boxes.part_edges` does: [...] to int64 [..., parts + 1]."""
-    sound = (low < high) & (high - low).isfinite()
-    low, high = torch.where(sound, low, 0.0), torch.where(sound, high, 0.0)
-    start, stop = low.ceil().clamp(0, size), high.ceil().clamp(0, size)
-    stop = torch.maximum(stop, start)
-    step = (((high - low).double() + 0.1) / parts).float()[..., None]
-    number = torch.arange(1, parts, dtype=torch.float32, device=low.device)
-    low, begin, end = low[..., None], start[..., None], stop[..., None]
-    # Where a part begins up to rounding; the published division decides which of the pixels around is its first.
-    about = (low + number * step).ceil() - 1
-    nearby = about[..., None] + torch.arange(3, device=low.device)
-    before = ((nearby - low[..., None]) / step[..., None] < number[:, None]).sum(-1)
-    inner = torch.minimum(torch.maximum(about + before, begin), end)
-    edges = torch.cat((begin, inner, end), -1).long()
-    return torch.where(begin == end, 0, edges)
 
 
 @dataclass(frozen=True, eq=False)
