@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "check": "read a dataset as training and evaluation will, and explain what is wrong with it",
-    "convert": "to and from COCO, YouTube-VIS, DAVIS, MOTS, CVAT, LabelMe and YOLO; results of runs too",
+    "convert": "to and from COCO, YouTube-VIS, DAVIS, MOTS, CVAT, LabelMe, YOLO and FiftyOne; results of runs too",
     "synth": "render videos with exact masks and identities",
 }
 

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--no-pictures",
         action="store_true",
-        help="do not place the pictures where the format wants them (davis, labelme, yolo; linked, not copied)",
+        help="leave pictures where they are, also where a format has a place for them (davis, fiftyone, labelme, yolo)",
     )
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)

@@ -173,6 +173,15 @@ class VideoFiles:
             _expect_size(image.shape, size, path)
             return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
+    def count(self, path: Path) -> int:
+        """How many frames a file says that it has; 0: it does not say."""
+        with self._lock:
+            if path != self._path:
+                self.close()
+                self._capture, self._path, self._next = cv2.VideoCapture(str(path)), path, 0
+            assert self._capture is not None
+            return max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+
     def close(self) -> None:
         """Closes the video that is open."""
         if self._capture is not None:

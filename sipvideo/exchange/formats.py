@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sipvideo.annotations import read_json
 from sipvideo.errors import DatasetError
-from sipvideo.exchange import cvat, json_forms, label_maps, labelme, mots, runs, yolo
+from sipvideo.exchange import cvat, fiftyone, json_forms, label_maps, labelme, mots, runs, yolo
 from sipvideo.exchange.collection import Collection
 from sipvideo.exchange.placing import Placer
 from sipvideo.summary import SUMMARY
@@ -104,6 +104,12 @@ FORMATS = {
         lambda c, t: yolo.write(c, t.folder, t.tolerance, t.placer),
         pictures=True,
     ),
+    "fiftyone": Format(
+        "FiftyOne: films with labels (FiftyOneVideoLabelsDataset)",
+        lambda r: fiftyone.read(r.path),
+        lambda c, t: fiftyone.write(c, t.folder, t.placer),
+        pictures=True,
+    ),
     "run": Format("the folder of a run's results", lambda r: runs.read(r.path), None),
 }
 """By the name under which people ask for them."""
@@ -129,6 +135,8 @@ def _of_file(path: Path) -> str | None:
         content = read_json(path, "annotations")
         if not isinstance(content, dict):
             return None
+        if "index" in content:
+            return "fiftyone"
         return "ytvis" if content.get("videos") else "coco" if "images" in content else None
     return {".xml": "cvat", ".txt": "mots", ".yaml": "yolo", ".yml": "yolo"}.get(suffix)
 
@@ -138,6 +146,8 @@ def _of_folder(path: Path) -> str | None:
         return "run"
     if (path / yolo.DATA).is_file():
         return "yolo"
+    if (path / fiftyone.MANIFEST).is_file():
+        return "fiftyone"
     if label_maps.find(path):
         return "davis"
     for pattern, kind in (("*.xml", "cvat"), ("*.txt", "mots"), ("*/gt/gt.txt", "mots")):

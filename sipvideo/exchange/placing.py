@@ -6,15 +6,38 @@ import contextlib
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from sipvideo.data.pictures import VIDEO_SUFFIXES, PictureFiles, VideoFiles, find_pictures
 from sipvideo.errors import DatasetError
 from sipvideo.exchange.collection import Collection, Film
+from sipvideo.sinks.video import AnnotatedVideo
+from sipvideo.structures import Detections, Frame, FrameResult
 
 JPEG_QUALITY = 95
+FILM_QUALITY = 14
+"""H.264's, 0 (lossless) to 51."""
+RATE = 25.0
+"""Frames a second of a film that does not say."""
+
+
+@dataclass(frozen=True)
+class PlacedFilm:
+    """A film that is a video file now.
+
+    Attributes:
+        path: of the file.
+        numbers: that each of the film's frames has in the file, from 0.
+        size: (height, width) of the file's pictures: odd ones were padded at the right and below.
+    """
+
+    path: Path
+    numbers: list[int]
+    size: tuple[int, int]
 
 
 class Placer:
@@ -27,12 +50,13 @@ class Placer:
     Attributes:
         decoded: frames that were taken out of video files.
         missing: pictures that are not there.
+        encoded: films that were made of pictures.
     """
 
     def __init__(self, collection: Collection, annotations: Path) -> None:
         self._files: PictureFiles | None = None
         self._movies = VideoFiles()
-        self.decoded, self.missing = 0, 0
+        self.decoded, self.missing, self.encoded = 0, 0, 0
         frames = [name for film in collection.films for name in film.frames[:1]]
         with contextlib.suppress(DatasetError):
             self._files = find_pictures(annotations, collection.images, frames[0] if frames else "")
@@ -69,6 +93,35 @@ class Placer:
         self.decoded += 1
         return target
 
+    def place_film(self, film: Film, target: Path) -> PlacedFilm | None:
+        """Puts a film there as a video: its own file, or its pictures, encoded; None: there are neither.
+
+        Raises:
+            DatasetError: a picture is there, but damaged.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        movie = film.movie or self._movie(film)
+        if movie is not None and all(Path(name).stem.isdecimal() for name in film.frames):
+            target = target.with_name(target.name + movie.suffix.lower())
+            _link(movie, target)
+            return PlacedFilm(target, [int(Path(name).stem) for name in film.frames], film.size)
+        files = self._files
+        if files is None or not film.frames or not all(name in files for name in film.frames):
+            return None
+        target = target.with_name(target.name + ".mp4")
+        seconds = film.seconds or [k / RATE for k in range(len(film.frames))]
+        nothing = Detections.empty(film.size)
+        nobody = np.zeros(0, np.int64)
+        with AnnotatedVideo(target, lambda result: result.frame.image, crf=FILM_QUALITY) as video:
+            for k, name in enumerate(film.frames):
+                frame = Frame(files.read(name, film.size), k, seconds[k])
+                video.write(FrameResult(frame, nothing, nobody, 0.0))
+        self.encoded += 1
+        height, width = film.size
+        return PlacedFilm(
+            target, list(range(len(seconds))), (height + height % 2, width + width % 2)
+        )
+
     def _movie(self, film: Film) -> Path | None:
         if self._files is None:
             return None
@@ -89,6 +142,8 @@ class Placer:
             found.append(
                 f"{self.decoded} frames of video files were written as JPEG, quality {JPEG_QUALITY}"
             )
+        if self.encoded:
+            found.append(f"{self.encoded} films were made of pictures, as H.264")
         return found
 
 

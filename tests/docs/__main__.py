@@ -27,7 +27,9 @@ def main(wanted: list[str]) -> int:
     """Returns 1 if a command failed."""
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        inputs = places.make(Path(folder) / "inputs")
+        inputs = Path(folder) / "inputs"
+        inputs.mkdir()
+        places.make(inputs)
         for page in pages.PAGES:
             name = page.relative_to(ROOT).as_posix()
             if wanted and name not in wanted:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -115,7 +119,7 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-@pytest.mark.parametrize("kind", ["coco", "cvat", "labelme"])
+@pytest.mark.parametrize("kind", ["coco", "cvat", "labelme", "fiftyone"])
 def test_films_come_back_pixel_for_pixel_with_their_identities(
     kind: str, films: Path, tmp_path: Path
 ) -> None:
@@ -169,6 +173,34 @@ def test_mots_has_classes_by_the_file_of_labels(films: Path, tmp_path: Path) -> 
     assert before.keys() == after.keys()
     for key in (("first", "person"), ("first", "motor car")):
         assert all(same(a, b) for a, b in zip(before[key][0], after[key][0], strict=True))
+
+
+def test_fiftyone_has_a_video_for_each_film(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "fiftyone"
+    assert convert(films, "--to", "fiftyone", "-o", place) == 0
+    assert "2 films were made of pictures, as H.264" in capsys.readouterr().err
+    manifest = json.loads((place / "manifest.json").read_text())
+    assert manifest["index"][0] == {"data": "data/first.mp4", "labels": "labels/first.json"}
+    with av.open(str(place / "data" / "second.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == FRAMES
+    labels = json.loads((place / "labels" / "second.json").read_text())
+    found = labels["frames"]["1"]["objects"]["objects"]
+    assert [one["label"] for one in found] == ["person", "person"]
+    box, mask = found[0]["bounding_box"], disc(20, 20)
+    rows = np.flatnonzero(mask.any(1))
+    assert box["top_left"]["y"] * SIZE[0] == rows[0]
+    assert box["bottom_right"]["y"] * SIZE[0] == rows[-1] + 1
+    stored = np.load(io.BytesIO(zlib.decompress(base64.b64decode(found[0]["mask"]))))
+    assert (stored == mask[mask.any(1)][:, mask.any(0)]).all()
+
+
+def test_fiftyone_gets_still_pictures_by_coco(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert(pictures, "--to", "fiftyone", "-o", tmp_path / "fiftyone") == 2
+    assert "--to coco" in capsys.readouterr().err
 
 
 def test_yolo_has_polygons_without_identities(
@@ -262,6 +294,7 @@ MINIMAL = """<annotations><version>1.1</version><meta><task><size>3</size>
         ("data.yaml", "names: {99999999999: x}\ntrain: images\n", "names: expected"),
         ("data.yaml", "names: [x]\ntrain: nowhere\n", "there are no pictures"),
         ("a.json", '{"shapes": 3}', "of what format?"),
+        ("manifest.json", '{"index": [{"data": "../a.mp4", "labels": "b"}]}', "of this folder"),
         ("a.json", '{"videos": [{"id": 1}], "categories": []}', "is missing"),
     ],
 )
