@@ -155,7 +155,9 @@ def _shape(item: Json, size: Size, score: float | None) -> Shape:
     shape = max(bottom - top, 1), max(right - left, 1)
     window = _unpacked(item["mask"])
     if window.shape != shape:
-        window = cv2.resize(window, shape[::-1], interpolation=cv2.INTER_NEAREST)
+        window = np.asarray(
+            cv2.resize(window, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8
+        )
     mask = np.zeros(size, bool)
     inside = mask[top : top + shape[0], left : left + shape[1]]
     inside[:] = window[: inside.shape[0], : inside.shape[1]] > 0
