@@ -16,7 +16,7 @@ import numpy as np
 from sipvideo.annotations import MAX_PIXELS, number, read_segmentation, whole
 from sipvideo.errors import DatasetError
 from sipvideo.exchange.collection import Collection, Film, Shape, Size, Track, dense, encoded
-from sipvideo.exchange.placing import file_name, listed_pictures
+from sipvideo.exchange.placing import file_name, listed_pictures, movie_file
 from sipvideo.exchange.polygons import Polygons
 from sipvideo.files import is_picture, natural
 
@@ -113,7 +113,7 @@ class _File:
         name = self.path.stem if single else str(task.findtext("name") or task.findtext("id"))
         images = self.found.images
         pictures = listed_pictures(images, name)
-        if not pictures and single and images is not None:
+        if not pictures and single and images is not None and movie_file(images, name) is None:
             pictures = [p.name for p in sorted(filter(is_picture, images.iterdir()), key=natural)]
         if pictures and len(pictures) != length:
             raise ValueError(

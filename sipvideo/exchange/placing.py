@@ -125,12 +125,9 @@ class Placer:
     def _movie(self, film: Film) -> Path | None:
         if self._files is None:
             return None
-        for name in (film.name, Path(film.frames[0]).parent.as_posix()):
-            for suffix in ("", *VIDEO_SUFFIXES):
-                path = self._files.where / (name + suffix)
-                if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-                    return path
-        return None
+        names = (film.name, Path(film.frames[0]).parent.as_posix())
+        found = (movie_file(self._files.where, name) for name in names)
+        return next((path for path in found if path is not None), None)
 
     @property
     def notes(self) -> list[str]:
@@ -157,6 +154,15 @@ def _link(source: Path, target: Path) -> None:
 def file_name(text: str) -> str:
     """A film's name as one that every file system takes."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "film"
+
+
+def movie_file(folder: Path, name: str) -> Path | None:
+    """A video of that name in a folder, with or without its ending; None: there is none."""
+    for suffix in ("", *VIDEO_SUFFIXES):
+        path = folder / (name + suffix)
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            return path
+    return None
 
 
 def listed_pictures(folder: Path | None, name: str) -> list[str]:

@@ -175,6 +175,17 @@ def test_mots_has_classes_by_the_file_of_labels(films: Path, tmp_path: Path) -> 
         assert all(same(a, b) for a, b in zip(before[key][0], after[key][0], strict=True))
 
 
+def test_the_film_itself_is_enough_beside_other_pictures(films: Path, tmp_path: Path) -> None:
+    assert convert(films, "--to", "fiftyone", "-o", tmp_path / "media") == 0
+    assert convert(films, "--to", "cvat", "-o", tmp_path / "cvat") == 0
+    images = tmp_path / "media" / "data"
+    cv2.imwrite(str(images / "other.jpg"), np.zeros((*SIZE, 3), np.uint8))
+    single = tmp_path / "cvat" / "first.xml"
+    words = (single, "--to", "ytvis", "--images", images, "-o", tmp_path / "back")
+    assert convert(*words) == 0
+    assert DatasetCheck(tmp_path / "back" / "instances.json", images).usable
+
+
 def test_fiftyone_has_a_video_for_each_film(
     films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
