@@ -185,6 +185,7 @@ function setUpPage() {
       element(`tab-${other}`).focus();
     };
   }
+  if (location.hash === "#videos") openTab("videos");
   const root = document.documentElement, stored = localStorage.getItem("sipvideo.theme");
   if (stored) root.dataset.theme = stored;
   element("theme").onclick = () => {
