@@ -93,7 +93,9 @@ def page(browser: Any) -> Iterator[Any]:
     tab.on(
         "console",
         lambda told: (
-            told.type == "error" and "status of 422" not in told.text and troubles.append(told.text)
+            told.type == "error"
+            and not any(f"status of {known}" in told.text for known in (409, 422))
+            and troubles.append(told.text)
         ),
     )
     yield tab

@@ -1,6 +1,6 @@
 // What keys and buttons do, as methods of the studio; commands.js says which.
 
-import { exactClock, sentence } from "/page/studio/words.js";
+import { exactClock } from "/page/studio/words.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -93,7 +93,7 @@ export const ACTIONS = {
     try {
       this.say(`Carrying the mask of ${id} ${direction > 0 ? "forward" : "backward"}…`);
       const done = await this.tasks.propagate({ frame, id, direction, until });
-      this.say(done ? sentence(done) : "Cancelled, nothing was changed.");
+      this.say(done || "Cancelled, nothing was changed.");
       return done;
     } catch (error) {
       this.say(error.message, "problem");
@@ -104,7 +104,7 @@ export const ACTIONS = {
   redo() { this.back("redo"); },
   async back(way) {
     try {
-      this.say(sentence((await this.run[way]()).text));
+      this.say((await this.run[way]()).text);
     } catch (error) {
       this.say(error.message, "problem");
     }

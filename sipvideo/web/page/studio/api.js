@@ -29,7 +29,6 @@ export const getBlob = async (path, signal) => (await ask(path, { signal })).blo
 const sent = (method, body) => ({ method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 export const post = async (path, body, signal) => (await ask(path, { ...sent("POST", body), signal })).json();
 export const postForBlob = async (path, body) => (await ask(path, sent("POST", body))).blob();
-export const remove = async (path) => ask(path, { method: "DELETE" });
 export const sendFile = async (path, file) =>
   (await ask(path, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file })).json();
 

@@ -23,8 +23,9 @@ export class Log {
       if (line.op === "undo") undone.add(line.of);
       if (line.op === "redo") undone.delete(line.of);
     }
-    this.none.hidden = this.run.lines.length > 0;
-    this.list.replaceChildren(...this.run.lines.slice(-SHOWN).reverse().map((line) => this.row(line, undone.has(line.n))));
+    const lines = this.run.lines.filter(({ op }) => op !== "begin");
+    this.none.hidden = lines.length > 0;
+    this.list.replaceChildren(...lines.slice(-SHOWN).reverse().map((line) => this.row(line, undone.has(line.n))));
   }
 
   row(line, undone) {

@@ -39,6 +39,7 @@ class Studio {
     this.listen();
     this.setUp();
     this.player.seek(0);
+    for (const note of run.info.notes ?? []) this.say(note);
     this.doubts.read().catch((error) => this.say(error.message, "problem"));
     run.listen();
   }
@@ -47,6 +48,7 @@ class Studio {
     const { run, player, selection, timeline } = this;
     for (const name of ["frame", "state"]) player.addEventListener(name, () => this.update());
     for (const target of [run, this.tools]) target.addEventListener("change", () => this.update());
+    player.addEventListener("making", ({ detail }) => this.say(detail < 1 ? `A film that browsers play is being made: ${Math.floor(detail * 100)} %. Until then it plays frame by frame.` : "The film plays now."));
     run.addEventListener("others", ({ detail }) => this.say(detail));
     selection.addEventListener("change", () => this.chosen());
     this.doubts.addEventListener("change", () => {
@@ -86,7 +88,9 @@ class Studio {
     toggle("outside", (on) => (this.tools.outside = on));
     for (const tab of element("tabs").children) {
       tab.onclick = () => this.openTab(tab);
-      tab.onkeydown = ({ key }) => key.startsWith("Arrow") && this.openTab(key === "ArrowRight" ? tab.nextElementSibling : tab.previousElementSibling, true);
+      tab.onkeydown = ({ key }) => {
+        if (key === "ArrowRight" || key === "ArrowLeft") this.openTab(key === "ArrowRight" ? tab.nextElementSibling : tab.previousElementSibling, true);
+      };
     }
   }
 
@@ -113,7 +117,7 @@ class Studio {
   }
 
   say(text, kind = "") {
-    element("said").textContent = text;
+    element("said").textContent = text && sentence(text);
     element("said").dataset.kind = kind;
   }
 
@@ -121,7 +125,7 @@ class Studio {
   async commit(edits) {
     try {
       const done = await this.run.edit(edits);
-      this.say(sentence(done.text));
+      this.say(done.text);
       return done;
     } catch (error) {
       this.say(error.message, "problem");
@@ -180,14 +184,21 @@ function listRuns(runs) {
   element("run-list").replaceChildren(...runs.map((run) => {
     const item = Object.assign(document.createElement("li"), { className: "card job" }), link = document.createElement("a");
     Object.assign(link, { href: `/studio?run=${encodeURIComponent(run.id)}`, textContent: run.name, className: "name" });
-    const about = Object.assign(document.createElement("p"), { className: "about", textContent: `${exactClock(run.duration)}, ${run.frames} frames, ${run.identities} identities${run.revision ? `, ${run.revision} edits` : ""}` });
+    const about = Object.assign(document.createElement("p"), { className: "about", textContent: `${exactClock(run.duration)}, ${run.frames} frames${run.identities === null ? "" : `, ${run.identities} identities`}${run.revision ? `, ${run.revision} edits` : ""}` });
     item.append(link, about);
     return item;
   }));
 }
 
+// A server that has the studio alone leads from its start page to here.
+async function hideElsewhere() {
+  const answer = await fetch("/", { redirect: "manual" }).catch(() => null);
+  for (const link of document.querySelectorAll(".elsewhere")) link.hidden = answer?.type === "opaqueredirect";
+}
+
 async function begin() {
   setUpTheme();
+  hideElsewhere();
   const answer = await get(""), runs = answer.runs ?? answer;
   const wanted = new URLSearchParams(location.search).get("run") ?? (runs.length === 1 ? runs[0].id : null);
   const choice = element("run");
@@ -197,7 +208,12 @@ async function begin() {
   choice.onchange = () => (location.search = `?run=${encodeURIComponent(choice.value)}`);
   if (wanted === null) return listRuns(runs);
   document.title = `${runs.find((run) => run.id === wanted)?.name ?? wanted} · Studio · sipvideo`;
-  window.studio = new Studio(await Run.open(wanted)); // for curious people and for tests
+  const run = await Run.open(wanted, (share) => {
+    element("runs").hidden = element("no-runs").hidden = false;
+    element("no-runs").textContent = `Opening it for the first time: ${Math.floor(share * 100)} %`;
+  });
+  element("runs").hidden = true;
+  window.studio = new Studio(run); // for curious people and for tests
 }
 
 begin().catch((error) => {

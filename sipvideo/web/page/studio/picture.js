@@ -145,6 +145,8 @@ export class Picture {
       const text = `${short}${this.run.labelName(object.label)} ${object.id}`, width = context.measureText(text).width + 2 * pad;
       const x = ((object.box[0] + object.box[2]) / 2 - this.zoom.x * this.run.size[1]) * scale - width / 2;
       const top = (object.box[1] - this.zoom.y * this.run.size[0]) * scale;
+      const right = x + width / 2, below = (object.box[3] - this.zoom.y * this.run.size[0]) * scale;
+      if (right < 0 || right > context.canvas.width || below < 0 || top > context.canvas.height) return; // out of sight
       const left = Math.min(Math.max(x, 2), context.canvas.width - width - 2);
       const places = [top - height - 2, top + 2, top + height + 4].map((y) => [left, Math.min(Math.max(y, 2), context.canvas.height - height - 2)]);
       const free = places.find(([a, b]) => !taken.some((t) => a < t[0] + t[2] && t[0] < a + width && b < t[1] + height && t[1] < b + height));

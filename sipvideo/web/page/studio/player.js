@@ -17,10 +17,25 @@ export class Player extends EventTarget {
     this.canPlay = run.info.has_video;
     still.width = run.size[1];
     still.height = run.size[0];
-    if (!run.info.has_video) return;
     video.onerror = () => (this.canPlay = false); // then the exact pictures are played, as fast as they come
     video.onended = () => this.pause();
-    video.src = `/api/studio${run.path}/video`;
+    if (run.info.has_video) this.load();
+  }
+
+  // The film, or the wait for one that this browser plays: the server makes it of the source at the first request.
+  async load() {
+    const address = `/api/studio${this.run.path}/video`;
+    const answer = await fetch(address, { headers: { Range: "bytes=0-0" } }).catch(() => null);
+    this.canPlay = answer?.ok === true && answer.status !== 202;
+    if (this.canPlay) this.video.src = address;
+    else if (answer?.status === 202) {
+      const { task } = await answer.json();
+      this.run.addEventListener("task", ({ detail }) => {
+        if (detail.task !== task) return;
+        this.dispatchEvent(new CustomEvent("making", { detail: detail.state === "done" ? 1 : detail.done / (detail.total || 1) }));
+        if (detail.state === "done") this.load();
+      });
+    }
   }
 
   // Shows this frame as soon as its picture and its masks are here. Several in a row: only the last one counts.

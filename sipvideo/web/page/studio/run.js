@@ -9,9 +9,15 @@ const PIECES = 40; // kept as the server sent them
 const DECODED = 80; // frames whose masks are kept decoded
 
 export class Run extends EventTarget {
-  static async open(id) {
+  // waiting(share) is called while the server looks through a run for the first time.
+  static async open(id, waiting) {
     const path = `/${encodeURIComponent(id)}`;
-    const [info, times, tracks] = await Promise.all([get(path), getBytes(`${path}/times`), get(`${path}/tracks`)]);
+    let info = await get(path);
+    for (; info.opening !== null && info.opening !== undefined; info = await get(path)) {
+      waiting(info.opening);
+      await new Promise((done) => setTimeout(done, 300));
+    }
+    const [times, tracks] = await Promise.all([getBytes(`${path}/times`), get(`${path}/tracks`)]);
     return new Run(path, info, new Float32Array(times), tracks);
   }
 
@@ -27,12 +33,12 @@ export class Run extends EventTarget {
     this.decoded = new Recent(DECODED);
     this.changes = new Queue();
     this.generation = 0;
-    this.base = Promise.resolve();
+    this.author = ""; // the person's name for the log
   }
 
   // Seconds at which a frame is shown.
   time(frame) {
-    return this.times.length ? this.times[Math.min(Math.max(frame, 0), this.times.length - 1)] : frame / (this.info.fps || 25);
+    return this.times.length ? this.times[Math.min(Math.max(Math.floor(frame), 0), this.times.length - 1)] : frame / (this.info.fps || 25);
   }
 
   // The frame that is shown at a time: the last one that began by then, with half a millisecond for rounding.
@@ -101,15 +107,19 @@ export class Run extends EventTarget {
 
   // Edits as the contract has them. Gives the line that tells what they did; a Refusal where they were not taken.
   edit(edits) {
-    return this.change(() => post(`${this.path}/edits`, { base: this.revision, edits }));
+    return this.change(() => post(`${this.path}/edits`, { ...this.stamp, edits }));
+  }
+
+  get stamp() {
+    return { base: this.revision, ...(this.author ? { author: this.author } : {}) };
   }
 
   undo() {
-    return this.change(() => post(`${this.path}/undo`, { base: this.revision }));
+    return this.change(() => post(`${this.path}/undo`, this.stamp));
   }
 
   redo() {
-    return this.change(() => post(`${this.path}/redo`, { base: this.revision }));
+    return this.change(() => post(`${this.path}/redo`, this.stamp));
   }
 
   change(work) {
@@ -127,13 +137,15 @@ export class Run extends EventTarget {
 
   // What an accepted change did.
   async take({ revision, edits, tracks, removed, notes }) {
-    const foreign = revision - edits.length > this.revision;
+    // What an undo brings back may be anything.
+    const whole = revision - edits.length > this.revision || edits.some(({ op }) => op === "undo" || op === "redo");
     this.revision = revision;
     for (const id of removed) this.tracks.delete(id);
     for (const track of tracks) this.tracks.set(track.id, track);
     this.lines.push(...edits);
+    edits = edits.filter(({ op }) => op !== "begin"); // of the log itself
     this.forget();
-    if (foreign) await this.reload([]);
+    if (whole) await this.reload([]);
     else this.dispatchEvent(new Event("change"));
     return { edits, text: [...edits.map((line) => told(line, this)), ...(notes || [])].join(". ") };
   }

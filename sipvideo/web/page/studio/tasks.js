@@ -1,6 +1,6 @@
 // Work of the server that takes seconds: how far it is, and how it is cancelled.
 
-import { post, remove } from "/page/studio/api.js";
+import { post } from "/page/studio/api.js";
 import { told } from "/page/studio/words.js";
 
 export class Tasks {
@@ -38,6 +38,6 @@ export class Tasks {
   }
 
   async cancel() {
-    if (this.newest) await remove(`${this.run.path}/tasks/${this.newest}`).catch(() => {});
+    if (this.newest) await post(`${this.run.path}/tasks/${this.newest}/cancel`, {}).catch(() => {});
   }
 }

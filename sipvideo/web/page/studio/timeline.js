@@ -136,7 +136,8 @@ export class Timeline extends EventTarget {
     if (drag.kind === "join") {
       const onto = this.laneAt(event.clientY);
       drag.onto = onto && onto !== drag.lane ? onto : null;
-      drag.at = event.clientY - this.canvas.getBoundingClientRect().top;
+      const bounds = this.canvas.getBoundingClientRect();
+      Object.assign(drag, { at: event.clientY - bounds.top, left: event.clientX - bounds.left });
       this.paintSoon();
     }
   }
@@ -204,12 +205,21 @@ export class Timeline extends EventTarget {
       context.globalAlpha = 1;
     }
     this.paintPlayhead(context, height, colour("--text"));
-    if (this.drag?.kind === "join") {
-      context.fillStyle = colour("--text");
-      context.font = "600 12px system-ui, sans-serif";
-      context.fillText(this.drag.onto ? `join ${this.drag.lane.id} into ${this.drag.onto.id}` : `drop ${this.drag.lane.id} on a lane to join them`, 8, this.drag.at - 6);
-    }
+    if (this.drag?.kind === "join") this.paintDrag(context, height, colour);
     this.headings.show(shown, begin, this.lanes.length, this.run, this.selection);
+  }
+
+  paintDrag(context, height, colour) {
+    const { lane, onto, at, left } = this.drag, text = onto ? `join ${lane.id} into ${onto.id}` : `drop ${lane.id} on a lane to join them`;
+    context.font = "600 12px system-ui, sans-serif";
+    context.textBaseline = "middle";
+    const width = context.measureText(text).width + 16, y = Math.min(height - 12, Math.max(12, at));
+    context.fillStyle = colour("--text");
+    context.beginPath();
+    context.roundRect(left + 12, y - 11, width, 22, 7);
+    context.fill();
+    context.fillStyle = colour("--surface");
+    context.fillText(text, left + 20, y + 1);
   }
 
   paintRuler(context, colour) {

@@ -12,7 +12,7 @@ export const exactClock = (seconds) => {
   return `${clock(hundredths / 100)}.${String(hundredths % 100).padStart(2, "0")}`;
 };
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.…?!)]$/.test(text) ? "" : ".");
 
 const number = (identity) => (typeof identity === "object" && identity !== null ? identity.id : identity);
 

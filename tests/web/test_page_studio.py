@@ -1,0 +1,324 @@
+"""The studio's page in a real browser, by mouse, finger and keys, on a run with planted errors."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from sipvideo.studio.shelf import Studio, places_in
+from sipvideo.web.server import StudioState, create_studio_app, listen, make_server
+from sipvideo.web.settings import Settings
+from tests.waiting import PATIENCE
+from tests.waiting import until as eventually
+from tests.web.browser import CHROMIUM, FLAGS, until
+from tests.web.studio_run import FRAMES, RENAMED, SIZE, SWAPPED, PlantedRun, number_in, planted_run
+
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+
+
+@dataclass
+class Desk:
+    """A server whose runs are copies of one, so that no test sees another's edits."""
+
+    address: str
+    folder: Path
+    run: PlantedRun
+    http: httpx.Client
+
+    def fresh(self, name: str) -> str:
+        shutil.copytree(self.run.folder, self.folder / name)
+        return name
+
+    def objects(self, key: str, frame: int) -> dict[int, dict[str, Any]]:
+        """The objects of a frame as the server has them, by identity."""
+        answer = self.http.get(f"/api/studio/{key}/frames", params={"first": frame, "count": 1})
+        return {one["id"]: one for one in answer.json()["frames"][0]["objects"]}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    run = planted_run(tmp_path_factory.mktemp("film"))
+    folder = tmp_path_factory.mktemp("runs")
+    state = StudioState(Studio(lambda: places_in(folder), owner=True), Settings())
+    server = make_server(create_studio_app(state), state)
+    with listen("127.0.0.1", 0) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            eventually(lambda: server.started or not thread.is_alive())
+            with httpx.Client(base_url=address, timeout=PATIENCE) as http:
+                yield Desk(address, folder, run, http)
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Any) -> Iterator[Any]:
+    running = chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield running
+    running.close()
+
+
+def opened(page: Any, desk: Desk, key: str) -> None:
+    page.goto(f"{desk.address}/studio?run={key}")
+    until(lambda: shown(page) == 0)
+
+
+def shown(page: Any) -> int:
+    """The frame that is shown, with its masks."""
+    frame = page.locator("#place").get_attribute("data-frame")
+    return int(frame) if frame and page.evaluate("studio.picture.objects.length > 0") else -1
+
+
+def go(page: Any, frame: int) -> None:
+    """By keys, from the beginning: seconds, then frames."""
+    for key, count in (("Home", 1), ("Shift+ArrowRight", frame // 25), ("ArrowRight", frame % 25)):
+        for _ in range(count):
+            page.keyboard.press(key)
+    until(lambda: shown(page) == frame)
+
+
+def said(page: Any, text: str) -> None:
+    until(lambda: text in page.inner_text("#said"))
+
+
+def pick(page: Any, track_id: int, more: bool = False) -> None:
+    """Chooses an object by its number in the picture."""
+    place = page.evaluate(f"studio.picture.objects.findIndex((one) => one.id === {track_id})")
+    page.keyboard.press(f"{'Shift+' if more else ''}Digit{place + 1}")
+
+
+def spot(page: Any, x: float, y: float) -> tuple[float, float]:
+    """Frame pixels as a point of the window."""
+    box = page.locator("#overlay").bounding_box()
+    return box["x"] + x / SIZE[1] * box["width"], box["y"] + y / SIZE[0] * box["height"]
+
+
+def test_a_seek_shows_the_exact_frame_and_a_film_plays_under_its_own_masks(
+    page: Any, desk: Desk
+) -> None:
+    opened(page, desk, desk.fresh("play"))
+    for frame in (37, 38, 99, 0, SWAPPED):
+        go(page, frame)
+        picture = np.asarray(Image.open(BytesIO(page.locator("#stage").screenshot())))
+        assert number_in(picture, picture.shape[1] / SIZE[1]) == frame
+    page.keyboard.press("Home")
+    # What the browser shows when the masks of a frame are painted: its burnt in number.
+    page.evaluate(
+        """() => {
+          const canvas = document.createElement("canvas"), { player } = studio;
+          [canvas.width, canvas.height] = [320, 240];
+          const context = canvas.getContext("2d", { willReadFrequently: true });
+          window.played = [];
+          player.addEventListener("frame", () => {
+            if (!player.playing) return;
+            context.drawImage(player.video, 0, 0, 320, 240);
+            let number = 0;
+            for (let k = 0; k < 8; k++) number |= (context.getImageData(k * 12 + 6, 6, 1, 1).data[0] > 128) << k;
+            window.played.push([player.frame, number]);
+          });
+        }"""
+    )
+    page.keyboard.press("Space")
+    until(lambda: page.evaluate("played.length") > 8)
+    page.keyboard.press("Space")
+    played = page.evaluate("played")
+    assert [pair for pair in played if pair[0] != pair[1]] == []
+    assert played == sorted(played) and played[-1][0] > 8
+
+
+def test_identities_are_mended_by_keys_undone_and_kept(page: Any, desk: Desk) -> None:
+    key, run = desk.fresh("keys"), desk.run
+    a, b = run.swapped
+    third, other = run.renamed
+    before = desk.objects(key, SWAPPED)
+    opened(page, desk, key)
+    go(page, SWAPPED)
+    pick(page, a)
+    pick(page, b, more=True)
+    page.keyboard.press("x")
+    said(page, f"Swapped {a} and {b}")
+    assert desk.objects(key, SWAPPED)[a]["box"] == before[b]["box"]
+    assert desk.objects(key, SWAPPED - 1)[a]["label"] == desk.objects(key, SWAPPED)[a]["label"]
+
+    # Two inputs: the one, J, and the other one afterwards.
+    page.keyboard.press("Escape")
+    pick(page, third)
+    for _ in range(RENAMED - SWAPPED):
+        page.keyboard.press("ArrowRight")
+    until(lambda: shown(page) == RENAMED)
+    page.keyboard.press("j")
+    pick(page, other)
+    said(page, f"Joined {other} into {third}")
+    assert other not in desk.objects(key, FRAMES - 1)
+
+    page.keyboard.press("c")
+    said(page, f"Cut {third}")
+    page.keyboard.press("z")
+    said(page, "Undone: cut")
+    page.keyboard.press("z")
+    said(page, "Undone: joined")
+    assert other in desk.objects(key, FRAMES - 1)
+    page.keyboard.press("y")
+    said(page, "Done again: joined")
+
+    page.keyboard.press("l")
+    page.keyboard.type("runn")
+    page.keyboard.press("Enter")
+    said(page, f"{third} is a runner")
+    page.keyboard.press("Delete")
+    said(page, f"Deleted {third}")
+    page.reload()
+    until(lambda: shown(page) == 0)
+    assert third not in desk.objects(key, 0)
+    assert third not in page.evaluate("[...studio.run.tracks.keys()]")
+    page.click("#tab-log")
+    until(lambda: page.locator("#log-list li").count() == 8)
+    assert page.locator("#log-list .undone").count() == 1
+
+
+def test_a_lane_dragged_onto_another_joins_them(page: Any, desk: Desk) -> None:
+    key = desk.fresh("drag")
+    third, other = desk.run.renamed
+    opened(page, desk, key)
+    lanes = page.evaluate("studio.timeline.lanes.map((track) => track.id)")
+    box = page.locator("#lane-canvas").bounding_box()
+    heights = [box["y"] + 24 * (lanes.index(one) + 0.5) for one in (other, third)]
+    page.mouse.move(box["x"] + 0.9 * box["width"], heights[0])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], heights[1], steps=6)
+    page.mouse.up()
+    said(page, f"Joined {other} into {third}")
+    assert third in desk.objects(key, FRAMES - 1)
+
+
+def test_of_two_windows_one_wins_and_the_other_is_told(page: Any, desk: Desk) -> None:
+    key = desk.fresh("two")
+    (a, b), whole = desk.run.swapped, desk.run.whole
+    opened(page, desk, key)
+    page.evaluate("studio.run.events.close()")  # it has not heard of the other one yet
+    second = page.context.new_page()
+    opened(second, desk, key)
+    second.keyboard.press("ArrowRight")
+    until(lambda: shown(second) == 1)
+    pick(second, a)
+    second.keyboard.press("c")
+    said(second, f"Cut {a}")
+    pick(page, whole)
+    with page.expect_response("**/edits") as answer:
+        page.keyboard.press("Shift+Delete")
+    assert answer.value.status == 409
+    said(page, f"cut {a} at 0:00.04")
+    assert whole in desk.objects(key, 0)
+    page.keyboard.press("Shift+Delete")
+    said(page, f"Deleted {whole}")
+    # The other window hears of it by itself.
+    said(second, f"deleted {whole}")
+    until(lambda: whole not in second.evaluate("[...studio.run.tracks.keys()]"))
+    assert b in desk.objects(key, 0)
+
+
+def test_brush_eraser_and_polygon_change_the_mask(page: Any, desk: Desk) -> None:
+    key, whole = desk.fresh("masks"), desk.run.whole
+
+    def area() -> int:
+        return int(page.evaluate(f"studio.picture.object({whole})?.mask.area ?? 0"))
+
+    opened(page, desk, key)
+    pick(page, whole)
+    own = area()
+    x0, y0, x1, y1 = desk.objects(key, 0)[whole]["box"]
+    page.keyboard.press("b")
+    page.mouse.move(*spot(page, x1, y0))
+    page.mouse.down()
+    page.mouse.move(*spot(page, x1, y1), steps=4)
+    page.mouse.up()
+    said(page, "Mended the mask")
+    until(lambda: area() > own)
+    drawn = area()
+    page.keyboard.press("e")
+    for _ in range(6):
+        page.keyboard.press("]")
+    page.keyboard.press("Enter")  # by keys it begins in the middle of the object
+    until(lambda: 0 < area() < drawn)
+    page.keyboard.press("p")
+    for corner in ((x0, y0), (x1, y0), (x1, y1), (x0, y1)):
+        page.mouse.click(*spot(page, *corner))
+    page.keyboard.press("Enter")
+    until(lambda: abs(area() - (x1 - x0) * (y1 - y0)) <= 2 * (x1 - x0))
+    found = desk.objects(key, 0)[whole]
+    assert found["edited"] and found["box"] == pytest.approx([x0, y0, x1, y1], abs=2)
+    # A new object: drawn while nothing is chosen, and asked for its class.
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.keyboard.press("p")
+    for corner in ((200, 20), (260, 20), (230, 60)):
+        page.mouse.click(*spot(page, *corner))
+    page.keyboard.press("Enter")
+    page.keyboard.type("runner")
+    page.keyboard.press("Enter")
+    said(page, "New object")
+    assert len(desk.objects(key, 0)) == 5
+
+
+def test_on_a_phone_two_taps_and_a_button_join(browser: Any, desk: Desk) -> None:
+    key = desk.fresh("phone")
+    a, b = desk.run.swapped
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    opened(page, desk, key)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for track_id in (a, b):
+        box = desk.objects(key, 0)[track_id]["box"]
+        page.touchscreen.tap(*spot(page, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+        if track_id == a:
+            page.tap("#several")
+    assert page.evaluate("studio.selection.ids") == [a, b]
+    page.tap("[data-do=swap]")
+    said(page, "Swapped")
+    page.tap("[data-do=undo]")
+    said(page, "Undone")
+    context.close()
+
+
+def test_everything_can_be_reached_and_named_without_a_mouse(page: Any, desk: Desk) -> None:
+    opened(page, desk, desk.fresh("tab"))
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, select, input, a, [tabindex]")]
+          .filter((one) => one.checkVisibility() && one.tabIndex >= 0)
+          .filter((one) => !(one.innerText?.trim() || one.ariaLabel || one.labels?.length || one.title))
+          .map((one) => one.outerHTML)"""
+    )
+    assert nameless == []
+    reached = set()
+    for _ in range(45):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "document.activeElement.dataset.do || document.activeElement.id || document.activeElement.tagName"
+            )
+        )
+    wanted = {"undo", "overlay", "play", "join", "brush", "tab-doubts", "scroller", "f-label"}
+    assert wanted <= reached
+    page.locator("#scroller").focus()
+    for key in ("ArrowDown", "ArrowDown", "Shift+ArrowDown"):
+        page.keyboard.press(key)
+    assert page.evaluate("studio.selection.ids.length") == 2
+    page.keyboard.press("?")
+    until(lambda: page.locator("#help").is_visible())
+    assert "swap the two" in page.inner_text("#keys")
