@@ -137,7 +137,8 @@ def test_a_seek_shows_the_exact_frame_and_a_film_plays_under_its_own_masks(
     page.keyboard.press("Space")
     played = page.evaluate("played")
     assert [pair for pair in played if pair[0] != pair[1]] == []
-    assert played == sorted(played) and played[-1][0] > 8
+    assert played == sorted(played)
+    assert played[-1][0] > 8
 
 
 def test_identities_are_mended_by_keys_undone_and_kept(page: Any, desk: Desk) -> None:
@@ -260,7 +261,8 @@ def test_brush_eraser_and_polygon_change_the_mask(page: Any, desk: Desk) -> None
     page.keyboard.press("Enter")
     until(lambda: abs(area() - (x1 - x0) * (y1 - y0)) <= 2 * (x1 - x0))
     found = desk.objects(key, 0)[whole]
-    assert found["edited"] and found["box"] == pytest.approx([x0, y0, x1, y1], abs=2)
+    assert found["edited"]
+    assert found["box"] == pytest.approx([x0, y0, x1, y1], abs=2)
     # A new object: drawn while nothing is chosen, and asked for its class.
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")

@@ -1,0 +1,270 @@
+"""A scripted person mends planted identity errors in the studio's page, by keys, and every key counts.
+
+The person sees who is who: which true object each mask is of. All else comes from the page: which doubt is open, what
+is proposed, which identities are chosen, and where the playhead is. Opened doubts that tell of nothing cost a key, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sipvideo.apps import command, flags
+from sipvideo.apps.reports import CHECKOUT
+from sipvideo.apps.reports.studio.sight import Sight
+from sipvideo.apps.reports.studio.stand import rendered, save, serving, tab
+
+if TYPE_CHECKING:
+    from sipvideo.evaluation.replay import Replay
+    from sipvideo.structures import FrameResult
+
+Json = dict[str, Any]
+KINDS = ("swap", "change", "mixture", "twin")
+SECONDS_EACH = 2.0
+"""Of an action."""
+MOST_KEYS = 400
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What mending took, and what came of it.
+
+    Attributes:
+        planted: errors.
+        wrong_before, wrong_after: places where something is wrong, see :meth:`Sight.wrong`, beyond those of the run
+            before errors were planted.
+        actions: keys pressed, in all.
+        doubts: opened; ``false`` of them told of nothing.
+        seconds: at two seconds an action.
+        wall: seconds that it took for real, with waiting for the page.
+        hota_before, hota_after, hota_right: of the run with errors, mended, and before the errors were planted.
+    """
+
+    planted: int
+    wrong_before: int
+    wrong_after: int
+    actions: int
+    doubts: int
+    false: int
+    seconds: float
+    wall: float
+    hota_before: float
+    hota_after: float
+    hota_right: float
+    keys: dict[str, int]
+
+    @property
+    def per_error(self) -> float:
+        """Actions for each error."""
+        return self.actions / max(self.planted, 1)
+
+
+class Person:
+    """Works through the list of doubts.
+
+    Args:
+        page: a tab with the studio, of Playwright.
+        truth: see :class:`Sight`.
+        near: frames by which a doubt may miss the time of an error.
+    """
+
+    def __init__(self, page: Any, truth: Sequence[tuple[Any, Any]], near: int) -> None:
+        self.page, self.truth, self.near = page, truth, near
+        self.keys: Counter[str] = Counter()
+        self.doubts = self.false = 0
+
+    def look(self) -> Sight:
+        """What is on the screen, all frames of it."""
+        return Sight(frames_of(self.page), self.truth)
+
+    def work(self, right: int) -> None:
+        """Mends until as much is wrong as before errors were planted, or no doubts are left."""
+        self.press("n")
+        sight = self.look()
+        while sight.wrong() > right and self.keys.total() < MOST_KEYS:
+            doubt = self._settled()
+            if doubt is None:
+                return
+            self.doubts += 1
+            if sight.helps(doubt["remedy"]) > 0:
+                self.press("m")
+            elif (edit := sight.by_hand(doubt["ids"], self._around(doubt))) is not None:
+                self._do(edit)
+                sight = self.look()
+                continue  # whatever else the doubt tells of
+            else:
+                self.false += 1
+                self.press("a")
+            self._settled()
+            sight = self.look()
+
+    def press(self, key: str) -> None:
+        """One action."""
+        self.keys[key] += 1
+        self.page.keyboard.press(key)
+
+    def _around(self, doubt: Json) -> tuple[int, int]:
+        return doubt["first"] - self.near, doubt["last"] + self.near
+
+    def _settled(self) -> Json | None:
+        """The doubt that is open, once the page has done what it was asked for."""
+        self.page.evaluate("studio.run.changes.last")
+        time.sleep(0.15)
+        self.page.evaluate("studio.player.seeking")
+        found: Json | None = self.page.evaluate("studio.doubts.doubt")
+        if found is None and self.page.evaluate("studio.doubts.open.length"):
+            self.press("n")
+            return self._settled()
+        return found
+
+    def _do(self, edit: Json) -> None:
+        """By hand: choose, go there, and one key."""
+        ids = [edit[name] for name in ("into", "from", "a", "b", "id") if name in edit]
+        if "frame" in edit:
+            self._go(edit["frame"])
+        elif edit["op"] == "delete" and not edit["first"] <= self._frame() <= edit["last"]:
+            self._go(edit["first"])
+        if self.page.evaluate("studio.selection.ids") != ids:
+            self._choose(ids)
+        self.press({"join": "j", "cut": "c", "swap": "x", "delete": "Delete"}[edit["op"]])
+
+    def _frame(self) -> int:
+        return int(self.page.evaluate("studio.player.wanted"))
+
+    def _go(self, frame: int) -> None:
+        while (here := self._frame()) != frame:
+            self.press("ArrowRight" if here < frame else "ArrowLeft")
+        self.page.evaluate("studio.player.seeking")
+
+    def _choose(self, ids: Sequence[int]) -> None:
+        for k, one in enumerate(ids):
+            place = self.page.evaluate(f"studio.picture.objects.findIndex((o) => o.id === {one})")
+            if 0 <= place < 9:
+                self.press(f"{'Shift+' if k else ''}Digit{place + 1}")
+            else:  # not in the picture: a click on its lane's heading
+                self.keys["click"] += 1
+                self.page.evaluate(f"studio.selection.choose({one}, {json.dumps(k > 0)})")
+
+
+def frames_of(page: Any) -> list[Json]:
+    """All frames of the run in a tab, as the server has them now."""
+    found: list[Json] = page.evaluate(
+        """async () => {
+          const frames = [];
+          for (let first = 0; first < studio.run.count; first += 200) {
+            const answer = await fetch(`/api/studio${studio.run.path}/frames?first=${first}&count=200`);
+            frames.push(...(await answer.json()).frames);
+          }
+          return frames;
+        }"""
+    )
+    return found
+
+
+def tracks_of(frames: Sequence[Json]) -> list[list[Json | None]]:
+    """Masks of each identity, one or None per frame."""
+    found: dict[int, list[Json | None]] = {}
+    for frame in frames:
+        for one in frame["objects"]:
+            found.setdefault(one["id"], [None] * len(frames))[frame["frame"]] = one["mask"]
+    return list(found.values())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = flags.Parser(prog="apps/reports/studio/person.py", description=__doc__)
+    add = parser.add_argument
+    add("--seed", type=int, default=19019, metavar="N", help="of the film; default: 19019")
+    add("--errors", type=flags.count, default=20, metavar="N", help="planted; default: 20")
+    add(
+        "--work",
+        type=Path,
+        default=CHECKOUT / "build" / "person",
+        metavar="DIR",
+        help="film, reports and the run; default: build/person",
+    )
+    args = parser.parse_args(argv)
+    return command.guarded(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Renders what is not there, plants, mends, and prints the figures as JSON."""
+    from sipvideo.apps.reports.studio.doubt_order import right_run
+    from sipvideo.apps.reports.studio.planting import coming_and_going, plant
+
+    film = rendered(args.work, args.seed)
+    right = coming_and_going(right_run(film), args.seed)
+    kinds = [KINDS[k % len(KINDS)] for k in range(args.errors)]
+    np.random.default_rng(args.seed).shuffle(kinds)
+    results, planted = plant(right, kinds, args.seed)
+    folder = args.work / "runs" / "planted"
+    save(folder, results, next(args.work.glob("film/mp4/*.mp4")))
+    truth = [(result.detections.boxes, result.track_ids) for result in right]
+    with serving(folder.parent) as address, tab() as page:
+        page.goto(f"{address}/studio?run=planted")
+        page.wait_for_selector("#doubt-list button")
+        person = Person(page, truth, near=round(0.35 * film_rate(film)))
+        goal = Sight(as_told(right), truth).wrong()
+        before, begun = person.look().wrong() - goal, time.perf_counter()
+        person.work(goal)
+        wall, sight = time.perf_counter() - begun, person.look()
+        mended = tracks_of(frames_of(page))
+    actions = person.keys.total()
+    figures = Figures(
+        planted=len(planted),
+        wrong_before=before,
+        wrong_after=sight.wrong() - goal,
+        actions=actions,
+        doubts=person.doubts,
+        false=person.false,
+        seconds=actions * SECONDS_EACH,
+        wall=round(wall, 1),
+        hota_before=_hota(film, film.tracks(results)),
+        hota_after=_hota(film, mended),
+        hota_right=_hota(film, film.tracks(right)),
+        keys=dict(person.keys),
+    )
+    print(json.dumps({**asdict(figures), "per_error": figures.per_error}, indent=2))
+    return 0
+
+
+def film_rate(film: Replay) -> float:
+    """Frames per second."""
+    return (len(film) - 1) / (film.seconds[-1] - film.seconds[0])
+
+
+def as_told(results: Sequence[FrameResult]) -> list[Json]:
+    """Frames as the server tells them, without masks."""
+    return [
+        {
+            "frame": n,
+            "objects": [
+                {"id": track_id, "box": box}
+                for track_id, box in zip(
+                    result.track_ids.tolist(), result.detections.boxes.tolist(), strict=True
+                )
+            ],
+        }
+        for n, result in enumerate(results)
+    ]
+
+
+def _hota(film: Replay, tracks: Sequence[list[Json | None]]) -> float:
+    from sipvideo.evaluation.replay import compared, tracking_scores
+
+    truth = [track["segmentations"] for track in film.truth]
+    counts = compared(truth, tracks, (*film.frame_size, len(film)))
+    return round(float(tracking_scores([counts]).hota), 4)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
