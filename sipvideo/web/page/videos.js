@@ -154,6 +154,7 @@ class Card {
     this.video.hidden = !film;
     if (film && this.video.getAttribute("src") !== film.url) this.video.src = film.url;
     if (job.archive) this.link("All (zip)", job.archive, true);
+    if (job.studio) this.link("Correct in the studio", job.studio);
     for (const file of job.results) if (FILES[file.name]) this.link(FILES[file.name], `${file.url}?download=true`, false, size(file.bytes));
     this.button(job.id ? "Remove" : "Dismiss", async () => {
       if (job.id) await this.ask("DELETE", "");
@@ -174,7 +175,8 @@ class Card {
 
   link(text, href, first, title = "") {
     const link = document.createElement("a");
-    Object.assign(link, { textContent: text, href, download: "", title, className: first ? "button main" : "button" });
+    Object.assign(link, { textContent: text, href, title, className: first ? "button main" : "button" });
+    if (!href.startsWith("/studio")) link.download = "";
     this.actions.append(link);
   }
 }
