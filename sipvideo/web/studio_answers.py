@@ -139,6 +139,21 @@ class SourceBody(BaseModel):
     )
 
 
+class DoubtInfo(BaseModel):
+    """Something that may be wrong."""
+
+    key: str = Field(description="names it in `accept`, as long as what it is about stays as it is")
+    kind: str = Field(description="swap, jump, return, change, twin, class, growth, gap, short")
+    ids: list[int] = Field(description="identities that it is about")
+    first: int
+    last: int
+    worth: float = Field(description="0 to 1, how likely it is worth a look")
+    why: str
+    remedy: dict[str, Any] | None = Field(
+        description="an edit that may mend it; op `propagate`: masks to be carried on"
+    )
+
+
 class TaskInfo(BaseModel):
     """Long work in the background."""
 
