@@ -83,11 +83,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         work = Path(folder)
         if any(isinstance(strip.source, str) for strip in wanted):
             _run("data", "synth", *SCENES, "-o", str(work / "scenes"), "-q")
+            if not only:
+                _check(work / "scenes" / "instances.json")
         for strip in wanted:
             pictures = _frames(strip, work)
             (_animate if strip is MOVING else _side_by_side)(pictures, GALLERY / strip.name)
             print(GALLERY / strip.name, file=sys.stderr)
+        if not only:
+            _explain(work)
     return 0
+
+
+def _check(annotations: Path) -> None:
+    """The sheet of ``sipvideo data check``."""
+    _run("data", "check", str(annotations), "--sheet", str(GALLERY / "sheet.jpg"), "-q")
+
+
+def _explain(work: Path) -> None:
+    """How the person came back who leaves the example clip."""
+    _run("video", str(EXAMPLE), "-o", str(work / "explained"), "--save", "lines,explain", "-q")
+    words = ("--id", "0", "-o", str(GALLERY / "explained.jpg"))
+    _run("explain", str(work / "explained" / EXAMPLE.stem), *words)
 
 
 def _run(*words: str) -> None:

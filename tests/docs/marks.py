@@ -39,6 +39,13 @@ HEAVY = {
 }
 """What ``make docs-commands`` runs and the suite parses only."""
 
+SHORTER = {
+    r"^sipvideo train (?!--list)": ("--steps", "3"),
+    r"^sipvideo tune": ("--trials", "2"),
+    r"^sipvideo export": ("--check-frames", "5", "--calibration-frames", "4"),
+}
+"""What is added to commands that take minutes, so that all can be run at all: they do the same, for less long."""
+
 ENDLESS = re.compile(r"^sipvideo (serve|webcam|studio)\b")
 """Is stopped by Ctrl-C after a while."""
 
@@ -51,6 +58,11 @@ def why_outside(command: Command) -> str | None:
 def why_heavy(command: Command) -> str | None:
     """The reason for not running it in the suite."""
     return _reason(command, HEAVY)
+
+
+def shorter(command: Command) -> tuple[str, ...]:
+    """What is added to it when it is run."""
+    return next((more for pattern, more in SHORTER.items() if re.search(pattern, command.text)), ())
 
 
 def _reason(command: Command, table: dict[str, str]) -> str | None:

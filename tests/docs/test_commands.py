@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sipvideo.apps import command as command_line
 from sipvideo.apps.main import main
@@ -82,3 +83,14 @@ def test_commands_of_the_page_work_one_after_the_other(
             Path(step.name).write_text(step.content, encoding="utf-8")
         elif step in RUN:
             assert main(step.words[1:]) == 0, step
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda path: path.name)
+def test_python_and_yaml_of_the_page_are_well_formed(page: Path) -> None:
+    readers = {
+        "python": lambda text: compile(text, page.name, "exec", dont_inherit=True),
+        "yaml": yaml.safe_load,
+    }
+    for line, language, content in pages.blocks(page):
+        if language in readers:
+            assert readers[language](content) is not None, (page.name, line)
