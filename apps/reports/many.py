@@ -166,7 +166,7 @@ def measure(
         "processor_ms_per_second": spent * 1000 / lasted,
         "cameras_ms_per_second": cameras_spent * 1000 / lasted,
         "dropped": dict(dropped),
-        "megabytes": _resident_megabytes(),
+        "megabytes": resident_megabytes(),
     }
 
 
@@ -182,7 +182,8 @@ def _p50_p95(values: list[float]) -> list[float]:
     return [round(float(v) * 1000, 1) for v in np.percentile(values, (50, 95))] if values else []
 
 
-def _resident_megabytes() -> float:
+def resident_megabytes() -> float:
+    """Memory that this process holds."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024

@@ -278,6 +278,7 @@ class LiveSession:
             if key in self._feeds:
                 raise ValueError(f"{key}: there is a source of this name already")
             latest = LatestFrame(opener, loop=self._loop, changed=self._changed)
+            latest.want(time.monotonic() + LAPSE)
             feed = self._feeds[key] = _Feed(key, latest, self._segmenter.another(), self._patience)
         return feed
 

@@ -49,7 +49,12 @@ class Arrivals:
     @property
     def are_late(self) -> bool:
         """Whether newer packets than the last one have been there for a while: what takes time is behind the stream."""
-        return self._lag > max(BEHIND, 3 * self._step)
+        return self._lag > self.bearable
+
+    @property
+    def bearable(self) -> float:
+        """Seconds of backlog that are not worth making up for."""
+        return max(BEHIND, 3 * self._step)
 
     def _note(self, packet: av.Packet[Any], now: float, waited: bool) -> None:
         # Packets come in the order of decoding.

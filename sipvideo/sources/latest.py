@@ -97,6 +97,7 @@ class LatestFrame:
         self._part = 0
         self._last_captured: float | None = None
         self._wanted_until = float("inf")
+        self._decoding = False
         self._frame_size: tuple[int, int] | None = None
         # A daemon: FFmpeg and OpenCV cannot be woken from a blocked read, and must not hold up the process.
         self._thread = threading.Thread(target=self._run, name="sipvideo source", daemon=True)
@@ -125,13 +126,13 @@ class LatestFrame:
 
     @property
     def is_coming(self) -> bool:
-        """Whether a picture is there, or to be expected as soon as pictures have followed each other so far."""
+        """Whether a picture is there, being decoded, or to be expected as pictures have followed each other so far."""
         with self._changed:
             now = time.monotonic()
             rate = self._tally.came.per_second(now)
             silent = now - (self._course.last_picture or self._started)
             is_due = self._course.phase == "live" and silent < (LATE / rate if rate else SILENCE)
-            return self._slot is not None or is_due
+            return self._slot is not None or self._decoding or is_due
 
     @property
     def ready_in(self) -> float | None:
@@ -249,6 +250,7 @@ class LatestFrame:
                     break
                 hold, missing = backlog.hold(), one.index - index
                 index = one.index + isinstance(one, Capture)
+                self._decoding = False
                 if isinstance(one, Passed):
                     self._pass(one, missing)
                 elif pace is not None:
@@ -259,7 +261,9 @@ class LatestFrame:
 
     def _is_wanted(self) -> bool:
         # The first picture shows that a source is there.
-        return self._course.phase != "live" or time.monotonic() < self._wanted_until
+        wanted = self._course.phase != "live" or time.monotonic() < self._wanted_until
+        self._decoding = wanted
+        return wanted
 
     def _pass(self, passed: Passed, missing: int) -> None:
         with self._changed:
@@ -268,6 +272,8 @@ class LatestFrame:
             self._tally.came.note(now)
             if self._course.phase == "live":
                 self._course.happens("picture", now)
+            if now >= self._wanted_until:
+                self._drop_waiting("replaced")  # by one that is not decoded
 
     def _put(self, capture: Capture, missing: int, captured: float, hold: float) -> None:
         with self._changed:

@@ -8,6 +8,7 @@ stream: then packets are kept until the newest is there.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
@@ -52,6 +53,9 @@ class _Kept:
         """All of them, to be decoded."""
         packets, self._packets, self._bytes, self.cut = self._packets, [], 0, False
         return packets
+
+    def __len__(self) -> int:
+        return len(self._packets)
 
     @property
     def is_full(self) -> bool:
@@ -119,8 +123,15 @@ class NewestPictures:
                 return self._passed("unwanted")
             if self._arrivals.are_late:
                 return self._passed("skipped")
+        count, begun = len(self._kept), time.monotonic()
         picture = self._decoded()
-        return self._passed("unwanted") if picture is None else self._capture(picture)
+        took = time.monotonic() - begun
+        if picture is None:
+            return self._passed("unwanted")
+        # What came meanwhile is decoded much sooner, and is not that old.
+        if not self._over and self._arrivals.bearable < took < count * self._decoder.step / 2:
+            return self._passed("skipped")
+        return self._capture(picture)
 
     @property
     def _held(self) -> int:
