@@ -40,11 +40,12 @@ types: $(VENV)/.dev
 	else echo 'types: checked on Python 3.11 and newer only'; fi
 
 # A file of tests stays in one process, so that what it sets up is set up once; in their order, in which the slowest are
-# not the last. WORKERS=0: all in this process.
-WORKERS ?= logical
+# not the last. A fifth of the time tests wait, for other processes or a camera's next picture: hence one process more than
+# there are cores. Processes that tests start find modules compiled. WORKERS=0: all in this process.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
 
 pytest: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Runs the notebooks; needs no network, and what is built asks no other host for anything.
 site: $(VENV)/.dev

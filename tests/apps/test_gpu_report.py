@@ -18,10 +18,19 @@ from sipvideo.structures import Detections, Frame, FrameResult
 HERE = Setting("cpu", 2, Path("/nowhere"))
 
 
-def test_the_video_fixture_holds_for_the_gpus_engine_on_the_cpu() -> None:
+def test_the_video_fixture_holds_for_the_gpus_engine_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = json.loads((gpu_parts.STORED / "vis.json").read_text())
+    beginnings = [frame for frame in facts if frame["video"] <= 2]
+    (tmp_path / "vis.json").write_text(json.dumps(beginnings))
+    for path in gpu_parts.STORED.iterdir():
+        if path.name != "vis.json":
+            (tmp_path / path.name).symlink_to(path)
+    monkeypatch.setattr(gpu_parts, "STORED", tmp_path)
     found = gpu_parts.fixture_vis(HERE)
     assert found["right"]
-    assert found["frames"] == 20
+    assert found["frames"] == len(beginnings) == 10
     assert not found["recorded"]
     assert {"box_px", "score", "embedding", "mask_pixels", "frames_with_other_ids"} <= found.keys()
 

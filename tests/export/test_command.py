@@ -18,12 +18,10 @@ from sipvideo.errors import ConfigError
 from sipvideo.export import quantise
 from sipvideo.export.networks import open_graph, write_network
 from sipvideo.runtime.bundle import open_network
-from sipvideo.runtime.cache import Cache
-from sipvideo.runtime.graph import cached_onnx_graph
+from sipvideo.runtime.graph import known_graph
 from sipvideo.runtime.layout import flat
 from sipvideo.sources import open_source
 from tests.media import write_video
-from tests.networks import HEADS, lively, small_config
 
 for package, extra in (("onnxscript", "export"), ("nncf", "export"), ("openvino", "openvino")):
     pytest.importorskip(package, reason=f"needs the extra {extra!r}")
@@ -56,6 +54,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     line = ["--format", "openvino", "--dynamic", "--check-frames", "3", "-o", str(path), *SMALL]
     assert export.main(line) == 0
     return path
+
+
+@pytest.fixture(scope="module")
+def content(exported: Path, conversions: Path) -> bytes:
+    """The same model in ONNX, as it was converted for the export."""
+    config, model = build.load_model(overrides=["input.size=[320, 320]"])
+    known = known_graph(model, config)
+    assert known is not None, "the export has kept it"
+    return known
 
 
 def test_an_export_is_a_folder_with_network_object_weights_and_report(exported: Path) -> None:
@@ -174,10 +181,8 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
 
 @pytest.mark.parametrize("form", ["openvino", "onnx"])
 def test_half_precision_is_half_the_file_and_the_same_maps(
-    form: str, tmp_path: Path, conversions: Path
+    content: bytes, form: str, tmp_path: Path
 ) -> None:
-    config = small_config(**HEADS[0])
-    content = cached_onnx_graph(lively(config), config, Cache(conversions))
     sizes, maps = {}, {}
     image = np.random.default_rng(0).standard_normal((1, 3, 96, 160), np.float32)
     for precision in ("fp32", "fp16"):
@@ -192,11 +197,9 @@ def test_half_precision_is_half_the_file_and_the_same_maps(
         assert 0 < error < 0.05 * max(1.0, np.abs(value).max()), name
 
 
-def test_first_depthwise_and_last_convolutions_stay_in_single_precision(conversions: Path) -> None:
+def test_first_depthwise_and_last_convolutions_stay_in_single_precision(content: bytes) -> None:
     import onnx
 
-    config = small_config(**HEADS[0])
-    content = cached_onnx_graph(lively(config), config, Cache(conversions))
     graph = onnx.load_from_string(content).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     kept = quantise.kept_nodes(content)

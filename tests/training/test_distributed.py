@@ -34,15 +34,19 @@ OBJECTIVES = {
     "other rules": WholeModel(LossConfig(class_loss="quality", class_normaliser="positives",
         box_loss="giou", halve_large_mask_loss=True, mask_loss="bce_and_dice"), views="all"),
 }
-data, folder, objective, *overrides = sys.argv[1:]
+data, folder, *overrides = sys.argv[1:]
 with joined(torch.device("cpu")) as (ranks, device):
     torch.set_num_threads(1)
-    trainer = make_trainer(small(*overrides), CocoPictures(data), Path(folder), OBJECTIVES[objective], ranks=ranks)
-    trainer.run(2)
-    gradients = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
-    state = {n: p for n, p in trainer.model.state_dict().items()}
-    torch.save([gradients, state], f"{folder}/rank{ranks.rank}.pt")
+    for name, objective in OBJECTIVES.items():
+        recipe = small(*overrides, *([] if name == "masks" else ["freeze.trained=[head]"]))
+        own = Path(folder) / name
+        trainer = make_trainer(recipe, CocoPictures(data), own, objective, ranks=ranks)
+        trainer.run(2)
+        gradients = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
+        state = {n: p for n, p in trainer.model.state_dict().items()}
+        torch.save([gradients, state], own / f"rank{ranks.rank}.pt")
 """
+SETTINGS = (*SMALL, "optimiser.name=sgd", "optimiser.rate=0.01", "ema=0.9", "optimiser.clip=null")
 
 
 def start(rank: int, count: int, port: int, arguments: list[str]) -> subprocess.Popen[str]:
@@ -64,28 +68,24 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("objective", ["masks", "published", "other rules"])
-def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path, objective: str) -> None:
-    data = str(write_coco(tmp_path))
-    settings = [
-        *SMALL,
-        "optimiser.name=sgd",
-        "optimiser.rate=0.01",
-        "ema=0.9",
-        "optimiser.clip=null",
-    ]
-    if objective != "masks":
-        settings.append("freeze.trained=[head]")
-    port = free_port()
-    processes = [start(0, 1, port, [data, str(tmp_path / "one"), objective, *settings])]
-    processes += [
-        start(rank, 2, port, [data, str(tmp_path / "two"), objective, *settings]) for rank in (0, 1)
-    ]
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of a run of one process and of one of two, in which a folder for each objective."""
+    folder = tmp_path_factory.mktemp("runs")
+    data, port = str(write_coco(folder)), free_port()
+    processes = [start(0, 1, port, [data, str(folder / "one"), *SETTINGS])]
+    processes += [start(rank, 2, port, [data, str(folder / "two"), *SETTINGS]) for rank in (0, 1)]
     for process in processes:
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors
-    one = torch.load(tmp_path / "one" / "rank0.pt", weights_only=True)
-    both = [torch.load(tmp_path / "two" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return folder
+
+
+@pytest.mark.parametrize("objective", ["masks", "published", "other rules"])
+def test_two_processes_are_one_with_the_whole_batch(runs: Path, objective: str) -> None:
+    alone, together = runs / "one" / objective, runs / "two" / objective
+    one = torch.load(alone / "rank0.pt", weights_only=True)
+    both = [torch.load(together / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert one[0]
     for gradients, state in both:
         assert gradients.keys() == one[0].keys()
@@ -94,7 +94,7 @@ def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path, objective: s
             torch.testing.assert_close(gradients[name], value, rtol=1e-3, atol=1e-4 * scale + 1e-7)
         for name, value in one[1].items():
             torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
-    rows = [(tmp_path / n / "log.csv").read_text().splitlines() for n in ("one", "two")]
+    rows = [(run / "log.csv").read_text().splitlines() for run in (alone, together)]
     assert len(rows[0]) == len(rows[1]) == 3
     for a, b in zip(rows[0][2].split(","), rows[1][2].split(","), strict=True):
         assert float(a) == pytest.approx(float(b), rel=2e-3)

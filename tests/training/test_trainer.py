@@ -88,7 +88,7 @@ def test_reading_losses_less_often_changes_nothing(make: Make) -> None:
 def test_a_killed_process_goes_on_with_the_losses_of_an_uninterrupted_one(
     make: Make, tmp_path: Path
 ) -> None:
-    whole = make("whole", "schedule.length=30", *EVERYTHING)
+    whole = make("whole", "schedule.length=16", *EVERYTHING)
     whole.run()
     script = (
         "import sys; from pathlib import Path; from sipvideo.data import CocoPictures\n"
@@ -96,21 +96,21 @@ def test_a_killed_process_goes_on_with_the_losses_of_an_uninterrupted_one(
         "make_trainer(small(*sys.argv[3:]), CocoPictures(sys.argv[1]), Path(sys.argv[2]), OBJECTIVE).run()"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "instances.json")]
-    command += [str(tmp_path / "killed"), "schedule.length=30", *EVERYTHING]
+    command += [str(tmp_path / "killed"), "schedule.length=16", *EVERYTHING]
     log = tmp_path / "killed" / "log.csv"
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
         until(
             lambda: (
                 process.poll() is not None
-                or (log.exists() and len(log.read_text().splitlines()) > 5)
+                or (log.exists() and len(log.read_text().splitlines()) > 3)
             )
         )
     finally:
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    again = make("killed", "schedule.length=30", *EVERYTHING)
-    assert 0 < again.step < 30
+    again = make("killed", "schedule.length=16", *EVERYTHING)
+    assert 0 < again.step < 16
     again.run()
     assert log.read_text() == (whole.folder / "log.csv").read_text()
     assert_equal(weights(whole), weights(again))
