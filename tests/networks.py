@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ import torch
 from sipvideo.config import Config, config_from_values
 from sipvideo.engine import HostEngine
 from sipvideo.model.sipmask import SipMask
+from sipvideo.runtime.cache import Cache
+from sipvideo.runtime.graph import cached_onnx_graph
 from sipvideo.runtime.pytorch import TorchRuntime, object_head
 from sipvideo.structures import Frame
 
@@ -35,6 +39,13 @@ HEADS: list[dict[str, object]] = [
     | {"grid_quality": True, "basis_detail": True, "basis_residuals": 1},
 ]
 """Every way to get coefficients."""
+
+
+def converted(model: SipMask, config: Config, folder: Path) -> bytes:
+    """The network in ONNX, from a cache that processes share: none begins while another one is at it."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return cached_onnx_graph(model, config, Cache(folder))
 
 
 def small_config(**head: object) -> Config:

@@ -18,10 +18,10 @@ from sipvideo.errors import ConfigError
 from sipvideo.export import quantise
 from sipvideo.export.networks import open_graph, write_network
 from sipvideo.runtime.bundle import open_network
-from sipvideo.runtime.graph import known_graph
 from sipvideo.runtime.layout import flat
 from sipvideo.sources import open_source
 from tests.media import write_video
+from tests.networks import HEADS, converted, lively, small_config
 
 for package, extra in (("onnxscript", "export"), ("nncf", "export"), ("openvino", "openvino")):
     pytest.importorskip(package, reason=f"needs the extra {extra!r}")
@@ -57,12 +57,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def content(exported: Path, conversions: Path) -> bytes:
-    """The same model in ONNX, as it was converted for the export."""
-    config, model = build.load_model(overrides=["input.size=[320, 320]"])
-    known = known_graph(model, config)
-    assert known is not None, "the export has kept it"
-    return known
+def content(conversions: Path) -> bytes:
+    """A small network in ONNX, with weights in single precision."""
+    config = small_config(**HEADS[0])
+    return converted(lively(config), config, conversions)
 
 
 def test_an_export_is_a_folder_with_network_object_weights_and_report(exported: Path) -> None:

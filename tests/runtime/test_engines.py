@@ -21,7 +21,7 @@ from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.runtime import bundle, graph, make_runtime
 from sipvideo.runtime.cache import Cache
 from sipvideo.runtime.layout import flat, gathered
-from tests.networks import HEADS, lively, small_config
+from tests.networks import HEADS, converted, lively, small_config
 
 pytest.importorskip("onnxscript", reason="needs the extra 'export'")
 openvino = pytest.importorskip("openvino", reason="needs the extra 'openvino'")
@@ -47,13 +47,13 @@ def cache(conversions: Path) -> Cache:
 
 
 @pytest.fixture(scope="module")
-def contents(cache: Cache) -> dict[int, bytes]:
+def contents(conversions: Path) -> dict[int, bytes]:
     """ONNX of networks with these kinds of head."""
     found = {}
     for which in KINDS:
         model = lively(_config(which))
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        found[which] = graph.cached_onnx_graph(model, _config(which), cache)
+        found[which] = converted(model, _config(which), conversions)
         after = model.state_dict()
         assert before.keys() == after.keys(), "conversion leaves the network as it was"
         assert all(torch.equal(value, before[name]) for name, value in after.items())
