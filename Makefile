@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest site docs-commands gallery test-ray fuzz format model-report identity-report gpu-report bench soak clean
+.PHONY: help venv demo test check lint types pytest site docs-commands gallery test-ray release-check container-check fuzz format model-report identity-report gpu-report bench soak clean
 
 help:
 	@sed -n '1,5s/^# //p' Makefile
@@ -70,6 +70,19 @@ SEED ?= 1
 test-ray: $(VENV)/.dev
 	$(INSTALL) --editable ".[ray]"
 	$(BIN)/python -m pytest tests/jobs/test_ray.py tests/jobs/test_node.py
+
+# What will be released: built, installed into empty environments, run outside of the checkout (docs/releasing.md).
+PYTHONS ?= 3.10,3.11,3.12,3.13,3.14
+EXTRAS ?= headless
+
+release-check: $(VENV)/.dev
+	$(BIN)/python -m tests.release.check --pythons $(PYTHONS) --extras $(EXTRAS)
+
+# The steps of the Containerfile, in an environment of its own. IMAGE=cuda: the other variant, a download of gigabytes.
+IMAGE ?= cpu
+
+container-check: $(VENV)/.dev
+	$(BIN)/python -m tests.release.container $(IMAGE)
 
 fuzz: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(N) --seed $(SEED) --folder runs/fuzz-$(SEED)

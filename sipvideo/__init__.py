@@ -26,7 +26,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 # NumPy products on all cores sets the variable itself.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "load", "open_source"]
 
 
