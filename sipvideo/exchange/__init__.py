@@ -3,6 +3,7 @@
 from sipvideo.exchange.collection import Collection, Film, Shape, Track
 from sipvideo.exchange.formats import FORMATS, Request, Target, read, recognised
 from sipvideo.exchange.placing import Placer
+from sipvideo.exchange.runs import collected
 
 __all__ = [
     "FORMATS",
@@ -13,6 +14,7 @@ __all__ = [
     "Shape",
     "Target",
     "Track",
+    "collected",
     "read",
     "recognised",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sipvideo.exchange.collection import Collection, Film, Shape, Track, compressed
 from sipvideo.results_reader import SavedRun
+from sipvideo.structures import FrameResult
 
 
 def read(folder: Path) -> Collection:
@@ -16,13 +18,33 @@ def read(folder: Path) -> Collection:
         DatasetError: the folder holds no results that can be read back.
     """
     run = SavedRun(folder)
-    name = folder.resolve().name
+    found = collected(run.results(), folder.resolve().name, lambda: run.class_names)
+    found.notes[:0] = run.notes
+    if run.covered:
+        found.notes.append(
+            "people are covered in the run's pictures, so none are taken from its source"
+        )
+    elif run.source is not None and Path(run.source).is_file():
+        found.films[0].movie = Path(run.source)
+    return found
+
+
+def collected(
+    results: Iterable[FrameResult], name: str, class_names: Callable[[], Sequence[str]]
+) -> Collection:
+    """Results as one film; track k + 1 is the identity k, its class its most frequent one.
+
+    Args:
+        results: the frames.
+        name: of the film.
+        class_names: gives the names in label order, once all frames have come.
+    """
     film = Film(name, (1, 1), [], seconds=[])
     tracks: dict[int, Track] = {}
     votes: dict[int, Counter[int]] = {}
     untracked = 0
     assert film.seconds is not None
-    for result in run.results():
+    for result in results:
         frame, found = len(film.frames), result.detections
         film.size = result.frame.size
         film.frames.append(result.frame.name or f"{name}/{result.frame.index:06d}.jpg")
@@ -35,17 +57,11 @@ def read(folder: Path) -> Collection:
             votes.setdefault(track_id, Counter())[int(found.labels[k])] += 1
             mask = compressed(found.masks.rle(k), film.size)
             track.shapes[frame] = Shape(mask, score=float(found.scores[k]))
-    names = run.class_names
+    names = class_names()
     for track_id, counts in votes.items():
         tracks[track_id].category = names[counts.most_common(1)[0][0]]
     film.tracks = [tracks[key] for key in sorted(tracks)]
     used = {track.category for track in film.tracks}
     classes = {one: k for k, one in enumerate((n for n in names if n in used), 1)}
-    notes = list(run.notes)
-    if untracked:
-        notes.append(f"{untracked} objects without an identity are left out")
-    if run.covered:
-        notes.append("people are covered in the run's pictures, so none are taken from its source")
-    elif run.source is not None and Path(run.source).is_file():
-        film.movie = Path(run.source)
+    notes = [f"{untracked} objects without an identity are left out"] if untracked else []
     return Collection(classes, [film], notes=notes)

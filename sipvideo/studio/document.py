@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from sipvideo.annotations import Json
 from sipvideo.errors import SipVideoError
-from sipvideo.results_reader import frame_result
+from sipvideo.results import FILES
+from sipvideo.results_reader import Looks, frame_result
 from sipvideo.structures import FrameResult
 from sipvideo.studio.anchors import Translation, anchors_of
 from sipvideo.studio.history import History
@@ -180,7 +183,8 @@ class Document:
     def records(self, first: int = 0, count: int | None = None) -> Iterator[Json]:
         """Frames as :func:`sipvideo.sinks.results.result_record` has them, with the edits.
 
-        Objects also have ``edited`` (bool): other than the run left it. Each frame is as it is when its turn comes.
+        Objects also have ``edited`` (bool): other than the run left it; and ``was``: the identity that the run gave it,
+        None for what edits added. Each frame is as it is when its turn comes.
         """
         end = (
             self.table.frame_count if count is None else min(first + count, self.table.frame_count)
@@ -191,9 +195,16 @@ class Document:
             yield self._edited(frame, record)
 
     def results(self, first: int = 0, count: int | None = None) -> Iterator[FrameResult]:
-        """Frames as results, without their pictures."""
+        """Frames as results, without their pictures; with looks where the run has kept them."""
+        looks = Looks.read(self.folder / FILES["appearance"])
         for record in self.records(first, count):
-            yield frame_result(record)
+            result = frame_result(record)
+            if looks is not None:
+                was = [-1 if one["was"] is None else one["was"] for one in record["objects"]]
+                seconds = np.full(len(was), result.frame.timestamp)
+                seen = looks.at(np.array(was, np.int64), seconds)
+                result = replace(result, detections=replace(result.detections, embeddings=seen))
+            yield result
 
     def _edited(self, frame: int, record: Json) -> Json:
         with self.lock:
@@ -209,7 +220,8 @@ class Document:
                 if edited:
                     one |= {"track_id": int(table.ids[row]), "label": label}
                     one["class_name"] = self.class_name(label)
-                objects.append({**one, "edited": edited})
+                was = int(columns.ids[row]) if own else None
+                objects.append({**one, "edited": edited, "was": was})
         objects.sort(key=lambda one: -one["score"])
         return {**record, "objects": objects}
 

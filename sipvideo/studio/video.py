@@ -6,9 +6,9 @@ import contextlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -119,6 +119,33 @@ class RunVideo:
                     self._jpegs.popitem(last=False)
             self._jpegs.move_to_end(frame)
             return known
+
+    def under(self, results: Iterable[FrameResult]) -> Generator[FrameResult, None, None]:
+        """Results of the run with their pictures, as far as the source has them.
+
+        Raises:
+            SourceError: there is none, or it is damaged.
+        """
+        if self.kind != "source":
+            raise SourceError(f"{self._index.folder}: what it was made from is not there")
+        with self._opened() as source, contextlib.closing(source.captures()) as frames:  # type: ignore[type-var]
+            at: Capture | None = None
+            for result in results:
+                while at is None or at.index < result.frame.index:
+                    at = next(frames, None)
+                    if at is None:
+                        return
+                if at.index == result.frame.index:
+                    yield replace(result, frame=at.frame())
+
+    def clip(self) -> AbstractContextManager[Source] | None:
+        """The source, opened, for whoever wants its sound and clock; None: it is not there."""
+        return self._opened() if self.kind == "source" else None
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the source; None: there is none, or it is none."""
+        return self._file() if self.kind == "source" else None
 
     @property
     def film(self) -> tuple[Path, str] | None:

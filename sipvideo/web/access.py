@@ -1,6 +1,7 @@
 """Who may talk to the server, checked before anything else sees a request, and the headers that guard the page.
 
 * Token: in the header ``Authorization: Bearer TOKEN``, in a cookie, or once as ``?token=TOKEN``, which sets the cookie.
+* Links: people may have tokens of their own, which give them a name, and may be for looking only.
 * Host: a server on loopback answers only to names of this machine, so that a foreign page whose name was made to
   point here (DNS rebinding) gets nothing.
 * Origin: browsers say which page asks; changes and WebSockets are for our own page only.
@@ -86,41 +87,59 @@ class Access:
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if changes and origin is not None and origin.lower().partition("://")[2] != host.lower():
             return _refuse(403, "requests from other sites are refused")
-        if self.settings.token is None or self._is_known(scope, headers):
+        if self.settings.token is None:
             return None
-        return self._by_query(scope)
-
-    def _is_known(self, scope: Scope, headers: Headers) -> bool:
-        scheme, _, shown = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._fits(shown.strip()):
-            return True
-        # As lenient as browsers: cookies of other servers of this machine come along, whatever is in them.
-        cookie = HTTPConnection(scope).cookies.get(COOKIE)
-        return cookie is not None and self._fits(cookie)
-
-    def _fits(self, shown: str) -> bool:
-        wanted = (self.settings.token or "").encode()
-        return hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), wanted)
-
-    def _by_query(self, scope: Scope) -> Response | None:
-        """A right token in the address becomes a cookie, so that it does not stay in the address bar."""
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if not any(name == "token" and self._fits(value) for name, value in query):
-            response = _refuse(
+        # A link in the address comes before what an earlier one left in the browser.
+        linked = self._linked(scope)
+        token = linked or self._shown(scope, headers)
+        if token is None:
+            answer = _refuse(
                 401, "the token is missing or wrong: open the address that the server printed"
             )
-            response.headers["www-authenticate"] = "Bearer"
-            return response
-        if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD"):
-            return None
-        rest = urlencode([pair for pair in query if pair[0] != "token"])
-        # Relative to this server: a path of two slashes must not lead elsewhere.
-        path = "/" + scope["path"].lstrip("/\\")
-        answer = RedirectResponse(f"{path}?{rest}" if rest else path, 303)
-        secure = scope["scheme"] in ("https", "wss")
-        token = self.settings.token or ""
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
-        return answer
+            answer.headers["www-authenticate"] = "Bearer"
+            return answer
+        reads = scope["type"] == "websocket" or scope["method"] in SAFE_METHODS
+        person = self.settings.people.get(token)
+        if person is not None:
+            scope.setdefault("state", {})["person"] = person
+            if not person.edits and not reads:
+                return _refuse(403, "this link is for looking only")
+        by_browser = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        return _with_cookie(scope, linked) if linked and by_browser else None
+
+    def _linked(self, scope: Scope) -> str | None:
+        """The token of ours in the address."""
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        found = (self._known(value) for name, value in query if name == "token")
+        return next((token for token in found if token is not None), None)
+
+    def _shown(self, scope: Scope, headers: Headers) -> str | None:
+        """The token of ours that a request shows."""
+        scheme, _, shown = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and (found := self._known(shown.strip())):
+            return found
+        # As lenient as browsers: cookies of other servers of this machine come along, whatever is in them.
+        return self._known(HTTPConnection(scope).cookies.get(COOKIE) or "")
+
+    def _known(self, shown: str) -> str | None:
+        """A token as we have it; None: it is none. How long that takes does not tell how much of it is right."""
+        text, found = shown.encode("utf-8", "surrogateescape"), None
+        for token in (self.settings.token or "", *self.settings.people):
+            if hmac.compare_digest(text, token.encode()) and token:
+                found = token
+        return found
+
+
+def _with_cookie(scope: Scope, token: str) -> Response:
+    """To the same address without the token, which becomes a cookie: it is not to stay in the address bar."""
+    query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    rest = urlencode([pair for pair in query if pair[0] != "token"])
+    # Relative to this server: a path of two slashes must not lead elsewhere.
+    path = "/" + scope["path"].lstrip("/\\")
+    answer = RedirectResponse(f"{path}?{rest}" if rest else path, 303)
+    secure = scope["scheme"] in ("https", "wss")
+    answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+    return answer
 
 
 def _hostname(host: str) -> str:

@@ -22,7 +22,7 @@ from starlette.routing import compile_path
 from sipvideo import __version__
 from sipvideo.errors import SipVideoError
 from sipvideo.studio.shelf import Studio
-from sipvideo.web import api, metrics, sockets, studio, studio_masks
+from sipvideo.web import api, metrics, sockets, studio, studio_exchange, studio_masks
 from sipvideo.web.access import Access
 from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
@@ -121,8 +121,10 @@ def _base(state: State) -> FastAPI:
         redoc_url=None,
     )
     app.state.studio = state.studio
+    app.state.limits = state.settings
     app.add_middleware(Access, settings=state.settings)
     app.include_router(studio.router)
+    app.include_router(studio_exchange.router)
     app.include_router(studio_masks.router)
 
     @app.get("/studio", include_in_schema=False)

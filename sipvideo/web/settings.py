@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sipvideo.showing import ShowingOptions
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who was given a link of his own.
+
+    Attributes:
+        name: in logs.
+        edits: whether he may change anything.
+        frames: first and last frame of runs that he may change; None: all.
+    """
+
+    name: str = ""
+    edits: bool = True
+    frames: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,7 @@ class Settings:
         allow_sources: whoever may use the server may add live sources and remove them.
         keep: seconds until an upload's results are removed.
         data: folder of uploads and results; None: a temporary one, removed at the end.
+        people: those who were given links of their own, by their tokens; with them there is a token for all others.
         showing: how results look: videos of uploads, and the page's live pictures at first.
     """
 
@@ -35,6 +52,7 @@ class Settings:
     allow_sources: bool = False
     keep: float = 3600.0
     data: Path | None = None
+    people: Mapping[str, Person] = field(default_factory=dict)
     showing: ShowingOptions = field(default_factory=ShowingOptions)
 
     @property

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from sipvideo.annotations import Json
@@ -19,6 +19,7 @@ from sipvideo.studio.tasks import Task
 from sipvideo.studio.tracks import lanes
 from sipvideo.web import studio_answers as answers
 from sipvideo.web.answers import problems
+from sipvideo.web.settings import Person
 
 MOST_FRAMES = 200
 LOOK_EVERY = 0.25
@@ -70,9 +71,13 @@ async def document_of(request: Request, key: str) -> Document:
         raise HTTPException(500, str(error)) from error
 
 
-def author_of(request: Request, named: str = "") -> str:
-    """The visitor's name for the log."""
-    return named or studio_of(request).author
+def person_of(request: Request) -> Person:
+    """Whoever asks: as his link says, or the studio's own author."""
+    found: Person | None = getattr(request.state, "person", None)
+    return found or Person(studio_of(request).author)
+
+
+Visitor = Annotated[Person, Depends(person_of)]
 
 
 def as_json(content: Any) -> Response:
@@ -104,14 +109,15 @@ async def runs(request: Request) -> list[answers.RunInfo]:
 
 
 @router.get("/{key}", responses=NO_RUN)
-async def run(request: Request, key: str) -> answers.OneRun:
+async def run(request: Request, key: str, visitor: Visitor) -> answers.OneRun:
     """Opens a run. What takes more than a second is answered with ``opening``: ask again."""
     opened(request, key)
     try:
         found = await asyncio.to_thread(studio_of(request).about, key)
     except SipVideoError as error:
         raise HTTPException(500, str(error)) from error
-    return answers.OneRun(**found, author=author_of(request), range=None)
+    may = {"editable": visitor.edits, "author": visitor.name, "range": visitor.frames}
+    return answers.OneRun(**{**found, **may})
 
 
 @router.get("/{key}/tracks", response_model=answers.Tracks, responses=NO_RUN)
@@ -248,7 +254,9 @@ async def picture(request: Request, key: str, number: int) -> Response:
         s507="the server has no room",
     ),
 )
-async def source(request: Request, key: str, body: answers.SourceBody) -> answers.OneRun:
+async def source(
+    request: Request, key: str, body: answers.SourceBody, visitor: Visitor
+) -> answers.OneRun:
     """Tells where the video is now that the run was made from."""
     if not studio_of(request).owner:
         raise HTTPException(403, "files of this machine are named by its owner alone")
@@ -259,7 +267,7 @@ async def source(request: Request, key: str, body: answers.SourceBody) -> answer
         raise HTTPException(507, str(error)) from error
     except SipVideoError as error:
         raise HTTPException(422, str(error)) from error
-    return await run(request, key)
+    return await run(request, key, visitor)
 
 
 CONFLICT: dict[int | str, dict[str, Any]] = {
@@ -277,30 +285,37 @@ EDITING = {
 
 
 @router.post("/{key}/edits", response_model=answers.Changed, responses=EDITING)
-async def edit(request: Request, key: str, body: answers.EditsBody) -> Response:
+async def edit(request: Request, key: str, body: answers.EditsBody, visitor: Visitor) -> Response:
     """Does edits, all or none. When this is answered they are on the disk."""
-    document, author = await document_of(request, key), author_of(request, body.author)
-    return await _edited(document, lambda: document.edit(body.edits, body.base, author))
+    document = await document_of(request, key)
+    records = [{**one, "within": visitor.frames} for one in body.edits]
+    author = visitor.name or body.author
+    return await edited(document, lambda: document.edit(records, body.base, author))
 
 
 @router.post("/{key}/undo", response_model=answers.Changed, responses=EDITING)
-async def undo(request: Request, key: str, body: answers.StepBody) -> Response:
+async def undo(request: Request, key: str, body: answers.StepBody, visitor: Visitor) -> Response:
     """Takes the visitor's latest edit back; as often as there are edits."""
-    document, author = await document_of(request, key), author_of(request, body.author)
-    return await _edited(document, lambda: document.undo(body.base, author))
+    document, author = await document_of(request, key), visitor.name or body.author
+    return await edited(document, lambda: document.undo(body.base, author))
 
 
 @router.post("/{key}/redo", response_model=answers.Changed, responses=EDITING)
-async def redo(request: Request, key: str, body: answers.StepBody) -> Response:
+async def redo(request: Request, key: str, body: answers.StepBody, visitor: Visitor) -> Response:
     """Does again what the visitor has just undone."""
-    document, author = await document_of(request, key), author_of(request, body.author)
-    return await _edited(document, lambda: document.redo(body.base, author))
+    document, author = await document_of(request, key), visitor.name or body.author
+    return await edited(document, lambda: document.redo(body.base, author))
 
 
-async def _edited(document: Document, act: Any) -> Response:
+async def edited(
+    document: Document, act: Callable[[], Change], notes: Sequence[str] = ()
+) -> Response:
+    """The answer to what changes a run, done in another thread; ``notes`` are told with it."""
+
     def made() -> Json:
         with document.lock:
-            return changed(document, act())
+            found = changed(document, act())
+            return {**found, "notes": [*notes, *found["notes"]]}
 
     try:
         return as_json(await asyncio.to_thread(made))
@@ -322,7 +337,7 @@ Since = Annotated[int, Query(ge=0, lt=2**31, description="revision that is known
 async def edits(request: Request, key: str, since: Since = 0) -> Response:
     """Lines of the log after one."""
     document = await document_of(request, key)
-    return await _edited(document, lambda: document.since(since))
+    return await edited(document, lambda: document.since(since))
 
 
 @router.get(

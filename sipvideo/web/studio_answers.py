@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+
+from sipvideo.studio.exporting import KINDS, WRITTEN
 
 MASK = 'COCO RLE of the whole frame: {"size": [height, width], "counts": "..."}'
 
@@ -152,6 +154,31 @@ class DoubtInfo(BaseModel):
     remedy: dict[str, Any] | None = Field(
         description="an edit that may mend it; op `propagate`: masks to be carried on"
     )
+
+
+class ExportBody(BaseModel):
+    """What to write of the edited run."""
+
+    kinds: list[Annotated[str, Field(max_length=20)]] = Field(
+        [], max_length=20, description=f"results: some of {', '.join(KINDS)}"
+    )
+    format: str | None = Field(
+        None, max_length=20, description=f"of another program: one of {', '.join(WRITTEN)}"
+    )
+    pictures: bool = Field(
+        False, description="also the frames, where the format has places of its own for them"
+    )
+    tolerance: float = Field(
+        1.0, ge=0, le=100, description="pixels that polygons may leave the masks"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> ExportBody:
+        if self.format is not None and self.format not in WRITTEN:
+            raise ValueError(f"format: expected one of {', '.join(WRITTEN)}, got {self.format!r}")
+        if not self.kinds and self.format is None:
+            raise ValueError("expected kinds, a format, or both")
+        return self
 
 
 class TaskInfo(BaseModel):
