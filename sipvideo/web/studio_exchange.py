@@ -141,6 +141,8 @@ async def take(
 ) -> Response:
     """Takes over work that was done in another program on an export of this run: as edits, undone together."""
     document = await document_of(request, key)
+    if visitor.frames is not None:
+        raise HTTPException(403, "whoever imports must be allowed to change all frames")
     limit: int = request.app.state.limits.max_upload
     with tempfile.TemporaryDirectory(prefix="sipvideo-") as folder:
         path = Path(folder) / f"import{Path(shown_name(name)).suffix.lower()}"

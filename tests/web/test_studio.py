@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from sipvideo.web.settings import Person, Settings
 from tests.apps.scripted import clip
 from tests.studio.runs import SIZE, results, run, straight, write_run
 from tests.studio.serving import Running, serving_studio
@@ -195,3 +198,105 @@ def test_the_source_of_a_run_with_privacy_is_never_shown(
         assert studio.http.get(f"/api/studio/covered/{path}").status_code == 404
     answer = studio.http.put("/api/studio/covered/source", json={"source": str(film)})
     assert (answer.status_code, "privacy" in answer.text) == (422, True)
+
+
+def test_an_edited_run_is_exported_as_a_zip_and_comes_back_as_edits(
+    studio: Running, key: str
+) -> None:
+    done = studio.post(f"/{key}/edits", base=0, edits=[{"op": "join", "into": 0, "from": 3}])
+    answer = studio.http.post(
+        f"/api/studio/{key}/export", json={"kinds": ["csv"], "format": "cvat"}
+    )
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(BytesIO(answer.content)) as archive:
+        names = archive.namelist()
+        assert {"results/objects.csv", "results/summary.json"} <= set(names)
+        film = next(name for name in names if name.endswith(".xml"))
+        text = archive.read(film).decode()
+    query = {"base": done["revision"], "name": "film.xml"}
+    same = studio.http.post(f"/api/studio/{key}/import", params=query, content=text)
+    assert same.json()["notes"][-1] == "nothing is different from the run"
+    changed = text.replace('label="person"', 'label="robot"')
+    taken = studio.http.post(f"/api/studio/{key}/import", params=query, content=changed).json()
+    assert {lane["class"] for lane in taken["tracks"]} == {"robot"}
+    undone = studio.post(f"/{key}/undo", base=taken["revision"])
+    assert {lane["class"] for lane in undone["tracks"]} == {"person"}
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ({"kinds": ["video"]}, "is not there, to be drawn on"),
+        ({"kinds": ["explain"]}, "only a run itself can make it"),
+        ({"format": "run"}, "expected one of"),
+        ({}, "expected kinds, a format, or both"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(
+    studio: Running, key: str, body: dict[str, Any], complaint: str
+) -> None:
+    answer = studio.http.post(f"/api/studio/{key}/export", json=body)
+    assert (answer.status_code, complaint in answer.json()["detail"]) == (422, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.json", b"{"), ("a.xml", b"<x/>"), ("a.zip", b"PK\x03\x04 no"), ("a.bin", b"x")],
+)
+def test_what_cannot_be_imported_is_told_without_places_of_the_server(
+    studio: Running, key: str, name: str, content: bytes
+) -> None:
+    query = {"base": 0, "name": name}
+    answer = studio.http.post(f"/api/studio/{key}/import", params=query, content=content)
+    assert (answer.status_code, "/tmp" in answer.text) == (422, False), answer.text
+    assert studio.get(f"/{key}")["revision"] == 0
+
+
+def test_the_video_of_an_export_has_the_edits_drawn_on_the_source(
+    studio: Running, runs: Path, film: Path
+) -> None:
+    write_film_run(runs / "drawn", film)
+    studio.post("/drawn/edits", base=0, edits=[{"op": "delete", "id": 0, "first": 5}])
+    answer = studio.http.post("/api/studio/drawn/export", json={"kinds": ["video"]})
+    with zipfile.ZipFile(BytesIO(answer.content)) as archive:
+        content = archive.read("results/video.mp4")
+    with av.open(BytesIO(content)) as drawn, av.open(str(film)) as plain:
+        pairs = zip(drawn.decode(video=0), plain.decode(video=0), strict=True)
+        differs = [
+            np.abs(
+                one.to_ndarray(format="rgb24").astype(int) - two.to_ndarray(format="rgb24")
+            ).max()
+            for one, two in pairs
+        ]
+    assert min(differs[:5]) > 100 > max(differs[7:])
+
+
+PEOPLE = {
+    "ann-0123456789": Person("ann", frames=(0, 9)),
+    "eve-0123456789": Person("eve", edits=False),
+}
+
+
+def test_links_give_people_a_name_a_range_of_frames_or_only_a_look(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", {5: straight(0, 29, top=20)})
+    settings = Settings(token="own-0123456789", people=PEOPLE)
+    with serving_studio(folder, settings) as team, httpx.Client(base_url=team.address) as ann:
+        assert team.http.get("/api/studio").status_code == 401
+        delete = {"base": 0, "author": "bob", "edits": [{"op": "delete", "id": 5, "first": 4}]}
+        eve = {"authorization": "Bearer eve-0123456789"}
+        assert team.http.get("/api/studio/run", headers=eve).json()["editable"] is False
+        assert team.http.post("/api/studio/run/edits", headers=eve, json=delete).status_code == 403
+        assert (
+            ann.get("/studio?run=run&token=ann-0123456789").headers["location"] == "/studio?run=run"
+        )
+        about = ann.get("/api/studio/run").json()
+        assert (about["author"], about["range"], about["editable"]) == ("ann", [0, 9], True)
+        done = ann.post("/api/studio/run/edits", json=delete).json()
+        assert done["tracks"][0]["spans"] == [[0, 3], [10, 29]]
+        assert done["edits"][-1]["author"] == "ann"
+        far = {"op": "mask", "id": 5, "frame": 20, "mask": None}
+        refused = ann.post("/api/studio/run/edits", json={"base": 2, "edits": [far]})
+        assert (refused.status_code, "not one of 0 to 9" in refused.text) == (422, True)
+        own = {"authorization": "Bearer own-0123456789"}
+        lines = team.http.get("/api/studio/run/edits", headers=own).json()["edits"]
+        assert [line.get("author") for line in lines] == [None, "ann"]
