@@ -66,7 +66,7 @@ def export_kinds(
             found = stack.enter_context(contextlib.closing(video.under(found)))
         total = document.table.frame_count
         names = tuple(document.class_names)
-        results = Results(source, names, folder, kinds, summary=summary)  # type: ignore[arg-type]
+        results = Results(source, names, folder, kinds, summary=summary)
         _write(results, summary, found, lambda count: progress(count / total))
     summary.notes = [*document.notes, *results.notes]
     if summary.frames < total:

@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sipvideo.annotations import Json
 from sipvideo.errors import DatasetError
-from sipvideo.exchange import Collection, Film, Request, Track, read, recognised
+from sipvideo.exchange import FORMATS, Collection, Film, Request, Track, read, recognised
 from sipvideo.exchange.collection import rle
 from sipvideo.masks import from_rles
 from sipvideo.sinks import CocoRleLines
@@ -44,6 +44,9 @@ def read_film(path: Path, kind: str | None = None) -> tuple[Collection, Film, st
         DatasetError: it cannot be read, or holds several films.
     """
     kind = kind or recognised(path)
+    if kind not in FORMATS or FORMATS[kind].read is None:
+        readable = ", ".join(name for name, one in FORMATS.items() if one.read is not None)
+        raise DatasetError(f"{kind}: no format that can be read; expected one of {readable}")
     found = read(Request(path), kind)
     films = [film for film in found.films if film.frames]
     if len(films) != 1:

@@ -37,7 +37,8 @@ def test_every_request_gets_an_answer_of_the_description(server: Running, street
             described_answers(case, response)
 
         answers()
-    assert tried == 35
+    paths = server.http.get("/openapi.json").json()["paths"].values()
+    assert tried == sum(len(methods) for methods in paths) > 30
 
 
 def described_answers(case: Any, response: Any) -> None:
