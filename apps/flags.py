@@ -102,6 +102,22 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
     )
 
 
+HARDWARE = ("auto", "software", "cuda", "vaapi", "qsv", "videotoolbox")
+"""As :data:`sipvideo.sources.CHOICES`, which is not loaded before it is needed."""
+
+
+def add_hwaccel_flag(parser: argparse._ActionsContainer) -> None:
+    """--hwaccel: what decodes videos and streams."""
+    parser.add_argument(
+        "--hwaccel",
+        default="auto",
+        choices=HARDWARE,
+        metavar="NAME",
+        help="what decodes videos: software, cuda, vaapi, qsv, videotoolbox, or auto (default): the graphics "
+        "card where the network runs on one; where hardware cannot, software does, and a note says so",
+    )
+
+
 def add_segmenter_flag(parser: argparse._ActionsContainer) -> None:
     """--segmenter, beside the flags of the model whose place it takes."""
     parser.add_argument(

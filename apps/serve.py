@@ -124,6 +124,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     flags.add_model_flags(parser)
     flags.add_segmenter_flag(parser)
+    flags.add_hwaccel_flag(parser)
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if _watches(args) and not args.source and not args.allow_sources:
@@ -206,7 +207,7 @@ def _session(args: argparse.Namespace, segmenter: Segmenter) -> LiveSession | No
 
     sources = {str(number): text for number, text in enumerate(args.source, 1)}
     # A server goes on trying: memory that is lacking now may be there again later.
-    return LiveSession(segmenter, sources, loop=True, patience=math.inf)
+    return LiveSession(segmenter, sources, loop=True, patience=math.inf, hwaccel=args.hwaccel)
 
 
 def _events(args: argparse.Namespace) -> Path:

@@ -6,8 +6,9 @@ x1, y1 exclusive. Arrays are numpy; tensors live only inside the model.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,31 @@ def _expect(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype
         )
 
 
+class DevicePicture(ABC):
+    """A picture, upright RGB, whose pixels lie on a device.
+
+    Attributes:
+        size: (height, width) in pixels.
+    """
+
+    size: tuple[int, int]
+
+    @abstractmethod
+    def host(self) -> NDArray[np.uint8]:
+        """The pixels, brought to the host: uint8 [H, W, 3]."""
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One picture of a source.
 
     Attributes:
-        image: uint8 [H, W, 3], RGB.
+        image: uint8 [H, W, 3], RGB. Of a picture on a device it is a copy, made when somebody asks for it, once.
         index: frame number in the source; a gap means that frames were dropped.
         timestamp: seconds on the source's clock (a file's presentation time, a camera's capture time).
         name: the picture's file name for image folders, else empty.
         part: rises where a live source begins a new video, with new identities: a recording that starts over.
+        on_device: the picture where it was decoded, for whoever can use it there; None: it is on the host alone.
     """
 
     image: NDArray[np.uint8]
@@ -49,13 +65,48 @@ class Frame:
     timestamp: float
     name: str = ""
     part: int = 0
+    # Not for whoever makes frames: another image (a part, a covered one) is another picture.
+    on_device: DevicePicture | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _expect("Frame.image", self.image, (None, None, 3), np.uint8)
 
+    @classmethod
+    def of(
+        cls,
+        picture: NDArray[np.uint8] | DevicePicture,
+        index: int,
+        timestamp: float,
+        name: str = "",
+        part: int = 0,
+    ) -> Frame:
+        """A frame of a picture, wherever it lies."""
+        if not isinstance(picture, DevicePicture):
+            return cls(picture, index, timestamp, name, part)
+        frame = object.__new__(cls)
+        values = {"index": index, "timestamp": timestamp, "name": name, "part": part}
+        vars(frame).update(values, on_device=picture)
+        return frame
+
+    def in_part(self, part: int) -> Frame:
+        """The same picture in another part."""
+        picture = self.on_device
+        image = self.image if picture is None else picture
+        return Frame.of(image, self.index, self.timestamp, self.name, part)
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for what is not there yet: the copy on the host.
+        picture = vars(self).get("on_device")
+        if name != "image" or picture is None:
+            raise AttributeError(name)
+        image = vars(self)["image"] = picture.host()
+        return image
+
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
+        if self.on_device is not None:
+            return self.on_device.size
         return self.image.shape[0], self.image.shape[1]
 
 

@@ -63,7 +63,7 @@ def _pictures(source: str | None, wanted: set[int]) -> dict[int, Picture]:
                 return found
             for capture in opened.captures():
                 if capture.index in wanted:
-                    found[capture.index] = capture.rgb()
+                    found[capture.index] = capture.frame().image
                 if capture.index >= max(wanted):
                     break
     except SipVideoError:

@@ -115,6 +115,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_many_flags(parser.add_argument_group("many inputs"))
     flags.add_model_flags(parser)
     flags.add_segmenter_flag(parser)
+    flags.add_hwaccel_flag(parser)
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if args.end is not None and args.end <= args.start:

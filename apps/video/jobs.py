@@ -94,6 +94,7 @@ class JobMaker:
             send=tuple(args.send),
             resume=args.resume,
             checkpoint=args.checkpoint,
+            hwaccel=args.hwaccel,
             upload=upload,
         )
 

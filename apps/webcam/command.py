@@ -83,6 +83,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds")
     flags.add_model_flags(parser)
     flags.add_segmenter_flag(parser)
+    flags.add_hwaccel_flag(parser)
     flags.add_quiet_flag(parser)
     args = parser.parse_args(argv)
     if args.send and not (args.record or args.web):
@@ -141,7 +142,9 @@ def run(
         from sipvideo.apps.webcam.view import Computing
         from sipvideo.live import LiveSession
 
-        with LiveSession(segmenter, _keys(args.source), loop=args.loop) as session:
+        with LiveSession(
+            segmenter, _keys(args.source), loop=args.loop, hwaccel=args.hwaccel
+        ) as session:
             view = _view(args, session)
             started = time.monotonic()
             with command.Stop() as stop, Computing(session) as computing:

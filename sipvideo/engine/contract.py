@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+from sipvideo.errors import ConfigError
+from sipvideo.sources.hardware import CHOICES, SOFTWARE, Decoding
 from sipvideo.structures import Detections, Frame
 
 Size = tuple[int, int]
@@ -26,6 +28,7 @@ class Engine(ABC):
             gain, and the first frame of a batch would only wait for the others.
         callers: threads that call at once with profit.
         threshold: score from which objects are reported; 0: not known.
+        decoding: how videos are best decoded for it, where nobody asks for another way.
         notes: lines for people about what it chose or changed by itself, for instance a precision that the device
             does not know.
     """
@@ -38,6 +41,7 @@ class Engine(ABC):
     largest_batch: int = 1
     callers: int = 1
     threshold: float = 0.0
+    decoding: Decoding = SOFTWARE
     notes: Sequence[str] = ()
 
     @property
@@ -65,6 +69,19 @@ class Engine(ABC):
     def doubting(self, threshold: float) -> Engine:
         """The same network that reports objects from a lower score too, where it can."""
         return self
+
+    def decoding_for(self, asked: str = "auto") -> Decoding:
+        """How videos are decoded for it.
+
+        Args:
+            asked: one of :data:`sipvideo.sources.CHOICES`; auto: as suits it.
+
+        Raises:
+            ConfigError: not one of them.
+        """
+        if asked not in CHOICES:
+            raise ConfigError(f"hwaccel: expected one of {', '.join(CHOICES)}, got {asked!r}")
+        return self.decoding if asked in ("auto", self.decoding.kind) else Decoding(asked)
 
     def for_files(self) -> Engine:
         """The same, set up for throughput instead of latency, where it can choose."""

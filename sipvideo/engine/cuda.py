@@ -18,12 +18,14 @@ from sipvideo.engine import precision
 from sipvideo.engine.contract import Engine, Size
 from sipvideo.engine.recording import Eager, Execution, Graph, Recordings
 from sipvideo.engine.tensors.objects import Objects
+from sipvideo.engine.tensors.pictures import CardPicture
 from sipvideo.engine.tensors.step import FrameStep
 from sipvideo.errors import ConfigError
 from sipvideo.forks import claim_threads
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.sipmask import SipMask
 from sipvideo.postprocess import DenseOutputs, ObjectHead, Postprocess
+from sipvideo.sources.hardware import Decoding
 from sipvideo.structures import Detections, FloatArray, Frame
 from sipvideo.transforms import FrameTransform
 
@@ -165,6 +167,9 @@ class CudaEngine(Engine):
         self.model, self.input_size = config.name, config.input.size
         self.device, self.about = str(network.device), network.about
         self.threshold = config.postprocess.score_threshold
+        if network.on_cuda:
+            number = str(network.device.index or 0)
+            self.decoding = Decoding("cuda", number, CardPicture.of)
         self._known = network.known(config)
         self._postprocess = Postprocess(config, network.head)
         self._transform = FrameTransform(config.input)
@@ -257,17 +262,27 @@ class CudaEngine(Engine):
         )
         warnings.warn(note, stacklevel=2)
 
+    def _on_device(self, frames: Sequence[Frame]) -> list[Tensor]:
+        """The frames' pictures where they were decoded, if that is this device, for all of them; else none."""
+        pictures = [frame.on_device for frame in frames]
+        pixels = [one.pixels for one in pictures if isinstance(one, CardPicture)]
+        kind, number = self.network.device.type, self.network.device.index or 0
+        here = all((p.device.type, p.device.index or 0) == (kind, number) for p in pixels)
+        return pixels if here and len(pixels) == len(frames) else []
+
     def _batch(self, frames: list[Frame]) -> list[Detections]:
         """Detections of frames of one size, at most ``BATCHES[-1]``."""
         network, size = self.network, frames[0].size
-        staged = network.memory(len(frames), *size, 3)
-        for place, frame in zip(staged.numpy(), frames, strict=True):
-            np.copyto(place, frame.image)
+        pictures = self._on_device(frames)
+        staged = None if pictures else network.memory(len(frames), *size, 3)
+        if staged is not None:
+            for place, frame in zip(staged.numpy(), frames, strict=True):
+                np.copyto(place, frame.image)
         # The device's memory of a step is one caller's until all that it wants is on the host.
         with network.lock, network.current():
             layout = network.step(self._known, size).layout
             run = network.execution(self._known, size, len(frames))
-            found = run(staged)
+            found = run(torch.stack(pictures) if staged is None else staged)
             network.frames += len(frames)
             shares = network.fetched(found.share[: len(frames)]).numpy()
             counts = [layout.counts(share) for share in shares]

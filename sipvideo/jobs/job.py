@@ -28,6 +28,7 @@ from sipvideo.stages import Behind
 from sipvideo.summary import Summary, writable
 
 if TYPE_CHECKING:
+    from sipvideo.engine import Engine
     from sipvideo.jobs.checkpoint import Checkpoint, Checkpoints
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.repair import ChangeLog
@@ -70,6 +71,7 @@ class Job:
         send: addresses of receivers of events; may have passwords in them, so no summary tells them.
         resume: an earlier run with the same settings that was cut off is gone on with, where it left a checkpoint.
         checkpoint: seconds of wall time between checkpoints of a long run; 0: there are none.
+        hwaccel: what decodes the video, see :meth:`sipvideo.engine.Engine.decoding_for`.
     """
 
     input: str
@@ -95,6 +97,7 @@ class Job:
     resume: bool = False
     checkpoint: float = 60.0
     upload: str = ""
+    hwaccel: str = "auto"
 
     @property
     def output(self) -> Path | str | None:
@@ -241,7 +244,8 @@ def _run(
     try:
         run.job = job = replace(job, settings=_settings(job))
         run.summary.settings = job.settings
-        with (opener or _opened)(job) as source:
+        opened = opener(job) if opener else _opened(job, segmenter.engine)
+        with opened as source:
             run.source = source
             run.segment(segmenter.only(job.classes))
     except Exception as error:
@@ -255,10 +259,11 @@ def _run(
     return run.summary
 
 
-def _opened(job: Job) -> Source:
+def _opened(job: Job, engine: Engine) -> Source:
     from sipvideo.sources import Excerpt, open_source
 
-    source = open_source(job.input, fps=job.fps)
+    decoding = engine.decoding_for(job.hwaccel)
+    source = open_source(job.input, fps=job.fps, decoding=decoding)
     if (job.start, job.end, job.every, job.most) == (0.0, None, 1, None):
         return source
     return Excerpt(source, job.start, job.end, every=job.every, most=job.most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import queue
 import re
 import threading
@@ -41,6 +42,7 @@ class LiveClip:
     time_base: Fraction | None = None
     pixel_aspect: Fraction = Fraction(1)
     is_live: bool = True
+    hardware: str = ""
 
 
 class Recording:
@@ -121,7 +123,9 @@ class Recording:
         """Hands over the next result, without waiting; False: it is not saved. From one thread only."""
         if not self._thread.is_alive():
             return False
-        room = min(WAITING_FRAMES, max(2, WAITING_BYTES // max(1, result.frame.image.nbytes)))
+        room = min(
+            WAITING_FRAMES, max(2, WAITING_BYTES // max(1, 3 * math.prod(result.frame.size)))
+        )
         if self._queue.qsize() >= room:
             self.dropped += 1
             return False

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from sipvideo.engine import Engine
@@ -121,6 +122,7 @@ class LiveSession:
             failed for good; the others go on.
         largest_batch: frames of different sources that may run through the network together; by default as many as
             the engine profits from.
+        hwaccel: what decodes sources that are named by text, see :meth:`sipvideo.engine.Engine.decoding_for`.
 
     Raises:
         SourceError: a source cannot be opened; the others are closed again.
@@ -134,10 +136,12 @@ class LiveSession:
         loop: bool = False,
         patience: float = PATIENCE,
         largest_batch: int | None = None,
+        hwaccel: str = "auto",
     ) -> None:
         self.class_names = segmenter.class_names
         self._segmenter = segmenter
         self._loop = loop
+        self._decoding = segmenter.engine.decoding_for(hwaccel)
         self._patience = patience
         self._largest_batch = largest_batch or segmenter.engine.largest_batch
         self._changed = threading.Condition()
@@ -271,7 +275,7 @@ class LiveSession:
         self.close()
 
     def _begin(self, key: str, source: str | Callable[[], Source]) -> _Feed:
-        opener = source if callable(source) else lambda: open_source(source, timeout=TIMEOUT)
+        opener = source if callable(source) else partial(self._opened, source)
         with self._changed:
             if self._closed:
                 raise ValueError("the session is closed")
@@ -281,6 +285,9 @@ class LiveSession:
             latest.want(time.monotonic() + LAPSE)
             feed = self._feeds[key] = _Feed(key, latest, self._segmenter.another(), self._patience)
         return feed
+
+    def _opened(self, text: str) -> Source:
+        return open_source(text, timeout=TIMEOUT, decoding=self._decoding)
 
     def _wait(self, deadline: float | None) -> bool:
         """Waits until a frame is there; False when the time is up or everything is over."""
@@ -336,7 +343,7 @@ class LiveSession:
                     feed.reset_asked, feed.part = False, timed.part
                     feed.video += 1
                     feed.segmenter.reset()
-                frame, segmenter = replace(timed.frame, part=feed.video), feed.segmenter
+                frame, segmenter = timed.frame.in_part(feed.video), feed.segmenter
                 if detections is None:
                     result = segmenter.step(frame)
                 else:

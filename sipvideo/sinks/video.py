@@ -20,6 +20,7 @@ from sipvideo.errors import SinkError
 from sipvideo.machine import usable_cores
 from sipvideo.remote import StoredFile
 from sipvideo.sinks.audio import IN_MP4, AudioTrack, SoundForm
+from sipvideo.sinks.encoders import encoder_of, quality
 from sipvideo.sinks.joining import joined
 from sipvideo.sinks.sink import Kept, Mark, Sink, parts, replacing, to_disk
 from sipvideo.sinks.yuv import MOST_PIXELS, MOST_SIDE, ToYuv, fitted, resized, within
@@ -96,6 +97,10 @@ class Clip(Protocol):
     def is_live(self) -> bool:
         """Frames come when they happen."""
 
+    @property
+    def hardware(self) -> str:
+        """What decodes it; empty: software."""
+
 
 class VideoForm(NamedTuple):
     """A kind of video.
@@ -160,7 +165,8 @@ class AnnotatedVideo(Sink):
         super().__init__(path, mark=mark)
         self._draw = draw
         self._clip = source
-        self._quality = {"crf": str(crf), "preset": preset}
+        self._crf, self._preset, self._codec = crf, preset, ""
+        self._quality: dict[str, str] = {}
         if keys is not None:
             self._quality["g"] = str(keys)
         self._tick = max((source and source.time_base) or FINEST_TICK, FINEST_TICK)
@@ -182,6 +188,7 @@ class AnnotatedVideo(Sink):
             self._start, self._last_tick = memory["start"], memory["tick"]
             self._paused = memory["paused"]
             self._size, self._others = tuple(memory["size"]), memory["others"]
+            self._codec = memory.get("codec", self.form.codec)
             self._reduced = memory["reduced"]
             self._next_index = memory["next_index"]
 
@@ -205,6 +212,7 @@ class AnnotatedVideo(Sink):
             "tick": self._last_tick,
             "paused": self._paused,
             "size": list(self._size),
+            "codec": self._codec,
             "others": self._others,
             "reduced": self._reduced,
             "next_index": self._next_index,
@@ -274,7 +282,11 @@ class AnnotatedVideo(Sink):
         self._target = av.open(file, "w", format=self.form.sound.container, options=options)
         self._handles.callback(self._release)  # called last
         self._handles.callback(self._target.close)
-        made = self._target.add_stream(self.form.codec, self._fps, self._encoder(self._size))
+        if not self._codec:
+            hardware = self._clip.hardware if self._clip is not None else ""
+            self._codec, note = encoder_of(self.form.codec, hardware)
+            self.notes += [note] if note else []
+        made = self._target.add_stream(self._codec, self._fps, self._encoder(self._size))
         self._video = video = cast(av.VideoStream, made)
         video.height, video.width = (side + side % 2 for side in self._size)
         video.pix_fmt = self.form.pixels
@@ -309,13 +321,15 @@ class AnnotatedVideo(Sink):
         return {**PIECES, "movie_timescale": str(unit)}
 
     def _encoder(self, size: tuple[int, int]) -> dict[str, str]:
-        """Options of x264: it may hold back a second, and nothing of what cannot be filmed again, or is large."""
+        """Options of an encoder: it may hold back a second, and nothing of what cannot be filmed again, or is large."""
         threads = min(THREADS, math.ceil(1.5 * usable_cores()))
-        options = {**self._quality, "threads": str(threads)}
         live = self._clip is not None and self._clip.is_live
         large = size[0] * size[1] > LARGE
-        if live or large or threads + B_FRAMES > self._fps:
-            options["tune"] = "zerolatency"
+        at_once = live or large or threads + B_FRAMES > self._fps
+        options = quality(self._codec, self._crf, self._preset, at_once=at_once) | self._quality
+        if self._codec != self.form.codec:
+            return options
+        options["threads"] = str(threads)
         if large:
             # Motion by whole pixels: one plane of each frame in place of four.
             options["subq"] = "0"

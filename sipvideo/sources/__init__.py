@@ -18,6 +18,7 @@ from sipvideo.pictures import ANIMATED, file_kind
 from sipvideo.remote import RemoteError, RemoteFile, is_remote, is_remote_listing, listed
 from sipvideo.sources.camera import Camera
 from sipvideo.sources.excerpt import Excerpt
+from sipvideo.sources.hardware import CHOICES, SOFTWARE, Decoding
 from sipvideo.sources.latest import LatestFrame, TimedFrame
 from sipvideo.sources.pictures import Animation, ImageFolder, open_picture, read_picture
 from sipvideo.sources.playable import browser_type
@@ -26,11 +27,13 @@ from sipvideo.sources.status import SourceStatus
 from sipvideo.sources.video import LIVE_SCHEMES, NetworkStream, VideoFile
 
 __all__ = [
+    "CHOICES",
     "LIVE_SCHEMES",
     "PICTURE_SUFFIXES",
     "Animation",
     "Camera",
     "Capture",
+    "Decoding",
     "Excerpt",
     "ImageFolder",
     "LatestFrame",
@@ -51,7 +54,9 @@ SOME = 1000
 """Files of a folder in a bucket among which pictures are looked for."""
 
 
-def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
+def open_source(
+    text: str, fps: float = 25.0, timeout: float = 10.0, decoding: Decoding = SOFTWARE
+) -> Source:
     """Opens what a person typed: ``0`` a camera, ``rtsp://...`` a stream, a folder or pattern pictures, else a video.
 
     Files, folders and patterns may also be in a bucket: ``s3://bucket/street.mp4``.
@@ -60,6 +65,7 @@ def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
         text: camera index, device path, address, folder, pattern, picture or video file.
         fps: pictures per second for folders and patterns.
         timeout: seconds to wait for cameras and network addresses.
+        decoding: by which hardware videos and streams are decoded.
 
     Raises:
         SourceError: it cannot be opened; the line says why.
@@ -72,19 +78,21 @@ def open_source(text: str, fps: float = 25.0, timeout: float = 10.0) -> Source:
     if device := re.fullmatch(r"/dev/video(\d+)", os.path.realpath(text)):
         return Camera(int(device[1]), timeout=timeout)
     if is_remote(text) and not exists:
-        return _open_remote(text, fps)
+        return _open_remote(text, fps, decoding)
     if "://" in text and not exists:
         scheme, _, rest = text.partition("://")
-        return VideoFile(rest) if scheme == "file" else NetworkStream(text, timeout)
+        if scheme == "file":
+            return VideoFile(rest, decoding=decoding)
+        return NetworkStream(text, timeout, decoding)
     path = Path(text)
     if os.path.isdir(text) or is_pattern(text):
         return ImageFolder(text, fps)
     if path.suffix.lower() in PICTURE_SUFFIXES or file_kind(path) in ("HEIC", *ANIMATED):
         return open_picture(path, fps)
-    return VideoFile(path)
+    return VideoFile(path, decoding=decoding)
 
 
-def _open_remote(address: str, fps: float) -> Source:
+def _open_remote(address: str, fps: float, decoding: Decoding) -> Source:
     """A folder or pattern of pictures, a picture or a video in a bucket."""
     if is_remote_listing(address):
         return ImageFolder(address, fps)
@@ -101,4 +109,4 @@ def _open_remote(address: str, fps: float) -> Source:
         raise SourceError(f"{file}: {hint}") from error
     if file.suffix.lower() in PICTURE_SUFFIXES or file_kind(file) in ("HEIC", *ANIMATED):
         return open_picture(file, fps)
-    return VideoFile(file)
+    return VideoFile(file, decoding=decoding)

@@ -16,6 +16,9 @@ from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from numpy.typing import NDArray
 
+from sipvideo.sources.hardware import Keep, on_host, planes_of
+from sipvideo.structures import DevicePicture
+
 HDR: dict[int, str] = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 """Transfer functions of pictures whose highlights are brighter than white."""
 
@@ -54,36 +57,39 @@ class ToRGB:
 
     Args:
         note: told once what was changed.
+        keep: takes pictures where they lie, see :class:`sipvideo.sources.hardware.Decoding`; those that are of high
+            dynamic range, wide or not upright come to the host all the same.
     """
 
-    def __init__(self, note: Callable[[str], None]) -> None:
-        self._note = note
+    def __init__(self, note: Callable[[str], None], keep: Keep | None = None) -> None:
+        self._note, self._keep = note, keep
         self._converter = VideoReformatter()  # kept: setting one up costs more than a conversion
         self._lock = threading.Lock()
         self.turned = False
         """Whether the last picture was turned by a quarter."""
         self._wide: tuple[object, _WideToNarrow] | None = None
 
-    def __call__(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3], upright."""
+    def __call__(self, picture: av.VideoFrame) -> NDArray[np.uint8] | DevicePicture:
+        """uint8 [H, W, 3], upright; or the picture on its device, where it is kept."""
         wide = picture.color_trc in HDR or picture.color_primaries == ColorPrimaries.BT2020
+        matrix = _display_matrix(picture)
+        if self._keep is not None and not wide and matrix is None:
+            kept = self._keep(planes_of(picture))
+            if kept is not None:
+                return kept
+        picture = on_host(picture)
         rgb = self._narrowed(picture) if wide else None
         if rgb is None:
             rgb = self._plain(picture)
-        return self._upright(rgb, picture)
+        return self._upright(rgb, matrix)
 
-    def _upright(self, rgb: NDArray[Any], picture: av.VideoFrame) -> NDArray[np.uint8]:
+    def _upright(self, rgb: NDArray[Any], matrix: bytes | None) -> NDArray[np.uint8]:
         """Applies the display matrix (phones held upright, mirrored fronts)."""
-        # Not picture.side_data: picture and container would refer to each other, and every picture's memory would
-        # wait for the garbage collector, which with PyTorch loaded may come after gigabytes.
-        matrix: Any = None
-        with contextlib.suppress(ValueError):  # PyAV does not know every kind: EXIF of FFmpeg 8
-            matrix = SideDataContainer(picture).get("DISPLAYMATRIX")  # type: ignore[call-arg]
         self.turned = False
         if matrix is not None:
             # 16.16 fixed point: x' = a x + c y, y' = b x + d y. Only quarter turns and flips exist in practice,
             # so the larger pair decides.
-            a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+            a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
             self.turned = abs(a) + abs(d) < abs(b) + abs(c)
             if self.turned:
                 rgb, a, d = rgb.transpose(1, 0, 2), c, b
@@ -128,6 +134,16 @@ class ToRGB:
             return None
         self._note(f"HDR pictures ({kind}) are tone-mapped to SDR" if kind else NARROWED)
         return rgb
+
+
+def _display_matrix(picture: av.VideoFrame) -> bytes | None:
+    """How a picture is to be turned, as FFmpeg tells it; None: it is upright."""
+    # Not picture.side_data: picture and container would refer to each other, and every picture's memory would
+    # wait for the garbage collector, which with PyTorch loaded may come after gigabytes.
+    matrix: Any = None
+    with contextlib.suppress(ValueError):  # PyAV does not know every kind: EXIF of FFmpeg 8
+        matrix = SideDataContainer(picture).get("DISPLAYMATRIX")  # type: ignore[call-arg]
+    return None if matrix is None else bytes(matrix)
 
 
 class _WideToNarrow:

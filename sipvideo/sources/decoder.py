@@ -21,8 +21,10 @@ from sipvideo.sources.choice import choose, tagged_seconds
 from sipvideo.sources.colours import ToRGB
 from sipvideo.sources.damage import Damage
 from sipvideo.sources.endings import is_cut
+from sipvideo.sources.hardware import SOFTWARE, Decoding, from_hardware
 from sipvideo.sources.source import Capture, Place
 from sipvideo.sources.times import PictureTimes
+from sipvideo.structures import DevicePicture
 
 COMPLETE = 0.95
 """Share of the declared length from which a file counts as whole, where its container promises no bytes."""
@@ -54,6 +56,7 @@ class Decoder:
         timeout: seconds to wait for the connection, and later for each packet; None: for ever.
         live: frames come when they happen.
         options: of FFmpeg.
+        decoding: by which hardware; by software where that does not work.
         note: takes lines for people about what was chosen, changed or lost.
 
     Raises:
@@ -68,6 +71,7 @@ class Decoder:
         live: bool,
         *,
         options: Mapping[str, str] | None = None,
+        decoding: Decoding = SOFTWARE,
         note: Callable[[str], None],
     ) -> None:
         opening = dict(options or {})
@@ -77,7 +81,10 @@ class Decoder:
         self.timeout = timeout
         self._note = note
         self._path = None if isinstance(where, str) else where
-        self._rgb = ToRGB(note)
+        if reason := decoding.problem():
+            note(f"decoded by software, not by {decoding.kind}: {reason}")
+            decoding = SOFTWARE
+        self._rgb = ToRGB(note, decoding.keep)
         begun = time.monotonic()
         try:
             self.container = av.open(
@@ -86,6 +93,7 @@ class Decoder:
                 options=opening,
                 timeout=timeout,
                 metadata_errors="replace",
+                hwaccel=decoding.acceleration(),
             )
         except (av.error.FFmpegError, RemoteError) as error:
             late = timeout is not None and time.monotonic() - begun >= timeout
@@ -100,6 +108,10 @@ class Decoder:
         if about:
             note(about)
         self.stream = stream
+        context = stream.codec_context
+        self.hardware = decoding.kind if context.is_hwaccel else ""
+        if decoding.kind != "software" and not self.hardware:
+            note(f"decoded by software, not by {decoding.kind}: it does not know {context.name}")
         self.stream.codec_context.options = dict(options or {})
         self.live = live
         self._before = 0
@@ -114,6 +126,8 @@ class Decoder:
         self._live = live
         # Frame threads are fastest but hold back one frame per thread, which a live picture cannot afford.
         self.stream.thread_type = "SLICE" if live else "AUTO"
+        if self.hardware:
+            self.stream.codec_context.thread_count = 1  # hardware has an order of its own
 
     @property
     def fps(self) -> float | None:
@@ -226,8 +240,14 @@ class Decoder:
                 self._note(line)
         self.check_end(shown + self._before, times.end)
 
-    def rgb(self, picture: av.VideoFrame) -> Callable[[], NDArray[np.uint8]]:
+    def rgb(self, picture: av.VideoFrame) -> Callable[[], NDArray[np.uint8] | DevicePicture]:
         """Makes the upright picture."""
+        if self.hardware and not from_hardware(picture):
+            self._note(
+                f"decoded by software, not by {self.hardware}: it does not take this form of "
+                f"{self.stream.codec_context.name} ({picture.format.name})"
+            )
+            self.hardware = ""
         return partial(self._rgb, picture)
 
     @property

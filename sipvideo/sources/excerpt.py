@@ -44,7 +44,7 @@ class Excerpt(Source):
         self.time_base, self.pixel_aspect = source.time_base, source.pixel_aspect
         self.stream, self.clock_start = source.stream, source.clock_start
         self.is_live, self.buffers = source.is_live, source.buffers
-        self.repeatable = source.repeatable
+        self.repeatable, self.hardware = source.repeatable, source.hardware
         self.start = None if source.start is None else source.start + start
         self.fps = None if source.fps is None else source.fps / every
         if end is None and most is None and source.duration is not None:

@@ -159,7 +159,7 @@ class LatestFrame:
                 self._changed.wait(min(left, self.ready_in or left))
             self._slot = None
             self._tally.delivered += 1
-        frame = Frame(slot.capture.rgb(), slot.index, slot.captured, slot.capture.name)
+        frame = Frame.of(slot.capture.rgb(), slot.index, slot.captured, slot.capture.name)
         with self._changed:
             self._tally.taken.note(time.monotonic())
             self._frame_size = frame.size

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sipvideo.errors import SourceError
 from sipvideo.remote import StoredFile
-from sipvideo.structures import Frame
+from sipvideo.structures import DevicePicture, Frame
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Capture:
     Attributes:
         index: frame number in the source; a gap: pictures that were not decoded.
         timestamp: seconds on the source's clock.
-        rgb: makes the upright picture, uint8 [H, W, 3]; from any thread.
+        rgb: makes the upright picture, uint8 [H, W, 3], or one on a device; from any thread.
         name: the picture's file name for image folders, else empty.
         arrived: ``time.monotonic`` when a live source's picture had come in, None for recordings.
         missing: how many of the gap before it were left out, by cause; others were damaged.
@@ -38,14 +38,14 @@ class Capture:
 
     index: int
     timestamp: float
-    rgb: Callable[[], NDArray[np.uint8]]
+    rgb: Callable[[], NDArray[np.uint8] | DevicePicture]
     name: str = ""
     arrived: float | None = None
     missing: Mapping[str, int] = field(default_factory=dict)
 
     def frame(self) -> Frame:
         """The frame, converted now."""
-        return Frame(self.rgb(), self.index, self.timestamp, self.name)
+        return Frame.of(self.rgb(), self.index, self.timestamp, self.name)
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class Source(ABC):
         path: the video file (for its audio track), on the disk or in a bucket; None for other sources.
         stream: number of the video in that file, None for other sources.
         clock_start: second 0 of the timestamps on that file's own clock.
+        hardware: what decodes it, one of :data:`sipvideo.sources.hardware.KINDS`; empty: software.
         notes: lines for people about what was chosen, changed or lost on the way from the file to the frames, each
             once and without the source's name; filled while it is opened and read, complete when iterating ended.
     """
@@ -128,6 +129,7 @@ class Source(ABC):
     path: StoredFile | None = None
     stream: int | None = None
     clock_start: float = 0.0
+    hardware: str = ""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -14,6 +14,7 @@ from sipvideo.pictures import file_kind
 from sipvideo.remote import RemoteError, RemoteFile, StoredFile, shown
 from sipvideo.sources.decoder import Decoder, Missed
 from sipvideo.sources.fetch import fetched
+from sipvideo.sources.hardware import SOFTWARE, Decoding
 from sipvideo.sources.newest import NewestPictures
 from sipvideo.sources.source import Capture, Passed, Place, Source, converted
 from sipvideo.structures import Frame
@@ -35,6 +36,7 @@ class VideoFile(Source):
     Args:
         path: of the file, on the disk or in a bucket.
         options: of FFmpeg, for files that are not trusted (``format_whitelist``, ``max_pixels``).
+        decoding: by which hardware.
 
     Raises:
         SourceError: no such file, not a video, no video stream, cut off.
@@ -42,7 +44,13 @@ class VideoFile(Source):
 
     repeatable = True
 
-    def __init__(self, path: str | StoredFile, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | StoredFile,
+        options: Mapping[str, str] | None = None,
+        decoding: Decoding = SOFTWARE,
+    ) -> None:
+        self._decoding = decoding
         self.path: StoredFile = Path(path) if isinstance(path, str) else path
         self._options = options
         super().__init__(str(self.path))
@@ -63,7 +71,7 @@ class VideoFile(Source):
             self.clock_start = float(decoder.start or 0)
             self.stream = decoder.stream.index
             self.time_base = decoder.stream.time_base
-            self.pixel_aspect = decoder.pixel_aspect
+            self.pixel_aspect, self.hardware = decoder.pixel_aspect, decoder.hardware
 
     def _decoder(self) -> Decoder:
         options, timeout = dict(self._options or {}), None
@@ -77,7 +85,15 @@ class VideoFile(Source):
                 # pieces, and wait for more that nobody adds.
                 options = {"live_start_index": "0", "m3u8_hold_counters": "3"} | options
                 timeout = PLAYLIST_TIMEOUT
-        return Decoder(self.path, self.name, timeout, False, options=options, note=self.note)
+        return Decoder(
+            self.path,
+            self.name,
+            timeout,
+            False,
+            options=options,
+            decoding=self._decoding,
+            note=self.note,
+        )
 
     def _opened_file(self) -> IO[bytes]:
         try:
@@ -132,23 +148,26 @@ class NetworkStream(Source):
     Args:
         address: the address; a password in it is used but never shown.
         timeout: seconds to wait for the connection, and later for each packet.
+        decoding: by which hardware.
 
     Raises:
         SourceError: no answer, no video in it, silence for longer than the timeout.
     """
 
-    def __init__(self, address: str, timeout: float = 10.0) -> None:
+    def __init__(self, address: str, timeout: float = 10.0, decoding: Decoding = SOFTWARE) -> None:
         try:
             parts = urlsplit(address)
         except ValueError as error:
             raise SourceError(f"{address.partition('://')[0]}: not an address") from error
         super().__init__(shown(address))
-        self._address, self._timeout = address, timeout
+        self._address, self._timeout, self._decoding = address, timeout, decoding
         live = parts.scheme in LIVE_SCHEMES
-        self._decoder = decoder = Decoder(address, self.name, timeout, live, note=self.note)
+        self._decoder = decoder = Decoder(
+            address, self.name, timeout, live, decoding=decoding, note=self.note
+        )
         self._opened.callback(decoder.close)
         self._read = False
-        self.fps = decoder.fps
+        self.fps, self.hardware = decoder.fps, decoder.hardware
         self.duration = None if live else decoder.duration
         self.is_live = self.buffers = decoder.live = live or self.duration is None
         self.start = None if self.is_live else 0.0
@@ -169,7 +188,7 @@ class NetworkStream(Source):
             if not (empty and indexed and self._address.startswith("http")):
                 raise
             path = self._opened.enter_context(fetched(self._address, self.name, self._timeout))
-            decoder = Decoder(path, self.name, None, False, note=self.note)
+            decoder = Decoder(path, self.name, None, False, decoding=self._decoding, note=self.note)
             self._opened.callback(decoder.close)
             self.note("its index lies at its end and the server cannot seek: it was fetched first")
             yield from decoder.captures()

@@ -163,3 +163,4 @@ class _NoClip:
     clock_start = 0.0
     pixel_aspect = Fraction(1)
     is_live = False
+    hardware = ""
