@@ -25,6 +25,8 @@ STOPPED = (0, 130)
 
 def main(wanted: list[str]) -> int:
     """Returns 1 if a command failed."""
+    # A shell starts what is in its background deaf to Ctrl-C, and commands inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs"
@@ -74,8 +76,17 @@ def _run(step: Command, here: Path) -> tuple[int, str]:
             said, _ = running.communicate(timeout=ENDLESS if endless else LIMIT)
         except subprocess.TimeoutExpired:
             running.send_signal(signal.SIGINT if endless else signal.SIGKILL)
-            said, _ = running.communicate()
+            said, _ = _ended(running)
     return running.returncode, said
+
+
+def _ended(running: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a command says that has been told to end; one that does not is killed."""
+    try:
+        return running.communicate(timeout=5 * ENDLESS)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        return running.communicate()
 
 
 @contextlib.contextmanager
