@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,7 +19,7 @@ from PIL import Image
 
 from sipvideo.studio.shelf import Studio, places_in
 from sipvideo.web.server import StudioState, create_studio_app, listen, make_server
-from sipvideo.web.settings import Settings
+from sipvideo.web.settings import Person, Settings
 from tests.waiting import PATIENCE
 from tests.waiting import until as eventually
 from tests.web.browser import CHROMIUM, FLAGS, until
@@ -50,7 +52,9 @@ class Desk:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     run = planted_run(tmp_path_factory.mktemp("film"))
     folder = tmp_path_factory.mktemp("runs")
-    state = StudioState(Studio(lambda: places_in(folder), owner=True), Settings())
+    people = {"guest": Person("gus", edits=False), "half": Person("hal", frames=(0, SWAPPED - 1))}
+    settings = Settings(token="owner", people=people)
+    state = StudioState(Studio(lambda: places_in(folder), owner=True), settings)
     server = make_server(create_studio_app(state), state)
     with listen("127.0.0.1", 0) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -58,7 +62,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         thread.start()
         try:
             eventually(lambda: server.started or not thread.is_alive())
-            with httpx.Client(base_url=address, timeout=PATIENCE) as http:
+            pass_ = {"authorization": "Bearer owner"}
+            with httpx.Client(base_url=address, timeout=PATIENCE, headers=pass_) as http:
                 yield Desk(address, folder, run, http)
         finally:
             server.should_exit = True
@@ -72,8 +77,8 @@ def browser(chromium: Any) -> Iterator[Any]:
     running.close()
 
 
-def opened(page: Any, desk: Desk, key: str) -> None:
-    page.goto(f"{desk.address}/studio?run={key}")
+def opened(page: Any, desk: Desk, key: str, token: str = "owner") -> None:
+    page.goto(f"{desk.address}/studio?run={key}&token={token}")
     until(lambda: shown(page) == 0)
 
 
@@ -326,3 +331,53 @@ def test_everything_can_be_reached_and_named_without_a_mouse(page: Any, desk: De
     page.keyboard.press("?")
     until(lambda: page.locator("#help").is_visible())
     assert "swap the two" in page.inner_text("#keys")
+
+
+def test_a_link_for_reading_shows_no_tools_and_a_part_of_the_film_is_all_that_may_be_changed(
+    browser: Any, desk: Desk
+) -> None:
+    key, whole = desk.fresh("links"), desk.run.whole
+    context = browser.new_context()
+    page = context.new_page()
+    opened(page, desk, key, "guest")
+    assert page.inner_text("#reading") == "read only"
+    assert not page.locator("#mending").is_visible()
+    pick(page, whole)
+    page.keyboard.press("Delete")
+    said(page, "for reading only")
+    page.keyboard.press("ArrowRight")
+    until(lambda: shown(page) == 1)
+    context.close()
+
+    context = browser.new_context()
+    page = context.new_page()
+    opened(page, desk, key, "half")
+    assert page.inner_text("#range") == "yours: 0:00.00 to 0:01.96"
+    pick(page, whole)
+    page.keyboard.press("Shift+Delete")
+    said(page, f"Deleted {whole}")
+    assert whole not in desk.objects(key, SWAPPED - 1)
+    assert whole in desk.objects(key, SWAPPED)
+    page.click("#tab-log")
+    until(lambda: "hal" in page.inner_text("#log-list"))
+    context.close()
+
+
+def test_what_was_mended_is_in_the_export(page: Any, desk: Desk) -> None:
+    key, (third, other) = desk.fresh("export"), desk.run.renamed
+    opened(page, desk, key)
+    page.evaluate(f"studio.selection.set([{third}, {other}])")
+    page.keyboard.press("j")
+    said(page, "Joined")
+    page.click("#tab-files")
+    page.check("#files [value=lines]")
+    with page.expect_download() as download:
+        page.click("#files button.main")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert "results/results.json" in archive.namelist()
+        last = json.loads(archive.read("results/results.jsonl").splitlines()[-1])
+    assert {one["track_id"] for one in last["objects"]} == {
+        *desk.run.swapped,
+        desk.run.whole,
+        third,
+    }

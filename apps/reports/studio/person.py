@@ -22,8 +22,10 @@ from sipvideo.apps import command, flags
 from sipvideo.apps.reports import CHECKOUT
 from sipvideo.apps.reports.studio.sight import Sight
 from sipvideo.apps.reports.studio.stand import rendered, save, serving, tab
+from sipvideo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sipvideo.apps.reports.studio.planting import Planted
     from sipvideo.evaluation.replay import Replay
     from sipvideo.structures import FrameResult
 
@@ -32,6 +34,10 @@ KINDS = ("swap", "change", "mixture", "twin")
 SECONDS_EACH = 2.0
 """Of an action."""
 MOST_KEYS = 400
+ENOUGH = 10
+"""Doubts in a row that tell of nothing, after which a person stops."""
+PATIENCE = 3
+"""Keys to the place of an edit that are worth it at once."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Figures:
     """What mending took, and what came of it.
 
     Attributes:
-        planted: errors.
+        planted: errors; ``kinds``: of each kind.
         wrong_before, wrong_after: places where something is wrong, see :meth:`Sight.wrong`, beyond those of the run
             before errors were planted.
         actions: keys pressed, in all.
@@ -50,6 +56,7 @@ class Figures:
     """
 
     planted: int
+    kinds: dict[str, int]
     wrong_before: int
     wrong_after: int
     actions: int
@@ -87,19 +94,32 @@ class Person:
         return Sight(frames_of(self.page), self.truth)
 
     def work(self, right: int) -> None:
-        """Mends until as much is wrong as before errors were planted, or no doubts are left."""
+        """Mends until nothing is wrong that was not before errors were planted, or doubts tell of nothing any more."""
+        passed: set[str] = set()
+        in_vain = 0
         self.press("n")
         sight = self.look()
-        while sight.wrong() > right and self.keys.total() < MOST_KEYS:
+        while sight.wrong() > right and in_vain < ENOUGH and self.keys.total() < MOST_KEYS:
             doubt = self._settled()
+            command.note(
+                f"{self.keys.total()} keys, {sight.wrong() - right} places wrong: {doubt and doubt['why']}"
+            )
             if doubt is None:
                 return
             self.doubts += 1
+            in_vain += 1
             if sight.helps(doubt["remedy"]) > 0:
                 self.press("m")
+                in_vain = 0
             elif (edit := sight.by_hand(doubt["ids"], self._around(doubt))) is not None:
+                # What takes many keys waits: often another doubt tells of the same error, and proposes what is right.
+                if len(self._way(edit)) > PATIENCE and doubt["key"] not in passed:
+                    passed.add(doubt["key"])
+                    self.press("n")
+                    in_vain = 0
+                    continue
                 self._do(edit)
-                sight = self.look()
+                in_vain, sight = 0, self.look()
                 continue  # whatever else the doubt tells of
             else:
                 self.false += 1
@@ -129,21 +149,25 @@ class Person:
     def _do(self, edit: Json) -> None:
         """By hand: choose, go there, and one key."""
         ids = [edit[name] for name in ("into", "from", "a", "b", "id") if name in edit]
-        if "frame" in edit:
-            self._go(edit["frame"])
-        elif edit["op"] == "delete" and not edit["first"] <= self._frame() <= edit["last"]:
-            self._go(edit["first"])
+        for key in self._way(edit):
+            self.press(key)
+            self.page.evaluate("studio.player.seeking")
         if self.page.evaluate("studio.selection.ids") != ids:
             self._choose(ids)
         self.press({"join": "j", "cut": "c", "swap": "x", "delete": "Delete"}[edit["op"]])
 
-    def _frame(self) -> int:
-        return int(self.page.evaluate("studio.player.wanted"))
-
-    def _go(self, frame: int) -> None:
-        while (here := self._frame()) != frame:
-            self.press("ArrowRight" if here < frame else "ArrowLeft")
-        self.page.evaluate("studio.player.seeking")
+    def _way(self, edit: Json) -> list[str]:
+        """The keys that go to where an edit is made."""
+        here, times = self.page.evaluate("[studio.player.wanted, [...studio.run.times]]")
+        there = here
+        if "frame" in edit:
+            there = edit["frame"]
+        elif edit["op"] == "delete" and not edit["first"] <= here <= edit["last"]:
+            there = edit["first"]
+        way = "Right" if there > here else "Left"
+        seconds = int(abs(times[there] - times[here]) + 1e-4)
+        reached = here + round(seconds / (times[1] - times[0])) * (1 if there > here else -1)
+        return ["Shift+Arrow" + way] * seconds + ["Arrow" + way] * abs(there - reached)
 
     def _choose(self, ids: Sequence[int]) -> None:
         for k, one in enumerate(ids):
@@ -199,13 +223,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Renders what is not there, plants, mends, and prints the figures as JSON."""
     from sipvideo.apps.reports.studio.doubt_order import right_run
-    from sipvideo.apps.reports.studio.planting import coming_and_going, plant
+    from sipvideo.apps.reports.studio.planting import coming_and_going
 
     film = rendered(args.work, args.seed)
     right = coming_and_going(right_run(film), args.seed)
-    kinds = [KINDS[k % len(KINDS)] for k in range(args.errors)]
-    np.random.default_rng(args.seed).shuffle(kinds)
-    results, planted = plant(right, kinds, args.seed)
+    results, planted = _planted(right, args.errors, args.seed)
     folder = args.work / "runs" / "planted"
     save(folder, results, next(args.work.glob("film/mp4/*.mp4")))
     truth = [(result.detections.boxes, result.track_ids) for result in right]
@@ -221,6 +243,7 @@ def run(args: argparse.Namespace) -> int:
     actions = person.keys.total()
     figures = Figures(
         planted=len(planted),
+        kinds=dict(Counter(one.kind for one in planted)),
         wrong_before=before,
         wrong_after=sight.wrong() - goal,
         actions=actions,
@@ -235,6 +258,25 @@ def run(args: argparse.Namespace) -> int:
     )
     print(json.dumps({**asdict(figures), "per_error": figures.per_error}, indent=2))
     return 0
+
+
+def _planted(
+    right: Sequence[FrameResult], errors: int, seed: int
+) -> tuple[list[FrameResult], list[Planted]]:
+    """So many errors of all kinds, as far as there is room: kinds that find no place are left out, and more asked for.
+
+    Raises:
+        ConfigError: the film has no room for so many.
+    """
+    from sipvideo.apps.reports.studio.planting import plant
+
+    for wish in range(errors, 4 * errors):
+        kinds = [KINDS[k % len(KINDS)] for k in range(wish)]
+        np.random.default_rng(seed).shuffle(kinds)
+        results, planted = plant(right, kinds, seed)
+        if len(planted) >= errors:
+            return results, planted
+    raise ConfigError(f"the film has no room for {errors} errors")
 
 
 def film_rate(film: Replay) -> float:

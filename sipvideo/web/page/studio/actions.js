@@ -92,8 +92,8 @@ export const ACTIONS = {
   async propagate({ frame, id, direction, until = null }) {
     try {
       this.say(`Carrying the mask of ${id} ${direction > 0 ? "forward" : "backward"}…`);
-      const done = await this.tasks.propagate({ frame, id, direction, until });
-      this.say(done || "Cancelled, nothing was changed.");
+      const done = await this.tasks.start("propagate", { frame, id, direction, until });
+      this.say(done?.detail || (done ? "Done." : "Cancelled, nothing was changed."));
       return done;
     } catch (error) {
       this.say(error.message, "problem");

@@ -3,8 +3,8 @@
 import { save } from "/page/controls.js";
 import { postForBlob, sendFile } from "/page/studio/api.js";
 
-const KINDS = [["json", "YouTube-VIS JSON"], ["lines", "JSON lines"], ["mots", "MOTS"], ["labels", "label maps"], ["csv", "CSV"], ["video", "video"]];
-const FORMATS = [["", "none"], ["coco", "COCO"], ["youtube-vis", "YouTube-VIS"], ["mots", "MOTS"], ["davis", "DAVIS label maps"], ["cvat", "CVAT 1.1"]];
+const KINDS = [["json", "YouTube-VIS JSON"], ["lines", "JSON lines"], ["csv", "CSV"], ["parquet", "Parquet"], ["mots", "MOTS"], ["png", "label maps"], ["pictures", "pictures"], ["video", "video"]];
+const FORMATS = [["", "none"], ["ytvis", "YouTube-VIS"], ["coco", "COCO"], ["mots", "MOTS"], ["davis", "DAVIS label maps"], ["cvat", "CVAT 1.1"], ["labelme", "LabelMe"], ["yolo", "YOLO"], ["fiftyone", "FiftyOne"]];
 
 export class Files {
   constructor(run, panel, studio) {
@@ -44,7 +44,7 @@ export class Files {
     if (!file) return;
     try {
       const done = await this.run.change(() => sendFile(`${this.run.path}/import?base=${this.run.revision}&name=${encodeURIComponent(file.name)}`, file));
-      this.studio.say(`Taken in: ${done.edits.length} edits.`);
+      this.studio.say(done.edits.length ? `Taken in: ${done.edits.length} edits. One undo takes all of them back.` : done.text);
     } catch (error) {
       this.studio.say(error.message, "problem");
     }

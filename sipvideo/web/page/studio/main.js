@@ -6,6 +6,7 @@ import { Commands } from "/page/studio/commands.js";
 import { Doubts } from "/page/studio/doubts.js";
 import { Files } from "/page/studio/files.js";
 import { LabelPicker } from "/page/studio/labels.js";
+import { Learning } from "/page/studio/learning.js";
 import { Log } from "/page/studio/log.js";
 import { Picture } from "/page/studio/picture.js";
 import { Player, SPEEDS } from "/page/studio/player.js";
@@ -34,6 +35,7 @@ class Studio {
     this.log = new Log(run, parts({ list: "log-list", none: "no-log", author: "author" }), (frame) => this.player.seek(frame));
     this.tasks = new Tasks(run, parts({ box: "task", cancelButton: "cancel" }));
     this.files = new Files(run, element("files"), this);
+    this.learning = new Learning(run, element("learning"), this);
     this.commands = new Commands(this, element("keys"));
     this.pending = null; // what waits for a second identity
     this.listen();
@@ -103,6 +105,7 @@ class Studio {
     }
     if (focus) chosen.focus();
     this.log.build();
+    if (chosen.id === "tab-learning") this.learning.open();
   }
 
   update() {

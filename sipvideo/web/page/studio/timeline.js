@@ -259,6 +259,7 @@ export class Timeline extends EventTarget {
 
 function prepare(canvas, height) {
   const ratio = Math.min(devicePixelRatio || 1, 2), width = Math.round(canvas.clientWidth * ratio);
+  canvas.style.height = `${height}px`;
   if (canvas.width !== width || canvas.height !== Math.round(height * ratio)) Object.assign(canvas, { width, height: Math.round(height * ratio) });
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);

@@ -39,9 +39,16 @@ export class Tools extends EventTarget {
     this.forget();
     this.cursor = this.name ? this.begin() : null;
     this.picture.canvas.classList.toggle("drawing", Boolean(this.name));
+    if (this.name === "refine") this.warm();
     if (this.name) this.studio.say(this.needsObject && this.id === null ? "Choose an object first: click it, or press its number." : HINTS[this.name]);
     this.dispatchEvent(new Event("change"));
     this.picture.paint();
+  }
+
+  // The model looks at the frame before the first click, which is then answered at once.
+  warm() {
+    const { frame } = this.player;
+    if (this.id !== null) post(`${this.run.path}/refine`, { frame, id: this.id, clicks: [] }).catch((error) => this.studio.say(error.message, "problem"));
   }
 
   get id() {
