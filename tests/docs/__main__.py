@@ -36,7 +36,7 @@ def main(wanted: list[str]) -> int:
             name = page.relative_to(ROOT).as_posix()
             if wanted and name not in wanted:
                 continue
-            here = Path(folder) / page.stem
+            here = Path(folder) / name.replace("/", "-")
             shutil.copytree(inputs, here, symlinks=True, dirs_exist_ok=True)
             for step in pages.steps(page):
                 if isinstance(step, Given):
