@@ -35,6 +35,7 @@ def make(folder: Path) -> Path:
     ):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(street, folder / place)
+    (folder / "inputs.txt").write_text("clips/street.mp4\n", encoding="utf-8")
     (folder / "frames").mkdir()
     for number, picture in enumerate(pictures):
         cv2.imwrite(str(folder / "frames" / f"{number:06d}.png"), picture[..., ::-1])
