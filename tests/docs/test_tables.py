@@ -51,3 +51,16 @@ def test_the_architecture_page_has_the_layers_that_are_enforced() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^\d+ +(.*?)(?:   +.*)?$", page, re.MULTILINE)
     assert [set(line.split()) for line in reversed(drawn)] == [set(units) for units in LAYERS]
+
+
+def test_every_figure_of_the_readme_stands_on_the_page_that_it_links() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "](docs/" in line]
+    assert len(rows) > 8
+    for row in rows:
+        name = row.split("](")[1].partition(")")[0].partition("#")[0]
+        page = (ROOT / name).read_text(encoding="utf-8")
+        shown = re.sub(r"\]\([^)]*\)|YOLO\w+|int8|bf16|H200", "", row)
+        for figure in re.findall(r"\d[\d,.]*\d|\d", shown):
+            written = re.sub(r"^0\\\.", r"0?\\.", re.escape(figure))  # pages write .5, too
+            assert re.search(rf"(?<![\d.]){written}(?!\d)", page), (figure, name)
