@@ -74,6 +74,7 @@ ONLY_IN = {
         "synth",
         "tracker",
         "exchange",
+        "studio",
         "apps",
     },
     "av": {"sources", "sinks", "apps"},

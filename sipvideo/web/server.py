@@ -22,7 +22,15 @@ from starlette.routing import compile_path
 from sipvideo import __version__
 from sipvideo.errors import SipVideoError
 from sipvideo.studio.shelf import Studio
-from sipvideo.web import api, metrics, sockets, studio, studio_exchange, studio_masks
+from sipvideo.web import (
+    api,
+    metrics,
+    sockets,
+    studio,
+    studio_exchange,
+    studio_masks,
+    studio_model,
+)
 from sipvideo.web.access import Access
 from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
@@ -126,6 +134,7 @@ def _base(state: State) -> FastAPI:
     app.include_router(studio.router)
     app.include_router(studio_exchange.router)
     app.include_router(studio_masks.router)
+    app.include_router(studio_model.router)
 
     @app.get("/studio", include_in_schema=False)
     async def studio_page() -> FileResponse:

@@ -192,3 +192,58 @@ class TaskInfo(BaseModel):
     total: float = Field(description="of which so much is done; 0: not yet known")
     detail: str
     result: Any = None
+
+
+class RefineBody(BaseModel):
+    """Clicks on an object."""
+
+    frame: int = Field(ge=0, lt=2**31)
+    id: int | None = Field(None, ge=0, lt=2**31, description="null: a new object")
+    box: list[float] | None = Field(
+        None, min_length=4, max_length=4, description="x0, y0, x1, y1 around a new object"
+    )
+    clicks: list[tuple[float, float, int]] = Field(
+        [], max_length=100, description="x, y in pixels of the frame; 1: inside, 0: outside"
+    )
+
+
+class Refinement(BaseModel):
+    """The mask that fits the clicks. Nothing is edited yet."""
+
+    mask: dict[str, Any] = Field(description=MASK)
+    score: float = Field(description="mean probability of its pixels")
+    label: int | None = Field(description="of a new object, where the model tells one")
+    ms: float = Field(description="milliseconds that it took")
+
+
+class PropagateBody(BaseModel):
+    """A mask that is to be carried to other frames."""
+
+    frame: int = Field(ge=0, lt=2**31, description="in which the mask is right")
+    id: int = Field(ge=0, lt=2**31)
+    direction: Literal[1, -1] = 1
+    until: int | None = Field(None, ge=0, lt=2**31, description="first frame that stays as it is")
+    author: str = Field("", max_length=100, description="as for edits")
+
+
+class ScoreBody(BaseModel):
+    """What a run is compared with."""
+
+    truth: str | None = Field(
+        None, max_length=4000, description="annotations in YouTube-VIS format; null: the edits"
+    )
+
+
+class LearnBody(BaseModel):
+    """A training on corrections. Files are named by the machine's owner alone."""
+
+    weights: str | None = Field(
+        None, max_length=4000, description="to start from; null: those that come along"
+    )
+    known: str | None = Field(
+        None, max_length=4000, description="annotated pictures that are learnt beside, COCO"
+    )
+    kept: str | None = Field(
+        None, max_length=4000, description="annotated pictures on which is measured, COCO"
+    )
+    steps: int | None = Field(None, ge=1, le=100_000, description="null: the recipe's")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from sipvideo.pipeline import VideoSegmenter
 from sipvideo.studio.shelf import Studio, places_in
 from sipvideo.web.server import StudioState, create_studio_app, listen, make_server
 from sipvideo.web.settings import Settings
@@ -39,9 +40,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving_studio(folder: Path, settings: Settings | None = None) -> Iterator[Running]:
+def serving_studio(
+    folder: Path,
+    settings: Settings | None = None,
+    load: Callable[[], VideoSegmenter] | None = None,
+) -> Iterator[Running]:
     """Serves the runs in a folder until the block ends."""
-    studio = Studio(lambda: places_in(folder), owner=True, author="ann")
+    studio = Studio(lambda: places_in(folder), load=load, owner=True, author="ann")
     state = StudioState(studio, settings or Settings())
     server = make_server(create_studio_app(state), state)
     with listen("127.0.0.1", 0) as listener:
