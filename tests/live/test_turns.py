@@ -134,10 +134,10 @@ def test_while_nobody_asks_for_results_nothing_is_decoded(monkeypatch: pytest.Mo
     monkeypatch.setattr(session_module, "LAPSE", 0.1)
     sources = [OnDemand() for _ in range(3)]
     with session_of(sources, Slow()) as session:
-        next(iter(session))
         until(lambda: not any(source.wanted() for source in sources))
         time.sleep(2 / FPS)
         done = [source.decoded for source in sources]
         time.sleep(5 / FPS)
         assert [source.decoded for source in sources] == done
         assert session.next() is not None
+        until(lambda: not any(source.wanted() for source in sources))

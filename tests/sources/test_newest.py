@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from sipvideo.apps.reports.cameras import painted_time
 from sipvideo.apps.reports.replayed import FPS, Film, Rack, Way
-from sipvideo.sources import LatestFrame, NetworkStream, VideoFile, newest
+from sipvideo.sources import Capture, LatestFrame, NetworkStream, VideoFile, newest
 from sipvideo.sources.decoder import Decoder
+from sipvideo.sources.source import Passed
 from sipvideo.sources.times import PictureTimes
 from tests.media import film as small_film
 from tests.sources.test_latest import assert_adds_up
@@ -143,6 +144,55 @@ def test_of_pictures_without_predecessors_only_the_newest_is_decoded(
         done, came = len(decoded), source.status().captured
         assert source.take(PATIENCE) is not None
         assert len(decoded) - done <= source.status().captured - came + 1
+
+
+class Scripted:
+    """In place of a decoder: a stream of one key frame and others, each of which takes 10 ms to decode."""
+
+    step = 1 / FPS
+
+    def __init__(self, packets: int) -> None:
+        context = SimpleNamespace(reorder_depth=0, skip_frame="", flush_buffers=lambda: None)
+        self.stream = SimpleNamespace(codec_context=context)
+        self.decodings = 0
+        self._packets = packets
+
+    def packets(self, watch: object) -> Iterator[Any]:
+        for pts in range(self._packets):
+            yield SimpleNamespace(size=1, is_keyframe=pts == 0, pts=pts)
+
+    def decoded(self, packet: Any, times: object) -> list[Any]:
+        self.decodings += 1
+        return [] if packet is None else [SimpleNamespace(pts=packet.pts, is_corrupt=False)]
+
+    def picture_times(self) -> Any:
+        return SimpleNamespace(of=lambda picture, since: picture.pts / FPS, end=0.0)
+
+    def rgb(self, picture: Any) -> Any:
+        return None
+
+    def check_end(self, shown: int, end: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("pause", "first"), [(10, 10), (24, 24), (30, 31)], ids=["short", "bearable", "long"]
+)
+def test_a_picture_that_took_long_to_decode_makes_way_for_one_that_came_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, pause: int, first: int
+) -> None:
+    stream: Any = Scripted(40)
+    clock = SimpleNamespace(monotonic=lambda: stream.decodings / 100)
+    monkeypatch.setattr(newest, "time", clock)
+    asked = iter(range(1000))
+    items = [*newest.NewestPictures(stream, lambda: next(asked) >= pause).captures()]
+    kinds = [type(item) for item in items]
+    assert kinds == [Passed] * first + [Capture] * (40 - first)
+    index = 0
+    for item in items:
+        assert item.index - index == sum(item.missing.values())
+        index = item.index + isinstance(item, Capture)
+    assert index == 40
 
 
 def test_packets_beyond_the_bound_are_decoded_instead_of_kept(
