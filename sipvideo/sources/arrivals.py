@@ -19,7 +19,9 @@ class Arrivals:
     """Reads packets and knows the moment at which each came in.
 
     A packet that had to be waited for is new. Those that were there already may have waited, in the buffers
-    of the network, for the decoder: how long follows from their timestamps, counted from the last new one.
+    of the network, for the decoder: how long follows from their timestamps, counted from the last new one, and is no
+    longer than the decoder was busy. On a busy machine a packet that was there may seem to have been waited for: so
+    what the decoder's work explains is never taken for a clock or a network that has become slower.
 
     Args:
         step: seconds between frames.
@@ -28,18 +30,19 @@ class Arrivals:
     def __init__(self, step: float) -> None:
         self._step = step
         self._moments: dict[int | None, float] = {}
-        self._newest_delay: float | None = None
+        self._delay: float | None = None  # of a packet that is new: the stream's clock to ours
         self._lag = 0.0
 
     def watch(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
         """The packets as they come."""
+        now = time.monotonic()
         while True:
-            asked = time.monotonic()
+            given, asked = now, time.monotonic()
             packet = next(packets, None)
             if packet is None:
                 return
             now = time.monotonic()
-            self._note(packet, now, now - asked >= WAITED * self._step)
+            self._note(packet, now, asked - given, now - asked >= WAITED * self._step)
             yield packet
 
     def of(self, pts: int | None) -> float:
@@ -56,14 +59,15 @@ class Arrivals:
         """Seconds of backlog that are not worth making up for."""
         return max(BEHIND, 3 * self._step)
 
-    def _note(self, packet: av.Packet[Any], now: float, waited: bool) -> None:
+    def _note(self, packet: av.Packet[Any], now: float, busy: float, waited: bool) -> None:
         # Packets come in the order of decoding.
         ticks = packet.pts if packet.dts is None else packet.dts
         if ticks is not None and packet.time_base is not None:
             delay = now - float(ticks * packet.time_base)
-            if waited or self._newest_delay is None:
-                self._newest_delay = delay
-            self._lag = max(delay - self._newest_delay, 0.0)
+            late = 0.0 if self._delay is None else delay - self._delay
+            self._lag = min(max(late, 0.0), self._lag + busy)
+            if waited or self._delay is None:
+                self._delay = delay - self._lag
         self._moments[packet.pts] = now - self._lag
         if len(self._moments) > 64:
             del self._moments[next(iter(self._moments))]
