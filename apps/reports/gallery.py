@@ -25,7 +25,7 @@ SCENES = (
     "--kind",
     "scenes",
     "--videos",
-    "4",
+    "6",
     "--frames",
     "60",
     "--size",
@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _run("data", "synth", *SCENES, "-o", str(work / "scenes"), "-q")
             if not only:
                 _check(work / "scenes" / "instances.json")
+                _score(work / "scenes")
         for strip in wanted:
             pictures = _frames(strip, work)
             (_animate if strip is MOVING else _side_by_side)(pictures, GALLERY / strip.name)
@@ -97,6 +98,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(annotations: Path) -> None:
     """The sheet of ``sipvideo data check``."""
     _run("data", "check", str(annotations), "--sheet", str(GALLERY / "sheet.jpg"), "-q")
+
+
+def _score(scenes: Path) -> None:
+    """The top of a report on the default model, as a browser shows it."""
+    from playwright.sync_api import sync_playwright
+
+    words = ("--images", str(scenes / "images"), "-o", str(scenes / "score"), "-q")
+    _run("eval", str(scenes / "instances.json"), *words)
+    with sync_playwright() as player:
+        browser = player.chromium.launch()
+        page = browser.new_page(viewport={"width": 825, "height": 1125})
+        page.goto((scenes / "score" / "report.html").as_uri())
+        page.screenshot(path=GALLERY / "report.jpg", type="jpeg", quality=82)
+        browser.close()
 
 
 def _explain(work: Path) -> None:
