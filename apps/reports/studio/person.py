@@ -20,7 +20,7 @@ import numpy as np
 
 from sipvideo.apps import command, flags
 from sipvideo.apps.reports import CHECKOUT
-from sipvideo.apps.reports.studio.sight import Sight
+from sipvideo.apps.reports.studio.sight import Sight, as_told, frames_of, tracks_of
 from sipvideo.apps.reports.studio.stand import rendered, save, serving, tab
 from sipvideo.errors import ConfigError
 
@@ -34,6 +34,8 @@ KINDS = ("swap", "change", "mixture", "twin")
 SECONDS_EACH = 2.0
 """Of an action."""
 MOST_KEYS = 400
+LATER = 2
+"""How often a doubt that takes more keys is left for later."""
 ENOUGH = 10
 """Doubts in a row that tell of nothing, after which a person stops."""
 PATIENCE = 3
@@ -95,7 +97,7 @@ class Person:
 
     def work(self, right: int) -> None:
         """Mends until nothing is wrong that was not before errors were planted, or doubts tell of nothing any more."""
-        passed: set[str] = set()
+        passed: Counter[str] = Counter()
         in_vain = 0
         self.press("n")
         sight = self.look()
@@ -113,8 +115,8 @@ class Person:
                 in_vain = 0
             elif (edit := sight.by_hand(doubt["ids"], self._around(doubt))) is not None:
                 # What takes many keys waits: often another doubt tells of the same error, and proposes what is right.
-                if len(self._way(edit)) > PATIENCE and doubt["key"] not in passed:
-                    passed.add(doubt["key"])
+                if len(self._way(edit)) > PATIENCE and passed[doubt["key"]] < LATER:
+                    passed[doubt["key"]] += 1
                     self.press("n")
                     in_vain = 0
                     continue
@@ -158,16 +160,19 @@ class Person:
 
     def _way(self, edit: Json) -> list[str]:
         """The keys that go to where an edit is made."""
-        here, times = self.page.evaluate("[studio.player.wanted, [...studio.run.times]]")
+        here, times, doubt = self.page.evaluate(
+            "[studio.player.wanted, [...studio.run.times], studio.doubts.doubt]"
+        )
         there = here
         if "frame" in edit:
             there = edit["frame"]
         elif edit["op"] == "delete" and not edit["first"] <= here <= edit["last"]:
             there = edit["first"]
-        way = "Right" if there > here else "Left"
-        seconds = int(abs(times[there] - times[here]) + 1e-4)
-        reached = here + round(seconds / (times[1] - times[0])) * (1 if there > here else -1)
-        return ["Shift+Arrow" + way] * seconds + ["Arrow" + way] * abs(there - reached)
+        ways = [_steps(here, there, times)]
+        if doubt is not None:
+            turned = doubt["first"] if here == doubt["last"] else doubt["last"]
+            ways.append(["v", *_steps(turned, there, times)])
+        return min(ways, key=len)
 
     def _choose(self, ids: Sequence[int]) -> None:
         for k, one in enumerate(ids):
@@ -179,28 +184,12 @@ class Person:
                 self.page.evaluate(f"studio.selection.choose({one}, {json.dumps(k > 0)})")
 
 
-def frames_of(page: Any) -> list[Json]:
-    """All frames of the run in a tab, as the server has them now."""
-    found: list[Json] = page.evaluate(
-        """async () => {
-          const frames = [];
-          for (let first = 0; first < studio.run.count; first += 200) {
-            const answer = await fetch(`/api/studio${studio.run.path}/frames?first=${first}&count=200`);
-            frames.push(...(await answer.json()).frames);
-          }
-          return frames;
-        }"""
-    )
-    return found
-
-
-def tracks_of(frames: Sequence[Json]) -> list[list[Json | None]]:
-    """Masks of each identity, one or None per frame."""
-    found: dict[int, list[Json | None]] = {}
-    for frame in frames:
-        for one in frame["objects"]:
-            found.setdefault(one["id"], [None] * len(frames))[frame["frame"]] = one["mask"]
-    return list(found.values())
+def _steps(here: int, there: int, times: Sequence[float]) -> list[str]:
+    """Keys from one frame to another: seconds, then frames."""
+    way, sign = ("Right", 1) if there > here else ("Left", -1)
+    seconds = int(abs(times[there] - times[here]) + 1e-4)
+    reached = here + sign * round(seconds / (times[1] - times[0]))
+    return ["Shift+Arrow" + way] * seconds + ["Arrow" + way] * abs(there - reached)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -282,22 +271,6 @@ def _planted(
 def film_rate(film: Replay) -> float:
     """Frames per second."""
     return (len(film) - 1) / (film.seconds[-1] - film.seconds[0])
-
-
-def as_told(results: Sequence[FrameResult]) -> list[Json]:
-    """Frames as the server tells them, without masks."""
-    return [
-        {
-            "frame": n,
-            "objects": [
-                {"id": track_id, "box": box}
-                for track_id, box in zip(
-                    result.track_ids.tolist(), result.detections.boxes.tolist(), strict=True
-                )
-            ],
-        }
-        for n, result in enumerate(results)
-    ]
 
 
 def _hota(film: Replay, tracks: Sequence[list[Json | None]]) -> float:

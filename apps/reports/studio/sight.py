@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from sipvideo.structures import FrameResult
 
 Json = dict[str, Any]
 NOTHING = -1
@@ -104,3 +107,43 @@ def _changes(keys: Any, values: Any) -> int:
     order = np.argsort(keys, kind="stable")
     keys, values = keys[order], values[order]
     return int(((np.diff(keys) == 0) & (np.diff(values) != 0)).sum())
+
+
+def frames_of(page: Any) -> list[Json]:
+    """All frames of the run in a tab, as the server has them now."""
+    found: list[Json] = page.evaluate(
+        """async () => {
+          const frames = [];
+          for (let first = 0; first < studio.run.count; first += 200) {
+            const answer = await fetch(`/api/studio${studio.run.path}/frames?first=${first}&count=200`);
+            frames.push(...(await answer.json()).frames);
+          }
+          return frames;
+        }"""
+    )
+    return found
+
+
+def tracks_of(frames: Sequence[Json]) -> list[list[Json | None]]:
+    """Masks of each identity, one or None per frame."""
+    found: dict[int, list[Json | None]] = {}
+    for frame in frames:
+        for one in frame["objects"]:
+            found.setdefault(one["id"], [None] * len(frames))[frame["frame"]] = one["mask"]
+    return list(found.values())
+
+
+def as_told(results: Sequence[FrameResult]) -> list[Json]:
+    """Frames as the server tells them, without masks."""
+    return [
+        {
+            "frame": n,
+            "objects": [
+                {"id": track_id, "box": box}
+                for track_id, box in zip(
+                    result.track_ids.tolist(), result.detections.boxes.tolist(), strict=True
+                )
+            ],
+        }
+        for n, result in enumerate(results)
+    ]

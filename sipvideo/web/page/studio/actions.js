@@ -35,6 +35,11 @@ export const ACTIONS = {
     this.update();
   },
   next(back) { this.doubts.next(back ? -1 : 1); },
+  turn() {
+    const { doubt } = this.doubts;
+    if (doubt) this.player.seek(this.player.wanted === doubt.last ? doubt.first : doubt.last);
+    else this.say("No doubt is open: N opens the next one.");
+  },
   accept() { this.doubts.accept(); },
   mend() { this.doubts.mend(); },
   async join() {
