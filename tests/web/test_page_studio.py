@@ -213,6 +213,30 @@ def test_a_lane_dragged_onto_another_joins_them(page: Any, desk: Desk) -> None:
     assert third in desk.objects(key, FRAMES - 1)
 
 
+def test_lanes_stand_beside_their_headings_also_where_there_are_more_than_fit(
+    page: Any, desk: Desk
+) -> None:
+    key = desk.fresh("lanes")
+    cuts = [{"op": "cut", "id": desk.run.whole, "frame": frame} for frame in (80, 60, 40, 20)]
+    desk.http.post(f"/api/studio/{key}/edits", json={"base": 0, "edits": cuts}).raise_for_status()
+    page.set_viewport_size({"width": 1360, "height": 500})
+    opened(page, desk, key)
+    page.evaluate("document.getElementById('scroller').scrollTop = 37")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    apart = page.evaluate(
+        """() => {
+          const { canvas, scroller, lanes } = studio.timeline, top = canvas.getBoundingClientRect().top;
+          const rows = [...document.querySelectorAll("#headings button:not([hidden])")].map((row) => {
+            const place = lanes.findIndex((lane) => lane.id === Number(row.dataset.id));
+            return Math.abs(row.getBoundingClientRect().top - (top + place * 24 - scroller.scrollTop));
+          });
+          return [rows.length, Math.max(...rows), canvas.clientHeight - scroller.clientHeight];
+        }"""
+    )
+    assert apart[0] > 4
+    assert apart[1:] == [0, 0]
+
+
 def test_of_two_windows_one_wins_and_the_other_is_told(page: Any, desk: Desk) -> None:
     key = desk.fresh("two")
     (a, b), whole = desk.run.swapped, desk.run.whole
