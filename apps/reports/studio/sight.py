@@ -95,11 +95,12 @@ class Sight:
                     "first": int(mine[0, 0]),
                     "last": int(mine[-1, 0]),
                 }
+        for t in sorted(turns):
+            # Whoever else is in the picture then may be the other one.
+            at = set(self.rows[np.abs(self.rows[:, 0] - t) <= 1][:, 1].tolist())
+            yield from ({"op": "swap", "a": a, "b": b, "frame": t} for a in ids for b in at - {a})
         for a in ids:
-            for b in ids:
-                if a < b:
-                    yield {"op": "join", "into": a, "from": b}
-                    yield from ({"op": "swap", "a": a, "b": b, "frame": t} for t in sorted(turns))
+            yield from ({"op": "join", "into": a, "from": b} for b in ids if a < b)
 
 
 def _changes(keys: Any, values: Any) -> int:
@@ -124,12 +125,13 @@ def frames_of(page: Any) -> list[Json]:
     return found
 
 
-def tracks_of(frames: Sequence[Json]) -> list[list[Json | None]]:
-    """Masks of each identity, one or None per frame."""
+def tracks_of(frames: Sequence[Json], ids: Sequence[int]) -> list[list[Json | None]]:
+    """Masks of each identity, one or None per frame; ``ids`` of all objects in a row, ``NOTHING`` does not count."""
     found: dict[int, list[Json | None]] = {}
-    for frame in frames:
-        for one in frame["objects"]:
-            found.setdefault(one["id"], [None] * len(frames))[frame["frame"]] = one["mask"]
+    objects = ((frame["frame"], one) for frame in frames for one in frame["objects"])
+    for (number, one), track_id in zip(objects, ids, strict=True):
+        if track_id != NOTHING:
+            found.setdefault(track_id, [None] * len(frames))[number] = one["mask"]
     return list(found.values())
 
 

@@ -35,6 +35,7 @@ export const ACTIONS = {
     this.update();
   },
   next(back) { this.doubts.next(back ? -1 : 1); },
+  narrow() { this.doubts.narrow(); },
   turn() {
     const { doubt } = this.doubts;
     if (doubt) this.player.seek(this.player.wanted === doubt.last ? doubt.first : doubt.last);

@@ -13,6 +13,7 @@ export const COMMANDS = [
   [["G"], "ghosts", "outlines of the frames before and after"],
   [["T"], "tags", "names on, off"],
   [["N"], "next", "next doubt; with shift the one before"],
+  [["K"], "narrow", "doubts about everything, identities, or classes and masks"],
   [["V"], "turn", "end of the doubt, and back to its beginning"],
   [["A"], "accept", "the doubt is wrong: all is well", true],
   [["M"], "mend", "mend it as proposed", true],

@@ -4,13 +4,23 @@ import { get } from "/page/studio/api.js";
 import { exactClock, proposed } from "/page/studio/words.js";
 
 const CALM = 1500; // milliseconds after the last edit before the list is asked for anew
+const IDENTITIES = ["swap", "jump", "return", "change", "twin", "short"];
 const SHOWN = 200; // rows; who has seen these gets the next
+
+// What the list can be narrowed to.
+export const ABOUT = {
+  all: () => true,
+  identities: ({ kind }) => IDENTITIES.includes(kind),
+  "classes and masks": ({ kind }) => !IDENTITIES.includes(kind),
+};
 
 export class Doubts extends EventTarget {
   // studio: commit(edits), propagate(wish), say(text, kind), show(doubt)
-  constructor(run, studio, { list, count, none }) {
+  constructor(run, studio, { list, count, none, about }) {
     super();
-    Object.assign(this, { run, studio, list, count, none });
+    Object.assign(this, { run, studio, list, count, none, about });
+    about.replaceChildren(...Object.keys(ABOUT).map((name) => new Option(name)));
+    about.onchange = () => this.build();
     this.all = [];
     this.current = null; // the key of the one that is open
     this.settled = new Set(); // here, before the server's next list says so
@@ -33,7 +43,7 @@ export class Doubts extends EventTarget {
   }
 
   get open() {
-    return this.all.filter((doubt) => !this.settled.has(doubt.key));
+    return this.all.filter((doubt) => !this.settled.has(doubt.key) && ABOUT[this.about.value](doubt));
   }
 
   get doubt() {
@@ -71,6 +81,12 @@ export class Doubts extends EventTarget {
       if (chosen) button.scrollIntoView({ block: "nearest" });
     }
     if (this.doubt) this.studio.show(this.doubt);
+  }
+
+  narrow() {
+    this.about.selectedIndex = (this.about.selectedIndex + 1) % this.about.length;
+    this.build();
+    this.studio.say(`Doubts about ${this.about.value}: ${this.open.length}`);
   }
 
   // The next one in the list, or the one before; from the top where none is open.

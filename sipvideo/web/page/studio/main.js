@@ -31,7 +31,7 @@ class Studio {
     this.tools = new Tools(run, this.player, this.selection, this.picture, this);
     this.input = new StageInput(this.picture, this.tools, this.selection);
     this.picker = new LabelPicker(element("labels"), element("label"), element("label-list"), element("labels-title"));
-    this.doubts = new Doubts(run, this, parts({ list: "doubt-list", count: "doubt-count", none: "no-doubts" }));
+    this.doubts = new Doubts(run, this, parts({ list: "doubt-list", count: "doubt-count", none: "no-doubts", about: "doubt-kinds" }));
     this.log = new Log(run, parts({ list: "log-list", none: "no-log", author: "author" }), (frame) => this.player.seek(frame));
     this.tasks = new Tasks(run, parts({ box: "task", cancelButton: "cancel" }));
     this.files = new Files(run, element("files"), this);
