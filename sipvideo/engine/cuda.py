@@ -64,6 +64,7 @@ class Network:
     host_ways: int = 0
     frames: int = 0
     bytes_to_host: int = 0
+    bytes_to_device: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -276,6 +277,7 @@ class CudaEngine(Engine):
         pictures = self._on_device(frames)
         staged = None if pictures else network.memory(len(frames), *size, 3)
         if staged is not None:
+            network.bytes_to_device += staged.numel()
             for place, frame in zip(staged.numpy(), frames, strict=True):
                 np.copyto(place, frame.image)
         # The device's memory of a step is one caller's until all that it wants is on the host.

@@ -150,7 +150,7 @@ def assign(
         radius: half side of the centre region in strides; ``math.inf`` for the whole box.
     """
     boxes = truth.boxes.detach().cpu().numpy().astype(np.float32)
-    labels = truth.labels.cpu().numpy()
+    labels = truth.labels.cpu().numpy().astype(np.int64, copy=False)
     ranges = regress_ranges(strides) if ranges is None else ranges
     nothing = np.zeros(0, np.int64)
     found = [(nothing, nothing, np.zeros((0, 4), np.float32))]

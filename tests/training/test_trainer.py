@@ -85,6 +85,19 @@ def test_reading_losses_less_often_changes_nothing(make: Make) -> None:
     assert (often.folder / "log.csv").read_text() == (again.folder / "log.csv").read_text()
 
 
+def test_a_network_is_translated_if_asked_and_the_run_goes_on_without(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What PyTorch makes of it takes minutes: that it is asked for, for sizes that do not vary, is what counts here.
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(SipMask, "compile", lambda model, **options: asked.append(options))
+    make("run", "compile=true").run(1)
+    assert asked == [{"dynamic": False}]
+    again = make("run")
+    assert again.step == 1
+    assert len(asked) == 1
+
+
 def test_a_killed_process_goes_on_with_the_losses_of_an_uninterrupted_one(
     make: Make, tmp_path: Path
 ) -> None:
