@@ -32,6 +32,8 @@ class Arrivals:
         self._moments: dict[int | None, float] = {}
         self._delay: float | None = None  # of a packet that is new: the stream's clock to ours
         self._lag = 0.0
+        self.last = time.monotonic()
+        """When the last packet came in."""
 
     def watch(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
         """The packets as they come."""
@@ -68,6 +70,6 @@ class Arrivals:
             self._lag = min(max(late, 0.0), self._lag + busy)
             if waited or self._delay is None:
                 self._delay = delay - self._lag
-        self._moments[packet.pts] = now - self._lag
+        self.last = self._moments[packet.pts] = now - self._lag
         if len(self._moments) > 64:
             del self._moments[next(iter(self._moments))]

@@ -271,7 +271,7 @@ class LatestFrame:
             self._tally.leave_out(missing, passed.missing)
             self._tally.came.note(now)
             if self._course.phase == "live":
-                self._course.happens("picture", now)
+                self._course.happens("picture", passed.arrived)
             if now >= self._wanted_until:
                 self._drop_waiting("replaced")  # by one that is not decoded
 

@@ -170,4 +170,4 @@ class NewestPictures:
 
     def _passed(self, cause: str) -> Passed:
         self._count.pass_over(self._held, cause)
-        return Passed(self._count.settled, self._count.take_missing())
+        return Passed(self._count.settled, self._count.take_missing(), self._arrivals.last)

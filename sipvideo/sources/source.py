@@ -55,10 +55,12 @@ class Passed:
     Attributes:
         index: of the next picture in the source; a gap: pictures that will not be shown.
         missing: how many they are, by cause.
+        arrived: ``time.monotonic`` when the picture had come in.
     """
 
     index: int
     missing: Mapping[str, int]
+    arrived: float
 
 
 @dataclass(frozen=True)

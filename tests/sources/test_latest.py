@@ -227,6 +227,28 @@ def test_a_stream_that_falls_silent_counts_as_interrupted(monkeypatch: pytest.Mo
         steps.go_on()
 
 
+def test_pictures_that_came_while_others_were_decoded_are_no_interruption(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(course, "SILENCE", 0.05)
+    steps = Steps()
+
+    class Busy(Scripted):
+        def _newest(self, wanted: Callable[[], bool]) -> Generator[Capture | Passed, None, None]:
+            begun = time.monotonic()
+            yield Capture(0, 0.0, lambda: frame(0).image, arrived=begun)
+            time.sleep(0.1)
+            yield Passed(1, {}, begun + 0.04)
+            yield Passed(3, {"skipped": 2}, begun + 0.08)
+            steps.wait()
+
+    with LatestFrame(lambda: Busy([])) as source:
+        until(lambda: source.status().captured == 3)
+        assert source.status().reconnects == 0
+        assert_adds_up(source.status())
+        steps.go_on()
+
+
 def test_a_file_played_live_keeps_its_own_clock_and_ends(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", 20)
     with LatestFrame(lambda: VideoFile(path)) as source:
