@@ -39,6 +39,9 @@ KINDS: tuple[tuple[Way, Film], ...] = (
 OFF = 2.0
 """Seconds for which a camera is off."""
 
+RETURN = 120.0
+"""Seconds for which cameras may take to be back at the end, and threads to end, on a busy machine."""
+
 ROW = "| {:>7} | {:>9} | {:>6} | {:>7} | {:>7} | {:>10} | {:>9} |"
 HEADS = ("seconds", "results/s", "MB", "handles", "threads", "reconnects", "sources")
 
@@ -168,7 +171,7 @@ def _watch(
                     sizes.add((live.source, live.result.frame.size))
         finally:
             cameras.end()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + RETURN
         missing = set(session.keys)
         while missing and time.monotonic() < deadline:
             if (live := session.next(1.0)) is not None and live.age() < 5:
@@ -186,7 +189,9 @@ def _watch(
             ),
             "counts_add_up": adds_up,
         }
-    gc.collect()
+    deadline = time.monotonic() + RETURN
+    while threading.active_count() > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)  # whoever is blocked in a read frees everything at its timeout
     return rows, {**end, "threads_after": threading.active_count()}
 
 
