@@ -8,6 +8,7 @@ Pythons pip is asked whether every dependency has a wheel.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -87,9 +88,7 @@ def installed(python: str, what: str, folder: Path) -> None:
     own = folder / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     pip = [str(own), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     run([*pip, what], folder)
-    size = sum(p.lstat().st_size for p in (folder / "venv").rglob("*") if p.is_file())
-    pip_size = sum(p.lstat().st_size for p in (folder / "venv").rglob("pip/**/*") if p.is_file())
-    print(f"installed: {(size - pip_size) / 1e6:.0f} MB")
+    print(f"installed: {size(folder / 'venv') / 1e6:.0f} MB")
     outside = folder / "outside"
     outside.mkdir()
     run([str(own), "-I", str(SMOKE), str(CLIP)], outside)
@@ -104,11 +103,27 @@ def resolved(version: str, what: str, folder: Path) -> None:
     print(f"python {version} is not here: all dependencies have wheels for it")
 
 
-def run(line: list[str], folder: Path, quiet: bool = False) -> None:
-    """A command, shown as it speaks; the check ends where it fails."""
+def size(environment: Path) -> int:
+    """Bytes of an environment, without pip."""
+    files = [p for p in environment.rglob("*") if p.is_file() and not p.is_symlink()]
+    return sum(p.stat().st_size for p in files if "pip" not in p.parts)
+
+
+def run(line: list[str], folder: Path, quiet: bool = False, path: str = "") -> None:
+    """A command, shown as it speaks; the check ends where it fails.
+
+    Args:
+        line: its words.
+        folder: where it runs; made where it is not there.
+        quiet: what it prints is left out, but for errors.
+        path: where its program is looked for first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
-    done = subprocess.run(line, cwd=folder, stdout=subprocess.DEVNULL if quiet else None)
+    environment = os.environ | {"PATH": os.pathsep.join((path, os.environ["PATH"]))}
+    program = shutil.which(line[0], path=environment["PATH"]) or line[0]
+    output = subprocess.DEVNULL if quiet else None
+    done = subprocess.run([program, *line[1:]], cwd=folder, env=environment, stdout=output)
     if done.returncode:
         sys.exit(f"failed: {' '.join(line)}")
 
