@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sipvideo.errors import SipVideoError
-from sipvideo.jobs.job import Job, Watch, run_job
+from sipvideo.jobs.job import Job, Watch
+from sipvideo.jobs.run import run_job
 from sipvideo.jobs.spec import Spec
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,13 +21,12 @@ from typing import IO, Any
 
 from sipvideo import __version__
 from sipvideo.errors import SinkError, SipVideoError
+from sipvideo.jobs.ledger_file import LedgerFile
 from sipvideo.remote import shown
 from sipvideo.summary import SUMMARY, Summary, locked, writable
 
 LEDGER = "ledger.sqlite"
 """Its file in a folder of results."""
-
-VERSION = 1
 
 STATES = ("waiting", "running", "complete", "failed", "interrupted")
 OPEN = ("waiting", "running", "failed", "interrupted")
@@ -36,44 +34,6 @@ OPEN = ("waiting", "running", "failed", "interrupted")
 
 TOGETHER = 1000
 """Inputs that are listed in one transaction, at most."""
-PATIENCE = 60.0
-"""Seconds to wait for other runs that write."""
-
-NETWORKS = (
-    "nfs",
-    "cifs",
-    "smb",
-    "9p",
-    "fuse",
-    "lustre",
-    "gpfs",
-    "ceph",
-    "afs",
-    "glusterfs",
-    "beegfs",
-)
-"""How the names of file systems begin on which SQLite's write-ahead log, which is shared memory, may lose data."""
-
-UNKNOWN = "unknown"
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-  id INTEGER PRIMARY KEY, begun TEXT NOT NULL, ended TEXT, host TEXT, pid INTEGER, version TEXT, folder TEXT,
-  options TEXT NOT NULL DEFAULT '{}'
-);
-CREATE TABLE IF NOT EXISTS jobs (
-  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, input TEXT NOT NULL,
-  options TEXT NOT NULL DEFAULT '{}', note TEXT NOT NULL DEFAULT '', secret INTEGER NOT NULL DEFAULT 0,
-  state TEXT NOT NULL, problem TEXT NOT NULL DEFAULT '', run INTEGER,
-  tries INTEGER NOT NULL DEFAULT 0, worker TEXT NOT NULL DEFAULT '', begun TEXT, ended TEXT,
-  seconds REAL, duration REAL, frames INTEGER, objects INTEGER, identities INTEGER
-);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
-CREATE TABLE IF NOT EXISTS files (
-  job INTEGER NOT NULL REFERENCES jobs (id), file TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT,
-  PRIMARY KEY (job, file)
-) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True)
@@ -97,7 +57,7 @@ class Entry:
     fixed: bool = False
 
 
-class Ledger:
+class Ledger(LedgerFile):
     """The ledger of a folder, and a run that writes into it. May be used from several threads.
 
     Args:
@@ -111,10 +71,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self.path = path or Path(":memory:")
-        self._in_memory = path is None
-        self.notes: list[str] = []
-        self._lock = threading.RLock()
+        super().__init__(path)
         self._mark: IO[bytes] | None = None
         self._run = 0
         self._dead: dict[int, bool] = {}
@@ -123,33 +80,6 @@ class Ledger:
         self._news = threading.Event()
         self._exact: dict[int, str] = {}
         self._lost = False
-        with self._told():
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(
-                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            self._base.row_factory = sqlite3.Row
-            try:
-                self._prepare()
-            except BaseException:
-                self._base.close()
-                raise
-
-    def _prepare(self) -> None:
-        network = network_of(self.path.parent)
-        if network not in ("", UNKNOWN):
-            self.notes.append(
-                f"{self.path}: on a network file system ({network}): writing it takes longer there"
-            )
-        self._base.execute(f"PRAGMA journal_mode={'DELETE' if network else 'WAL'}")
-        self._base.execute("PRAGMA synchronous=NORMAL")
-        [version] = self._base.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise SinkError(f"{self.path}: of a later version of sipvideo")
-        if version < VERSION:
-            self._base.executescript(SCHEMA)
-            self._base.execute(f"PRAGMA user_version={VERSION}")
 
     def __enter__(self) -> Ledger:
         return self
@@ -163,27 +93,6 @@ class Ledger:
                 self._mark.close()
                 self._mark = None
             self._base.close()
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise SinkError(f"{self.path}: the ledger cannot be used: {error}") from error
-        except OSError as error:
-            raise SinkError(f"{self.path}: cannot be written: {error.strerror}") from error
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._told(), self._lock:
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._base
-                self._base.execute("COMMIT")
-            except BaseException:
-                if self._base.in_transaction:  # a full disk has ended it already
-                    self._base.execute("ROLLBACK")
-                raise
 
     # A run: begun, its entries listed, then taken one by one, each settled.
 
@@ -391,10 +300,6 @@ class Ledger:
             return json.loads(row["options"]), row["folder"]
         return None
 
-    def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        with self._told(), self._lock:
-            return self._base.execute(query, values).fetchall()
-
     def _state(self, row: sqlite3.Row) -> str:
         state = str(row["state"])
         return "interrupted" if state == "running" and not self._alive(row["run"]) else state
@@ -470,23 +375,6 @@ def read_ledger(folder: Path) -> Ledger:
         f"{path}: made anew from {count} summaries; what failed without any is not in it"
     )
     return ledger
-
-
-def network_of(folder: Path) -> str:
-    """The network file system that a folder is on; "" on a disk of this machine, :data:`UNKNOWN` where nobody tells."""
-    if sys.platform != "linux":
-        return UNKNOWN
-    where, best, kind = os.path.realpath(folder), "", ""
-    with contextlib.suppress(OSError):
-        for line in (
-            Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
-        ):
-            point, name = line.split(" ")[1:3]
-            point = point.replace("\\040", " ")
-            inside = where == point or where.startswith(point.rstrip("/") + "/")
-            if inside and len(point) >= len(best):
-                best, kind = point, name
-    return kind if kind.startswith(NETWORKS) else ""
 
 
 def _entry(row: sqlite3.Row) -> Entry:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sipvideo.errors import SipVideoError, contained
 from sipvideo.jobs.executor import Loaded
-from sipvideo.jobs.job import Job, Watch, completed, run_job
+from sipvideo.jobs.job import Job, Watch, completed
+from sipvideo.jobs.run import run_job
 from sipvideo.jobs.spec import Spec
 from sipvideo.remote import shown
 

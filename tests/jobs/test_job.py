@@ -87,7 +87,7 @@ def test_frames_so_large_that_waiting_ones_would_fill_the_memory_are_done_one_af
 
     job = replace(job_of(street, tmp_path / "a"), ahead=3)
     run_job(job, segmenter(), Noting())
-    monkeypatch.setattr("sipvideo.jobs.job.LARGE", 100)
+    monkeypatch.setattr("sipvideo.jobs.run.LARGE", 100)
     summary = run_job(replace(job, folder=tmp_path / "b"), segmenter(), Noting())
     assert threads == {"behind", "MainThread"}
     assert (summary.state, summary.frames) == ("complete", 20)
@@ -96,7 +96,7 @@ def test_frames_so_large_that_waiting_ones_would_fill_the_memory_are_done_one_af
 def test_frames_done_one_after_the_other_are_forgotten_before_the_next_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sipvideo.jobs.job.LARGE", -1)
+    monkeypatch.setattr("sipvideo.jobs.run.LARGE", -1)
     made: list[weakref.ref[Frame]] = []
     left: list[int] = []
 

@@ -16,7 +16,8 @@ import pytest
 
 from sipvideo.errors import SinkError, SipVideoError
 from sipvideo.jobs import LEDGER, Entry, Ledger, read_ledger
-from sipvideo.jobs.ledger import STATES, network_of
+from sipvideo.jobs.ledger import STATES
+from sipvideo.jobs.ledger_file import network_of
 from sipvideo.summary import Summary
 
 ENTRIES = [Entry(f"in/{name}.mp4", name, {"to": 2.0}) for name in ("a", "b", "c")]

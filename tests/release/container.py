@@ -1,8 +1,8 @@
 """``python -m tests.release.container [cpu|cuda]``: the steps of the Containerfile where no container can run.
 
-A folder stands for the image: what is copied is copied, pip installs into an environment of a Python of its
-version, and what would start in a container starts there: the entry point, and ``smoke.py``. Steps that need a system of
-their own (users, ports) are told and left out.
+A folder stands for the image: what is copied is copied, pip installs into an environment of a Python of its version,
+and what would start in a container starts there: the entry point, and ``smoke.py``. Steps that need a system of their
+own (users, ports) are told and left out.
 """
 
 from __future__ import annotations
