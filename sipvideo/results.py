@@ -38,6 +38,8 @@ class Kind:
         takes: what the sink is given beside its path, attributes of :class:`Results`.
         module: where the class is.
         copied: the whole file is made beside the hidden one, and cannot do without that room.
+        per_frame: bytes of a frame, at least (nothing is seen) and as is usual (five objects).
+        per_pixel: bytes of a frame's pixel, likewise, measured on clips of streets, rooms and rendered scenes.
     """
 
     file: str
@@ -45,6 +47,8 @@ class Kind:
     takes: tuple[str, ...] = ()
     module: str = "sipvideo.sinks"
     copied: bool = False
+    per_frame: tuple[float, float] = (0, 0)
+    per_pixel: tuple[float, float] = (0, 0)
 
     @property
     def writer(self) -> type[Sink]:
@@ -54,19 +58,25 @@ class Kind:
 
 
 KINDS = {
-    "video": Kind("video.mp4", "AnnotatedVideo", ("picture", "source")),
-    "prores": Kind("video.mov", "ProResVideo", ("picture", "source")),
-    "pictures": Kind("pictures", "AnnotatedPictures", ("picture",)),
-    "json": Kind("results.json", "YouTubeVISResults", copied=True),
-    "lines": Kind("results.jsonl", "CocoRleLines", ("class_names",)),
-    "mots": Kind("mots.txt", "MotsText", copied=True),
-    "png": Kind("masks", "LabelMapPngs"),
-    "csv": Kind("objects.csv", "TrackTable", ("class_names",)),
-    "parquet": Kind("objects.parquet", "TrackTable", ("class_names",), copied=True),
-    "appearance": Kind("appearance.npz", "AppearanceTable", copied=True),
-    "explain": Kind("explain.jsonl.gz", "Explanations", copied=True),
+    "video": Kind("video.mp4", "AnnotatedVideo", ("picture", "source"), per_pixel=(0.002, 0.03)),
+    "prores": Kind("video.mov", "ProResVideo", ("picture", "source"), per_pixel=(0.03, 0.7)),
+    "pictures": Kind("pictures", "AnnotatedPictures", ("picture",), per_pixel=(0.03, 1.5)),
+    "json": Kind("results.json", "YouTubeVISResults", copied=True, per_frame=(6, 2000)),
+    "lines": Kind("results.jsonl", "CocoRleLines", ("class_names",), per_frame=(80, 2500)),
+    "mots": Kind("mots.txt", "MotsText", copied=True, per_frame=(0, 2000)),
+    "png": Kind("masks", "LabelMapPngs", per_pixel=(0.0005, 0.01)),
+    "csv": Kind("objects.csv", "TrackTable", ("class_names",), per_frame=(0, 600)),
+    "parquet": Kind(
+        "objects.parquet", "TrackTable", ("class_names",), copied=True, per_frame=(0, 200)
+    ),
+    "appearance": Kind("appearance.npz", "AppearanceTable", copied=True, per_frame=(0, 100)),
+    "explain": Kind("explain.jsonl.gz", "Explanations", copied=True, per_frame=(0, 2500)),
     "events": Kind(
-        "events", "EventFiles", ("event_watch", "name", "send", "snapshots"), "sipvideo.events.sink"
+        "events",
+        "EventFiles",
+        ("event_watch", "name", "send", "snapshots"),
+        "sipvideo.events.sink",
+        per_frame=(0, 50),
     ),
 }
 """What can be saved, by the name under which it is asked for."""

@@ -9,29 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sipvideo.errors import SinkError
+from sipvideo.results import KINDS
 
 if TYPE_CHECKING:
     from sipvideo.sources import Source
-
-PER_PIXEL = {
-    "video": (0.002, 0.03),
-    "prores": (0.03, 0.7),
-    "pictures": (0.03, 1.5),
-    "png": (0.0005, 0.01),
-}
-"""Bytes of a frame's pixel, at least and as is usual, measured on clips of streets, rooms and rendered scenes."""
-
-PER_FRAME = {
-    "json": (6, 2000),
-    "lines": (80, 2500),
-    "mots": (0, 2000),
-    "csv": (0, 600),
-    "parquet": (0, 200),
-    "appearance": (0, 100),
-    "events": (0, 50),
-    "explain": (0, 2500),
-}
-"""Bytes of a frame, at least (nothing is seen) and as is usual (five objects)."""
 
 GROWTH = (0.3, 2.0)
 """An annotated video beside its source's file: 1.0 to 2.8 times as large in what was measured."""
@@ -48,15 +29,13 @@ def needed(source: Source, kinds: Sequence[str]) -> tuple[int, int] | None:
     pixels = size[0] * size[1] * frames
     least, usual, copied = 0.0, 0.0, 0.0
     for kind in kinds:
-        if kind in PER_PIXEL:
-            low, high = (pixels * rate for rate in PER_PIXEL[kind])
-        else:
-            low, high = (frames * rate for rate in PER_FRAME[kind])
+        rates = zip(KINDS[kind].per_frame, KINDS[kind].per_pixel, strict=True)
+        low, high = (frames * of_frame + pixels * of_pixel for of_frame, of_pixel in rates)
         if kind == "video" and source.path is not None:
             file = source.path.stat().st_size
             low, high = min(low, GROWTH[0] * file), min(2 * high, GROWTH[1] * file)
         least, usual = least + low, usual + high
-        if kind in ("video", "prores", "json", "mots", "parquet"):
+        if KINDS[kind].copied or kind in ("video", "prores"):
             copied = max(copied, high)
     return round(least), round(usual + copied)
 
