@@ -24,6 +24,7 @@ from sipvideo.stages import Behind
 from sipvideo.summary import Summary
 
 if TYPE_CHECKING:
+    from sipvideo.engine import Engine
     from sipvideo.jobs.checkpoint import Checkpoint, Checkpoints
     from sipvideo.pipeline import VideoSegmenter
     from sipvideo.repair import ChangeLog
@@ -102,7 +103,8 @@ def _run(
     try:
         run.job = job = replace(job, settings=settings_of(job))
         run.summary.settings = job.settings
-        with (opener or _opened)(job) as source:
+        opened = opener(job) if opener else _opened(job, segmenter.engine)
+        with opened as source:
             run.source = source
             run.segment(segmenter.only(job.classes))
     except Exception as error:
@@ -116,10 +118,11 @@ def _run(
     return run.summary
 
 
-def _opened(job: Job) -> Source:
+def _opened(job: Job, engine: Engine) -> Source:
     from sipvideo.sources import Excerpt, open_source
 
-    source = open_source(job.input, fps=job.fps)
+    decoding = engine.decoding_for(job.hwaccel)
+    source = open_source(job.input, fps=job.fps, decoding=decoding)
     if (job.start, job.end, job.every, job.most) == (0.0, None, 1, None):
         return source
     return Excerpt(source, job.start, job.end, every=job.every, most=job.most)
