@@ -22,7 +22,6 @@ OUTSIDE = {
     r"pytest|-m venv": "this suite, and its environment",
     r"--watch": "watches until it is stopped",
     r"street\.xml|eval truth/": "what comes back from CVAT",
-    r"identities videos": "a data set of the reader's",
 }
 """What is never run, by a pattern of its text."""
 

@@ -95,3 +95,8 @@ def test_python_and_yaml_of_the_page_are_well_formed(page: Path) -> None:
     for line, language, content in pages.blocks(page):
         if language in readers:
             assert readers[language](content) is not None, (page.name, line)
+
+
+@pytest.mark.parametrize("pattern", [*marks.OUTSIDE, *marks.HEAVY, *marks.SHORTER])
+def test_no_mark_is_left_of_a_command_that_no_page_shows(pattern: str) -> None:
+    assert [one for one in COMMANDS if re.search(pattern, one.text)]
