@@ -84,10 +84,13 @@ def _problem(kind: str, device: str | None) -> str:
     """Opens the device once. FFmpeg's own words where it refuses."""
     if kind == "software":
         return ""
+    if not hasattr(av.VideoFrame, "sw_format"):
+        return f"PyAV {av.__version__} does not tell the form of its pictures, 18 does"
     if kind not in hwdevices_available():
         return "this build of FFmpeg does not know it"
     try:
-        context = av.CodecContext.create("h264", "r", hwaccel=HWAccel(kind, device))
+        hwaccel = Decoding(kind, device).acceleration()
+        context = av.CodecContext.create("h264", "r", hwaccel=hwaccel)
     except (av.error.FFmpegError, OSError, ValueError, RuntimeError) as error:
         what = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
         return f"no such device, or no driver for it ({what})"
@@ -96,13 +99,13 @@ def _problem(kind: str, device: str | None) -> str:
 
 def from_hardware(picture: av.VideoFrame) -> bool:
     """Whether hardware decoded a picture, by its form: software gives planes."""
-    return picture.format.name in (*KINDS, *PLANAR) or picture.sw_format is not None
+    return picture.format.name in (*KINDS, *PLANAR) or _form(picture) != picture.format.name
 
 
 def planes_of(picture: av.VideoFrame) -> Planes:
     """A picture for whoever can use it where it lies."""
     return Planes(
-        (picture.sw_format or picture.format).name,
+        _form(picture),
         (picture.height, picture.width),
         int(picture.colorspace),
         picture.color_range == ColorRange.JPEG,
@@ -112,9 +115,15 @@ def planes_of(picture: av.VideoFrame) -> Planes:
 
 def on_host(picture: av.VideoFrame) -> av.VideoFrame:
     """The picture in memory of the host and in planes, as software would have decoded it."""
-    form = picture.sw_format or picture.format
-    planar = PLANAR.get(form.name)
-    if planar is None and picture.sw_format is None:
+    form = _form(picture)
+    wanted = PLANAR.get(form, form)
+    if wanted == picture.format.name:
         return picture
     same = picture.color_range
-    return picture.reformat(format=planar or form.name, src_color_range=same, dst_color_range=same)
+    return picture.reformat(format=wanted, src_color_range=same, dst_color_range=same)
+
+
+def _form(picture: av.VideoFrame) -> str:
+    """The form of its numbers, also where they lie on a device."""
+    there = getattr(picture, "sw_format", None)
+    return str((there or picture.format).name)

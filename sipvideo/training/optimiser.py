@@ -81,31 +81,12 @@ def _norm_parameters(model: nn.Module) -> set[str]:
     }
 
 
-def build_optimiser(
-    model: nn.Module, config: OptimiserSection, device: torch.device | None = None
-) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW over :func:`parameter_groups`.
-
-    On CUDA its steps are fused: the device decides by itself whether a gradient of half precision has overflowed.
-    """
+def build_optimiser(model: nn.Module, config: OptimiserSection) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW over :func:`parameter_groups`."""
     groups = parameter_groups(model, config)
-    fused = True if device is not None and device.type == "cuda" else None
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.rate, momentum=config.momentum, fused=fused)
-    return torch.optim.AdamW(groups, lr=config.rate, fused=fused)
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Loads a state, which may come from another kind of device: how steps are computed stays as it is.
-
-    Raises:
-        ValueError: a state of other parameters.
-    """
-    own = [{k: group.get(k) for k in ("fused", "foreach")} for group in optimiser.param_groups]
-    if len(own) == len(state["param_groups"]):
-        groups = [{**g, **mine} for g, mine in zip(state["param_groups"], own, strict=True)]
-        state = {**state, "param_groups": groups}
-    optimiser.load_state_dict(state)
+        return torch.optim.SGD(groups, lr=config.rate, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.rate)
 
 
 class Schedule:

@@ -34,7 +34,6 @@ from sipvideo.training.optimiser import (
     build_optimiser,
     clip,
     freeze,
-    restore_optimiser,
     set_training,
 )
 from sipvideo.training.recipe import Recipe
@@ -137,7 +136,7 @@ class Trainer:
         if recipe.compile:
             self.model.compile(dynamic=False)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self._optimiser = build_optimiser(self.model, recipe.optimiser, self.around.device)
+        self._optimiser = build_optimiser(self.model, recipe.optimiser)
         self._mean = WeightMean(self.model, recipe.ema) if recipe.ema else None
         half = recipe.precision == "half"
         if half and self.around.device.type != "cuda":
@@ -247,16 +246,16 @@ class Trainer:
             self._mean.update(self.step)
 
     def _change(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Changes the weights along the gradient, unless something is not finite; gives the step's figures."""
+        """Changes the weights along the gradient; gives the step's figures.
+
+        On the host nothing is changed by what is not finite. A card is not asked: the run ends when the figures are
+        read, before anything of it is saved.
+        """
         self._scaler.unscale_(self._optimiser)
         norm = clip(self._parameters, self.recipe.optimiser.clip)
         figures = {**sums, "gradient": norm}
         if is_host(norm):
             self._expect_finite(self.step, {name: float(v) for name, v in figures.items()})
-        elif not self._scaler.is_enabled():
-            # Fused optimisers leave the weights alone where this is set; the error comes when the figures are read.
-            wrong = ~torch.stack(list(figures.values())).isfinite().all()
-            self._optimiser.found_inf = wrong.float()  # type: ignore[attr-defined]
         self._scaler.step(self._optimiser)
         self._scaler.update()
         return figures
@@ -371,7 +370,7 @@ class Trainer:
             return
         try:
             self.model.load_state_dict(content["model"])
-            restore_optimiser(self._optimiser, content["optimiser"])
+            self._optimiser.load_state_dict(content["optimiser"])
             self._scaler.load_state_dict(content["scaler"])
             if self._mean is not None:
                 self._mean.load_state_dict(content["mean"])

@@ -20,6 +20,7 @@ from sipvideo.errors import CheckpointError, ConfigError, DatasetError, SinkErro
 from sipvideo.model import checkpoint
 from sipvideo.model.sipmask import SipMask
 from sipvideo.training import Trainer, state
+from sipvideo.training import trainer as trainer_module
 from sipvideo.training.trainer import passes_per_step
 from tests.training.conftest import OBJECTIVE, TRAINED, Make, small
 from tests.waiting import until
@@ -281,8 +282,13 @@ def test_checkpoints_of_other_settings_and_damaged_ones_are_refused(make: Make) 
         make("run", "schedule.length=1")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(make: Make) -> None:
+@pytest.mark.parametrize("on_card", [False, True])
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
+    make: Make, monkeypatch: pytest.MonkeyPatch, on_card: bool
+) -> None:
     calls = 0
+    if on_card:  # which is not asked before the figures of some steps are read
+        monkeypatch.setattr(trainer_module, "is_host", lambda tensor: False)
 
     def broken(model: SipMask, batch: Batch) -> dict[str, Tensor]:
         nonlocal calls
@@ -290,7 +296,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(make: 
         terms = OBJECTIVE(model, batch)
         return {**terms, "mask": terms["mask"] * (float("nan") if calls > 2 else 1)}
 
-    trainer = make("run", objective=broken)
+    trainer = make("run", objective=broken, read_every=2)
     with pytest.raises(SipVideoError, match=r"the loss \(mask\) of step 2 is not finite.*last\.pt"):
         trainer.run()
     again = make("run")

@@ -93,12 +93,12 @@ class CardPicture(DevicePicture):
         if not known or picture.size[0] % 2 or picture.size[1] % 2:
             return None
         bits, empty = FORMS[picture.form]
-        planes: list[Tensor] = [from_dlpack(plane) for plane in picture.planes]
+        # Handed over as they are: PyAV waits for no stream, and its decoder works in the default one, as this does.
+        planes: list[Tensor] = [from_dlpack(plane.__dlpack__()) for plane in picture.planes]
         device = planes[0].device
-        # FFmpeg works in the default stream, and so does this.
         y, u, v = planes if len(planes) == 3 else (planes[0], *planes[1].unbind(2))
         if bits > 8:  # few operations know numbers without sign of 16 bits
-            y, u, v = (p.to(torch.int32) >> empty for p in (y, u, v))
+            y, u, v = ((p.view(torch.int16).int() & 0xFFFF) >> empty for p in (y, u, v))
         pixels = to_rgb(y, u, v, picture.matrix, full=picture.full, bits=bits)
         if device.type == "cuda":
             torch.cuda.current_stream(device).synchronize()
