@@ -67,6 +67,13 @@ def commands() -> list[Command]:
     return [step for page in PAGES for step in steps(page) if isinstance(step, Command)]
 
 
+def named() -> set[str]:
+    """Commands that stand in the prose of pages, as a whole or in part."""
+    texts = (_FENCE.sub("", page.read_text(encoding="utf-8")) for page in PAGES)
+    found = (one for text in texts for one in re.findall(r"`(sipvideo [^`]+)`", text))
+    return {" ".join(one.split()) for one in found}
+
+
 def _commands(page: str, line: int, content: str) -> Iterator[Command]:
     waiting = ""
     for number, text in enumerate(content.splitlines(), line):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -34,6 +36,18 @@ def test_the_program_understands_the_command(
     monkeypatch.setattr(command_line, "guarded", lambda _: reached.append(True) or 0)
     assert main(shown.words[1:]) == 0
     assert reached
+
+
+def test_commands_and_flags_in_prose_exist(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They may lack an input or an output, or have a word such as DIR in its place."""
+    monkeypatch.setattr(command_line, "guarded", lambda _: 0)
+    wrong = re.compile(r"unrecognized|ambiguous|expected|invalid choice: '[^A-Z']")
+    for text in pages.named():
+        with contextlib.suppress(SystemExit):
+            main(shlex.split(text)[1:])
+        assert not wrong.search(capsys.readouterr().err.rpartition("error: ")[2]), text
 
 
 def test_extras_that_are_installed_exist() -> None:
