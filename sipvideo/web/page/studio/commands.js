@@ -3,7 +3,7 @@
 // [keys, name, what the list of keys says, whether it changes the run]
 export const COMMANDS = [
   [[" "], "play", "play, pause"],
-  [["ArrowLeft", "ArrowRight"], "step", "a frame back, on; with shift a second"],
+  [["ArrowLeft", "ArrowRight"], "step", "a frame back, on; with shift a second (Page Up and Page Down, too, while a tool has the arrows)"],
   [["Home", "End"], "ends", "first, last frame"],
   [[",", "."], "speed", "slower, faster"],
   [["ArrowUp", "ArrowDown"], "lane", "lane above, below; with shift one more"],
@@ -45,7 +45,7 @@ export function commandOf(event) {
   const { key, shiftKey } = event;
   const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code || "");
   if (digit) return ["pick", [Number(digit[1]), shiftKey]];
-  const way = { ArrowLeft: ["step", -1], ArrowRight: ["step", 1], ArrowUp: ["lane", -1], ArrowDown: ["lane", 1], Home: ["ends", 0], End: ["ends", 1], ",": ["speed", -1], ".": ["speed", 1], "-": ["zoom", 0.7], "+": ["zoom", 1.4], "=": ["zoom", 1.4], "[": ["size", 0.8], "]": ["size", 1.25] }[key];
+  const way = { ArrowLeft: ["step", -1], ArrowRight: ["step", 1], PageUp: ["step", -1], PageDown: ["step", 1], ArrowUp: ["lane", -1], ArrowDown: ["lane", 1], Home: ["ends", 0], End: ["ends", 1], ",": ["speed", -1], ".": ["speed", 1], "-": ["zoom", 0.7], "+": ["zoom", 1.4], "=": ["zoom", 1.4], "[": ["size", 0.8], "]": ["size", 1.25] }[key];
   if (way) return [way[0], way[0] === "step" || way[0] === "lane" ? [way[1], shiftKey] : way[1]];
   if (key === "Backspace") return ["delete", shiftKey];
   const letter = key.length === 1 ? key.toUpperCase() : key;

@@ -75,7 +75,7 @@ export class Learning {
       const row = table.insertRow();
       cells.forEach((cell, k) => {
         const one = document.createElement(k && cells !== rows ? "td" : "th");
-        one.textContent = typeof cell === "number" && !Number.isInteger(cell) ? cell.toFixed(3) : cell;
+        one.textContent = typeof cell === "number" && !cells[0].includes("switches") ? cell.toFixed(3) : cell;
         row.append(one);
       });
     }

@@ -51,7 +51,7 @@ class Studio {
     for (const name of ["frame", "state"]) player.addEventListener(name, () => this.update());
     for (const target of [run, this.tools]) target.addEventListener("change", () => this.update());
     player.addEventListener("making", ({ detail }) => this.say(detail < 1 ? `A film that browsers play is being made: ${Math.floor(detail * 100)} %. Until then it plays frame by frame.` : "The film plays now."));
-    run.addEventListener("others", ({ detail }) => this.say(detail));
+    run.addEventListener("others", ({ detail }) => this.tasks.waiting.size || this.say(detail)); // a task of this window tells itself
     selection.addEventListener("change", () => this.chosen());
     this.doubts.addEventListener("change", () => {
       timeline.doubts = this.doubts.open;

@@ -30,7 +30,10 @@ export function told(line, run) {
     case "mask": return line.mask ? `mended the mask of ${id} at ${at(line.frame)}` : `removed ${id} at ${at(line.frame)}`;
     case "masks": return `carried the mask of ${id} through ${line.frames.length} frames`;
     case "create": return `new object ${id} at ${at(line.frame)}`;
-    case "accept": return "found a doubt to be right";
+    case "accept": {
+      const [kind, ...rest] = String(line.doubt).split("-"), ids = rest.slice(0, -2).join(", ");
+      return `all is well: ${kind.replaceAll("_", " ")} ${ids}${rest.length > 2 ? ` at ${at(Number(rest.at(-2)))}` : ""}`;
+    }
     case "undo":
     case "redo": {
       const meant = run.lines.find((other) => other.n === line.of);
