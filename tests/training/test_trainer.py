@@ -161,7 +161,7 @@ def test_all_parameters_are_trained_without_names(make: Make) -> None:
 
 
 def test_the_losses_fall_on_a_few_pictures(make: Make) -> None:
-    trainer = make("run", "schedule.length=60", "optimiser.rate=5e-3", save_seconds=1e9)
+    trainer = make("run", "schedule.length=36", "optimiser.rate=5e-3", save_seconds=1e9)
     trainer.run()
     mask = [float(row["mask"]) for row in rows(trainer)]
     assert np.mean(mask[-10:]) < 0.7 * np.mean(mask[:10])
