@@ -57,12 +57,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def token(args: argparse.Namespace) -> str | None:
-    """What visitors must show: as asked for, or made where others than this machine reach the server."""
+def token(args: argparse.Namespace, *, needed: bool = False) -> str | None:
+    """What visitors must show: as asked for, or made where it is needed or others than this machine come."""
     from sipvideo.web.settings import is_loopback
 
     asked: str | None = args.token
-    return secrets.token_urlsafe(16) if asked is None and not is_loopback(args.host) else asked
+    open_to_all = is_loopback(args.host) and not needed
+    return secrets.token_urlsafe(16) if asked is None and not open_to_all else asked
 
 
 def address(args: argparse.Namespace, listener: socket.socket) -> str:
