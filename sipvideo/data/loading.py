@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,20 +90,23 @@ def ahead_by_processes(
     import torch
     from torch.utils.data import DataLoader
 
-    steps: Any = _Steps(stream, share)
-    loader: DataLoader[Any] = DataLoader(
-        steps,
-        batch_size=None,
-        sampler=numbers,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        pin_memory=torch.cuda.is_available(),
-        multiprocessing_context="spawn",
-        worker_init_fn=_begin,
-        # Its own random numbers decide nothing; torch's are left alone.
-        generator=torch.Generator(),
-    )
-    made: Iterator[PackedBatch | SipVideoError] = iter(loader)
+    with warnings.catch_warnings():
+        # More of them than there are cores is the choice of whoever asked for them.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        steps: Any = _Steps(stream, share)
+        loader: DataLoader[Any] = DataLoader(
+            steps,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context="spawn",
+            worker_init_fn=_begin,
+            # Its own random numbers decide nothing; torch's are left alone.
+            generator=torch.Generator(),
+        )
+        made: Iterator[PackedBatch | SipVideoError] = iter(loader)
     for number in numbers:
         try:
             batch = next(made)
