@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ from sipvideo.summary import Summary
 
 OPEN = 6
 """Runs that are open at the same time; more are read again when somebody looks at them."""
+
+LOOK_EVERY = 5.0
+"""Seconds after which folders are searched again for a run that is known."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,7 @@ Places = Callable[[], Mapping[str, Place]]
 def places_in(folder: Path) -> dict[str, Place]:
     """The runs in a folder and below it, and the folder itself; their keys stay the same as long as their places do."""
     found: dict[str, Place] = {}
-    for results in sorted(
-        {path.parent for kind in ("lines", "json") for path in _files(folder, kind)}
-    ):
+    for results in sorted(_runs(folder)):
         name = str(results.relative_to(folder)) if results != folder else results.resolve().name
         key = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "run"
         if key != name or key in found:  # some names are not fit for an address: these get a sum
@@ -59,11 +62,16 @@ def places_in(folder: Path) -> dict[str, Place]:
     return found
 
 
-def _files(folder: Path, kind: str) -> list[Path]:
-    hidden = (path for path in folder.rglob(FILES[kind]))
-    return [
-        p for p in hidden if not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    ]
+def _runs(folder: Path) -> Iterator[Path]:
+    """Folders with results, not looking into hidden ones and into what results themselves have as folders."""
+    wanted, inside = {FILES["lines"], FILES["json"]}, set(FILES.values())
+    for where, folders, files in os.walk(folder):
+        found = not wanted.isdisjoint(files)
+        if found:
+            yield Path(where)
+        folders[:] = [
+            one for one in folders if not one.startswith(".") and not (found and one in inside)
+        ]
 
 
 class Opened:
@@ -162,10 +170,11 @@ class Studio:
         self.ending = False
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Opened] = OrderedDict()
+        self._known: tuple[Mapping[str, Place], float] = {}, 0.0
 
     def runs(self) -> list[Json]:
         """What is known of each run without opening it; of those that are open, all."""
-        return [self._brief(key, place) for key, place in self._places().items()]
+        return [self._brief(key, place) for key, place in self._looked_for().items()]
 
     def run(self, key: str) -> Opened:
         """An open run. Does not wait until it is.
@@ -173,7 +182,7 @@ class Studio:
         Raises:
             KeyError: there is none of that key.
         """
-        place = self._places()[key]
+        place = self._place(key)
         with self._lock:
             found = self._open.get(key)
             if found is None or found.place != place or not found.is_current:
@@ -185,6 +194,18 @@ class Studio:
         for one in gone:
             one.close()
         return found
+
+    def _place(self, key: str) -> Place:
+        """Where a run is; folders are not searched for it every time that somebody asks. Raises KeyError."""
+        known, when = self._known
+        place = known.get(key)
+        if place is None or time.monotonic() > when + LOOK_EVERY or not place.folder.is_dir():
+            place = self._looked_for()[key]
+        return place
+
+    def _looked_for(self) -> Mapping[str, Place]:
+        self._known = self._places(), time.monotonic()
+        return self._known[0]
 
     def segmenter(self) -> VideoSegmenter:
         """The model, loaded when it is wanted for the first time; all get the same one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -26,7 +27,7 @@ from sipvideo.sources import Capture, Source, browser_type, open_source
 from sipvideo.structures import Detections, FrameResult
 from sipvideo.studio.index import CACHE, Progress, RunIndex
 
-PROXY = "proxy.mp4"
+PROXY = "proxy-"
 POINTED = "source.json"
 NEAR = 48
 """Frames ahead that are decoded one after the other rather than sought."""
@@ -91,7 +92,6 @@ class RunVideo:
         try:
             folder.mkdir(exist_ok=True)
             (folder / POINTED).write_text(json.dumps({"source": text}), "utf-8")
-            (folder / PROXY).unlink(missing_ok=True)
         except OSError as error:
             raise SinkError(f"{folder}: cannot be written: {error.strerror}") from error
         with self._lock:
@@ -152,9 +152,8 @@ class RunVideo:
         """A file that browsers play, and its media type; None: there is none (yet)."""
         if self.kind is None:
             return None
-        proxy = self._index.folder / CACHE / PROXY
-        if proxy.is_file():
-            return proxy, "video/mp4"
+        if self._proxy.is_file():
+            return self._proxy, "video/mp4"
         path = self._file()
         kind = None if path is None else browser_type(path, self._options)
         return None if path is None or kind is None else (path, kind)
@@ -165,8 +164,10 @@ class RunVideo:
         Raises:
             SipVideoError: it cannot be read, or not be written.
         """
-        path = self._index.folder / CACHE / PROXY
+        path = self._proxy
         path.parent.mkdir(exist_ok=True)
+        for former in path.parent.glob(f"{PROXY}*.mp4"):
+            former.unlink()
         last = int(self._index.columns.numbers[-1])
         with self._opened() as source:
             draw = _picture_of
@@ -183,6 +184,16 @@ class RunVideo:
         """Frees what is open."""
         with self._lock:
             self._forget()
+
+    @property
+    def _proxy(self) -> Path:
+        """Its name tells of what it is made: a film of what was there before, perhaps uncovered, is never taken."""
+        about = [self._text]
+        with contextlib.suppress(OSError):
+            found = Path(self._text or "").stat()
+            about += [str(found.st_size), str(found.st_mtime_ns)]
+        name = hashlib.sha256(json.dumps(about).encode("utf-8", "surrogateescape")).hexdigest()
+        return self._index.folder / CACHE / f"{PROXY}{name[:16]}.mp4"
 
     @property
     def _options(self) -> Mapping[str, str]:

@@ -34,6 +34,7 @@ from sipvideo.results import FILES
 from sipvideo.results_reader import source_of
 from sipvideo.sources import Source, VideoFile
 from sipvideo.structures import FrameResult
+from sipvideo.studio.log import EDITS
 from sipvideo.studio.shelf import Place
 from sipvideo.studio.video import Upload
 from sipvideo.summary import Summary
@@ -225,19 +226,31 @@ class Jobs:
 
     def places(self) -> dict[str, Place]:
         """The results that can be edited, by the ids of their jobs."""
-        found = {}
-        for job in self.all():
-            results = self._folder_of(job) / RESULTS
-            if job.state in ENDED and (results / FILES["lines"]).is_file():
-                video = Upload(self.upload_path(job), partial(self._opened, job), FFMPEG_OPTIONS)
-                found[job.id] = Place(results, job.name, video)
-        return found
+        found = {job.id: self.place(job) for job in self.all()}
+        return {key: place for key, place in found.items() if place is not None}
+
+    def place(self, job: Job) -> Place | None:
+        """The results of a job for the studio; None: there are none."""
+        results = self._folder_of(job) / RESULTS
+        if job.state not in ENDED or not (results / FILES["lines"]).is_file():
+            return None
+        video = Upload(self.upload_path(job), partial(self._opened, job), FFMPEG_OPTIONS)
+        return Place(results, job.name, video)
+
+    def expires(self, job: Job) -> float | None:
+        """When a job that has ended is removed, seconds since 1970; every edit in the studio puts it off."""
+        if job.ended is None:
+            return None
+        used = job.ended
+        with contextlib.suppress(OSError):
+            used = max(used, (self._folder_of(job) / RESULTS / EDITS).stat().st_mtime)
+        return used + self._settings.keep
 
     def expire(self) -> None:
         """Removes what has been kept for long enough."""
-        oldest = time.time() - self._settings.keep
         for job in self.all():
-            if job.ended is not None and job.ended < oldest:
+            end = self.expires(job)
+            if end is not None and end < time.time():
                 self.remove(job)
 
     def interrupt(self) -> None:

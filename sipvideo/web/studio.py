@@ -15,7 +15,7 @@ from sipvideo.annotations import Json
 from sipvideo.errors import DatasetError, SinkError, SipVideoError, SourceError
 from sipvideo.studio import Change, ConflictError, Document, EditError
 from sipvideo.studio.shelf import Opened, Studio
-from sipvideo.studio.tasks import Task
+from sipvideo.studio.tasks import ENDED, Task
 from sipvideo.studio.tracks import lanes
 from sipvideo.web import studio_answers as answers
 from sipvideo.web.answers import problems
@@ -213,7 +213,7 @@ async def video(request: Request, key: str) -> Response:
         raise HTTPException(404, "the run's pictures are not there: tell where its source is")
     tasks = studio_of(request).tasks
     task = tasks.find(key, PROXY)
-    if task is None or task.state in ("failed", "cancelled"):
+    if task is None or task.state in ENDED:
 
         def work(task: Task) -> None:
             found.make_proxy(lambda share: task.advance(share, 1.0))

@@ -340,6 +340,22 @@ def test_results_are_removed_after_their_time(street: Path) -> None:
         assert server.http.get(f"/api/jobs/{key}").status_code == 404
 
 
+def test_an_upload_is_edited_in_the_studio_which_puts_its_end_off(
+    server: Running, street: Path
+) -> None:
+    job = server.wait(server.upload(street).json()["id"], "done")
+    key = job["id"]
+    assert job["studio"] == f"/studio?run={key}"
+    about = server.http.get(f"/api/studio/{key}").json()
+    assert (about["name"], about["video"], about["identities"]) == ("street.mp4", "source", 2)
+    assert server.http.get(f"/api/studio/{key}/frame/3.jpg").status_code == 200
+    body = {"base": 0, "edits": [{"op": "delete", "id": 0}]}
+    assert server.http.post(f"/api/studio/{key}/edits", json=body).status_code == 200
+    assert server.http.get(f"/api/jobs/{key}").json()["expires"] > job["expires"]
+    assert server.http.delete(f"/api/jobs/{key}").status_code == 204
+    assert server.http.get(f"/api/studio/{key}").status_code == 404
+
+
 def test_a_temporary_folder_goes_with_the_server_and_a_named_one_stays(
     tmp_path: Path, street: Path, long_film: Path
 ) -> None:

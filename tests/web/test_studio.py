@@ -167,7 +167,7 @@ def test_what_browsers_cannot_decode_gets_a_film_that_they_can(
     write_film_run(runs / "encoded", other)
     assert studio.http.get("/api/studio/encoded/video").status_code == 202
     until(lambda: studio.http.get("/api/studio/encoded/video").status_code == 200)
-    proxy = runs / "encoded" / ".studio" / "proxy.mp4"
+    (proxy,) = (runs / "encoded" / ".studio").glob("proxy-*.mp4")
     with av.open(str(proxy)) as container:
         times = [frame.time for frame in container.decode(video=0)]
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
@@ -196,6 +196,12 @@ def test_the_source_of_a_run_with_privacy_is_never_shown(
     assert studio.get("/covered")["has_video"] is False
     for path in ("video", "frame/0.jpg"):
         assert studio.http.get(f"/api/studio/covered/{path}").status_code == 404
+    (folder / ".studio").mkdir(exist_ok=True)
+    (folder / ".studio" / "proxy-0.mp4").write_bytes(film.read_bytes())
+    write_run(folder, results({1: straight(0, 3)}, 4), str(film), covered=True)  # made anew
+    (folder / "video.mp4").write_bytes(film.read_bytes())
+    assert studio.get("/covered")["video"] == "annotated"
+    assert studio.http.get("/api/studio/covered/video").content == film.read_bytes()
     answer = studio.http.put("/api/studio/covered/source", json={"source": str(film)})
     assert (answer.status_code, "privacy" in answer.text) == (422, True)
 

@@ -182,11 +182,10 @@ def _job_info(state: ServerState, job: Job) -> answers.JobInfo:
         answers.ResultFile(name=path.name, bytes=size, url=f"{address}/{path.name}")
         for path, size in state.jobs.results(job).items()
     ]
-    expires = None if job.ended is None else job.ended + state.settings.keep
     return answers.JobInfo(
         **vars(job),
-        expires=expires,
+        expires=state.jobs.expires(job),
         results=files,
         archive=f"{address}.zip" if files else None,
-        studio=f"/studio?run={job.id}" if job.id in state.jobs.places() else None,
+        studio=f"/studio?run={job.id}" if state.jobs.place(job) is not None else None,
     )
