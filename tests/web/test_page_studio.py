@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sipvideo.build import load
 from sipvideo.studio.shelf import Studio, places_in
 from sipvideo.web.server import StudioState, create_studio_app, listen, make_server
 from sipvideo.web.settings import Person, Settings
@@ -54,7 +55,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("runs")
     people = {"guest": Person("gus", edits=False), "half": Person("hal", frames=(0, SWAPPED - 1))}
     settings = Settings(token="owner", people=people)
-    state = StudioState(Studio(lambda: places_in(folder), owner=True), settings)
+    studio = Studio(lambda: places_in(folder), load=lambda: load(device="cpu"), owner=True)
+    state = StudioState(studio, settings)
     server = make_server(create_studio_app(state), state)
     with listen("127.0.0.1", 0) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -307,6 +309,28 @@ def test_brush_eraser_and_polygon_change_the_mask(page: Any, desk: Desk) -> None
     assert len(desk.objects(key, 0)) == 5
 
 
+def test_a_click_takes_away_and_the_mask_is_carried_on(page: Any, desk: Desk) -> None:
+    key, whole = desk.fresh("clicks"), desk.run.whole
+    opened(page, desk, key)
+    pick(page, whole)
+    before = page.evaluate(f"studio.picture.object({whole}).mask.area")
+    x0, y0, x1, _ = desk.objects(key, 0)[whole]["box"]
+    page.keyboard.press("r")
+    page.keyboard.down("Shift")
+    page.mouse.click(*spot(page, (x0 + x1) / 2, y0 + 4))
+    page.keyboard.up("Shift")
+    said(page, "Mended the mask")
+    until(lambda: 0 < page.evaluate(f"studio.picture.object({whole}).mask.area") < before)
+    page.keyboard.press("Escape")
+    page.evaluate("studio.timeline.range = [0, 3]")
+    page.keyboard.press("f")
+    until(lambda: page.locator("#task").is_visible() or "Carrying" not in page.inner_text("#said"))
+    until(lambda: not page.locator("#task").is_visible())
+    told = page.inner_text("#said")
+    assert "was carried to" in told or "as the model has it" in told
+    assert not desk.objects(key, 4)[whole]["edited"]
+
+
 def test_on_a_phone_two_taps_and_a_button_join(browser: Any, desk: Desk) -> None:
     key = desk.fresh("phone")
     a, b = desk.run.swapped
@@ -387,6 +411,24 @@ def test_a_link_for_reading_shows_no_tools_and_a_part_of_the_film_is_all_that_ma
     context.close()
 
 
+def test_a_film_that_was_moved_is_pointed_to(page: Any, desk: Desk, tmp_path: Path) -> None:
+    key = desk.fresh("moved")
+    summary = desk.folder / key / "summary.json"
+    told = json.loads(summary.read_text("utf-8"))
+    film = shutil.copy(told["input"], tmp_path / "elsewhere.mp4")
+    summary.write_text(json.dumps(told | {"input": "/gone/walk.mp4"}), "utf-8")
+    opened(page, desk, key)
+    assert not page.evaluate("studio.run.info.has_video")
+    page.click("#tab-files")
+    page.fill("#files [name=source]", str(film))
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#video[src]", state="attached")  # after the page has come anew
+    until(lambda: shown(page) == 0)
+    go(page, 5)
+    picture = np.asarray(Image.open(BytesIO(page.locator("#stage").screenshot())))
+    assert number_in(picture, picture.shape[1] / SIZE[1]) == 5
+
+
 def test_what_was_mended_is_in_the_export(page: Any, desk: Desk) -> None:
     key, (third, other) = desk.fresh("export"), desk.run.renamed
     opened(page, desk, key)
@@ -396,7 +438,7 @@ def test_what_was_mended_is_in_the_export(page: Any, desk: Desk) -> None:
     page.click("#tab-files")
     page.check("#files [value=lines]")
     with page.expect_download() as download:
-        page.click("#files button.main")
+        page.click("#files .export button")
     with zipfile.ZipFile(download.value.path()) as archive:
         assert "results/results.json" in archive.namelist()
         last = json.loads(archive.read("results/results.jsonl").splitlines()[-1])

@@ -28,6 +28,7 @@ export const getBlob = async (path, signal) => (await ask(path, { signal })).blo
 
 const sent = (method, body) => ({ method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 export const post = async (path, body, signal) => (await ask(path, { ...sent("POST", body), signal })).json();
+export const put = async (path, body) => (await ask(path, sent("PUT", body))).json();
 export const postForBlob = async (path, body) => (await ask(path, sent("POST", body))).blob();
 export const sendFile = async (path, file) =>
   (await ask(path, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file })).json();

@@ -10,9 +10,9 @@ export class Learning {
     panel.innerHTML = `<h2>Score before and after</h2><p>The run against its edits, or against annotations.</p>
       <form class="score"><label class="field">Annotations<input name="truth" placeholder="the edits are the truth" spellcheck="false"></label><button class="main">Score</button></form><div id="scores"></div>
       <div class="changes"><h2>Train on my corrections</h2><p>Corrected frames weigh more. A last part of the film is held out; the model is measured there before it is offered.</p>
-      <form class="train"><label class="field">Steps<input name="steps" type="number" min="1" placeholder="as the recipe says"></label><button class="main">Train</button></form></div><div id="learnt"></div>`;
+      <form class="train"><label class="field">Steps<input name="steps" type="number" min="1" placeholder="as the recipe says"></label><label class="field">Must stay good on<input name="kept" placeholder="annotated pictures, COCO JSON" spellcheck="false"></label><button class="main">Train</button></form></div><div id="learnt"></div>`;
     panel.querySelector(".score").onsubmit = (event) => this.submit(event, (form) => this.score(form.elements.truth.value.trim() || null));
-    panel.querySelector(".train").onsubmit = (event) => this.submit(event, (form) => this.train(Number(form.elements.steps.value) || null));
+    panel.querySelector(".train").onsubmit = (event) => this.submit(event, (form) => this.train({ steps: Number(form.elements.steps.value) || null, kept: form.elements.kept.value.trim() || null }));
   }
 
   // When the panel opens: the training that was, or is, under way.
@@ -41,8 +41,8 @@ export class Learning {
     });
   }
 
-  train(steps) {
-    return this.await(this.studio.tasks.start("learn", { steps }), ({ result }) => this.showModel(result));
+  train(wish) {
+    return this.await(this.studio.tasks.start("learn", wish), ({ result }) => this.showModel(result));
   }
 
   async await(task, shown) {

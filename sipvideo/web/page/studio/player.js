@@ -4,6 +4,7 @@ import { getBlob, Recent } from "/page/studio/api.js";
 
 export const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4, 8];
 const PICTURES = 12; // exact ones kept
+const CALM = 250; // milliseconds
 
 export class Player extends EventTarget {
   constructor(run, video, still) {
@@ -48,6 +49,8 @@ export class Player extends EventTarget {
   }
 
   async settle() {
+    const before = this.frame;
+    clearTimeout(this.calm);
     do {
       const frame = this.wanted;
       const [picture] = await Promise.all([this.picture(frame).catch(() => null), this.run.frame(frame).catch(() => [])]);
@@ -55,7 +58,11 @@ export class Player extends EventTarget {
       this.showStill(picture);
       this.show(frame);
     } while (this.wanted !== this.frame);
-    for (const near of [this.frame + 1, this.frame - 1]) this.picture(near).catch(() => {});
+    // Neighbours come beforehand: at once for who goes frame by frame, otherwise when nobody seeks any more.
+    const soon = Math.abs(this.frame - before) < 3 ? 0 : CALM;
+    this.calm = setTimeout(() => {
+      for (const near of [this.frame + 1, this.frame - 1]) this.picture(near).catch(() => {});
+    }, soon);
   }
 
   showStill(picture) {
