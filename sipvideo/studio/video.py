@@ -31,6 +31,8 @@ PROXY = "proxy-"
 POINTED = "source.json"
 NEAR = 48
 """Frames ahead that are decoded one after the other rather than sought."""
+MOST_BACK, BACK_PIXELS = 12, 50_000_000
+"""Pictures that are kept behind the latest one, at most, and how many pixels they have."""
 KEYS = 12
 """Of so many frames of a proxy one can be sought."""
 KEPT = 64
@@ -73,8 +75,8 @@ class RunVideo:
         self._lock = threading.Lock()
         self._source: Source | None = None
         self._stack = contextlib.ExitStack()
-        self._captures: Iterator[Capture] | None = None
-        self._next: Capture | None = None
+        self._captures: Generator[Capture, None, None] | None = None
+        self._passed: OrderedDict[int, Capture] = OrderedDict()
         self._jpegs: OrderedDict[int, bytes] = OrderedDict()
         self.kind: Kind | None = None
         self._text: str | None = None
@@ -254,37 +256,56 @@ class RunVideo:
         return path if path is not None and path.is_file() else None
 
     def _image(self, frame: int) -> NDArray[np.uint8]:
-        columns = self._index.columns
-        # A video with masks drawn in has the run's frames alone.
-        number = frame if self.kind == "annotated" else int(columns.numbers[frame])
-        capture = self._go(number, float(columns.times[frame]))
+        capture = self._capture(frame)
         if capture is None:
             raise SourceError(
                 f"{self._index.folder}: frame {frame} is not in what it was made from"
             )
         return np.asarray(capture.rgb(), np.uint8)
 
-    def _go(self, number: int, second: float) -> Capture | None:
-        """The capture of a number in the source: the one at hand, one soon after it, or sought."""
-        at = self._next
-        if self._captures is None or at is None or not at.index <= number <= at.index + NEAR:
-            self._captures = self._begin(number, second)
-            at = next(self._captures, None)
-        while at is not None and at.index < number:
-            at = next(self._captures, None)
-        self._next = at
-        return at if at is not None and at.index == number else None
+    def _capture(self, frame: int) -> Capture | None:
+        """A frame's capture: one of those at hand, one soon after them, or sought."""
+        number = self._number(frame)
+        if number in self._passed:
+            return self._passed[number]
+        latest = next(reversed(self._passed), -NEAR)
+        if self._captures is None or not latest < number <= latest + NEAR:
+            self._captures = self._begin(frame)
+        for capture in self._captures:
+            self._passed[capture.index] = capture
+            if len(self._passed) > self._room:
+                self._passed.popitem(last=False)
+            if capture.index >= number:
+                return self._passed.get(number)
+        self._captures = None
+        return None
 
-    def _begin(self, number: int, second: float) -> Iterator[Capture]:
+    def _number(self, frame: int) -> int:
+        """A frame's number in the source. A video with masks drawn in has the run's frames alone."""
+        return frame if self.kind == "annotated" else int(self._index.columns.numbers[frame])
+
+    @property
+    def _room(self) -> int:
+        """Pictures before one that was sought which are kept, for whoever goes back from there frame by frame."""
+        height, width = self._index.columns.sizes[0].tolist()
+        return int(min(MOST_BACK, max(2, BACK_PIXELS // (height * width))))
+
+    def _begin(self, frame: int) -> Generator[Capture, None, None]:
+        """Captures from a few before a frame on: they have to be decoded anyway."""
+        self._passed.clear()
         if self._source is None:
             self._source = self._stack.enter_context(self._opened())
         elif self._captures is not None:
-            self._captures.close()  # type: ignore[attr-defined]
-        return self._source.captures_at(number, second)
+            self._captures.close()
+        first = max(0, frame - self._room + 1)
+        second = float(self._index.columns.times[first])
+        captures = self._source.captures_at(self._number(first), second)
+        return (capture for capture in captures)
 
     def _forget(self) -> None:
         self._stack.close()
-        self._source = self._captures = self._next = None
+        self._source = self._captures = None
+        self._passed.clear()
         self._jpegs.clear()
 
 
