@@ -32,7 +32,7 @@ export class Videos {
         this.upload(event.dataTransfer.files);
       }
     });
-    document.getElementById("limits").textContent = `Up to ${size(limits.max_upload)} and ${duration(limits.max_duration)}. Results are kept for ${duration(limits.keep)}, the upload itself only while it is in work.`;
+    document.getElementById("limits").textContent = `Up to ${size(limits.max_upload)} and ${duration(limits.max_duration)}. Results, and the upload for the studio, are kept for ${duration(limits.keep)}.`;
     this.refresh();
   }
 

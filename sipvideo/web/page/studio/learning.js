@@ -58,8 +58,9 @@ export class Learning {
   showModel({ weights, better, held_out: heldOut, kept }) {
     const place = this.panel.querySelector("#learnt"), rows = [];
     for (const [figures, name] of [[heldOut, "held out"], [kept, "kept"]]) {
-      for (const key of Object.keys(figures?.before ?? {})) rows.push([`${key.replace("_ap", " AP")}, ${name}`, figures.before[key], figures.after[key]]);
+      for (const key of Object.keys(figures?.before ?? {}).filter((key) => key.endsWith("_ap"))) rows.push([`${key.replace("_ap", " AP")}, ${name}`, figures.before[key], figures.after[key]]);
     }
+    this.studio.say(better ? "Trained: better on the part that was held out." : "Trained: not better on the part that was held out.");
     this.table(place, better ? "better" : "not better", rows);
     const about = document.createElement("p"), code = document.createElement("code");
     about.textContent = better ? "It is better on the part that was held out. Run anew with it: " : "It is not better on the part that was held out. Its weights, all the same: ";

@@ -182,6 +182,7 @@ function setUpTheme() {
 }
 
 function listRuns(runs) {
+  document.body.classList.add("choosing");
   element("runs").hidden = false;
   element("no-runs").hidden = runs.length > 0;
   element("run-list").replaceChildren(...runs.map((run) => {
