@@ -31,7 +31,7 @@ CACHE = ".studio"
 """Folder beside the results for what can be made anew at any time."""
 
 VERSION = 1
-PIECE = 256
+PIECE = 64
 """Lines that are looked at together."""
 
 Progress = Callable[[float], None]

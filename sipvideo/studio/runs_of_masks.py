@@ -31,17 +31,21 @@ def areas_of(counts: Sequence[str], pixels: IntArray) -> IntArray:
     wrong = ValueError("the counts of a mask are no compressed RLE of its frame")
     if not all(isinstance(one, str) and one and one.isascii() for one in counts):
         raise wrong
-    letters = np.frombuffer("".join(counts).encode("ascii"), np.uint8).astype(np.int64) - 48
+    # Small types where they do: most of the time goes into memory.
+    letters = np.frombuffer("".join(counts).encode("ascii"), np.uint8) - np.uint8(48)
     ends = np.cumsum([len(one) for one in counts])
-    if letters.min() < 0 or letters.max() > 63 or (letters[ends - 1] & 32).any():
+    if letters.max() > 63 or (letters[ends - 1] & 32).any():
         raise wrong
     last = np.flatnonzero(~letters & 32)
     first = np.concatenate(([0], last[:-1] + 1))
     if (last - first).max() > 6:
         raise wrong
-    shift = 5 * (np.arange(len(letters)) - np.repeat(first, last - first + 1))
-    runs = np.add.reduceat((letters & 31) << shift, first)
-    runs -= np.where(letters[last] & 16, np.int64(1) << (shift[last] + 5), 0)
+    place = np.arange(len(letters), dtype=np.int32) - np.repeat(
+        first.astype(np.int32), last - first + 1
+    )
+    shift = 5 * place
+    runs = np.add.reduceat((letters & 31).astype(np.int64) << shift, first)
+    runs -= np.where(letters[last] & 16, np.int64(1) << (shift[last] + 5).astype(np.int64), 0)
     # How many runs each text has, and which of them each one is.
     sizes = np.diff(np.searchsorted(last, ends), prepend=0)
     starts = np.cumsum(sizes) - sizes

@@ -116,7 +116,11 @@ async def run(request: Request, key: str, visitor: Visitor) -> answers.OneRun:
         found = await asyncio.to_thread(studio_of(request).about, key)
     except SipVideoError as error:
         raise HTTPException(500, str(error)) from error
-    may = {"editable": visitor.edits, "author": visitor.name, "range": visitor.frames}
+    may = {
+        "editable": visitor.edits and found["editable"],
+        "author": visitor.name,
+        "range": visitor.frames,
+    }
     return answers.OneRun(**{**found, **may})
 
 
