@@ -102,10 +102,11 @@ def changed(document: Document, change: Change) -> Json:
 
 
 @router.get("")
-async def runs(request: Request) -> list[answers.RunInfo]:
+async def runs(request: Request, visitor: Visitor) -> list[answers.RunInfo]:
     """Lists the runs; of those that nobody has opened yet only what their summaries tell."""
     found = await asyncio.to_thread(studio_of(request).runs)
-    return [answers.RunInfo(**one) for one in found]
+    may = visitor.edits
+    return [answers.RunInfo(**{**one, "editable": may and one["editable"]}) for one in found]
 
 
 @router.get("/{key}", responses=NO_RUN)

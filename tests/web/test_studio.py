@@ -291,6 +291,7 @@ def test_links_give_people_a_name_a_range_of_frames_or_only_a_look(tmp_path: Pat
         delete = {"base": 0, "author": "bob", "edits": [{"op": "delete", "id": 5, "first": 4}]}
         eve = {"authorization": "Bearer eve-0123456789"}
         assert team.http.get("/api/studio/run", headers=eve).json()["editable"] is False
+        assert team.http.get("/api/studio", headers=eve).json()[0]["editable"] is False
         assert team.http.post("/api/studio/run/edits", headers=eve, json=delete).status_code == 403
         assert (
             ann.get("/studio?run=run&token=ann-0123456789").headers["location"] == "/studio?run=run"
