@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
@@ -41,6 +42,10 @@ INDEXED = ("mov,", "matroska")
 
 LEAD = 3.0
 """Seconds before a place from which is decoded: times of decoding are sought, and damage has come to light by then."""
+
+
+LIVE_THREADS = min(4, os.cpu_count() or 1)
+"""Threads that decode a live stream, at most."""
 
 
 class Missed(Exception):  # noqa: N818 - nobody is told
@@ -126,6 +131,8 @@ class Decoder:
         self._live = live
         # Frame threads are fastest but hold back one frame per thread, which a live picture cannot afford.
         self.stream.thread_type = "SLICE" if live else "AUTO"
+        # Pictures of cameras come in few slices, and cameras by the dozen: 0 lets FFmpeg take a thread per core.
+        self.stream.codec_context.thread_count = LIVE_THREADS if live else 0
         if self.hardware:
             self.stream.codec_context.thread_count = 1  # hardware has an order of its own
 
