@@ -33,6 +33,7 @@ HEAVY = {
     r"^sipvideo (serve|webcam|studio)\b|examples/live": "runs until it is stopped",
     r"^python ": "a process of its own",
     r"transparent|tiles|shapes": "slow by nature",
+    r"video examples/": "a hundred frames",
     r"--classes|--draw|--every|--lookahead|--compare": "one more run of a command; tests/apps has each flag",
     r"clips/|holiday/|--list|^sipvideo (status|retry)": "the same for several videos; tests/apps/test_many.py",
 }
