@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types pytest site docs-commands gallery test-ray release-check container-check fuzz format model-report identity-report gpu-report bench soak clean
+.PHONY: help venv demo test check lint types pytest site docs-commands gallery test-ray release-check container-check fuzz format model-report identity-report studio-report gpu-report bench soak clean
 
 help:
 	@sed -n '1,5s/^# //p' Makefile
@@ -57,6 +57,10 @@ PAGES ?=
 
 docs-commands: $(VENV)/.dev
 	$(BIN)/python -m tests.docs $(PAGES)
+
+# What the studio's doubts, clicks, carried masks and trainings are worth (docs/studio_masks.md); hours on two cores.
+studio-report: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python apps/reports/studio/report.py $(DATA) --output docs/studio_report.json
 
 # The pictures of docs/gallery; renders scenes.
 gallery: $(VENV)/.dev

@@ -35,6 +35,8 @@ FEATURES = 32
 CLICK = 2.5
 """Standard deviation of what a click is sure of, window pixels."""
 LAYERS = resources.files("sipvideo.studio") / "refine.npz"
+REPLAYED = 3
+"""Latest clicks that are taken one after the other."""
 RIDGE = 0.02
 """Weight of small coefficients against that of all pixels."""
 
@@ -163,8 +165,8 @@ class OpenFrame:
         begin = current = window.shrunk(mask)
         points = [window.point(x, y, inside) for x, y, inside in placed]
         logits = np.zeros(current.shape, np.float32)
-        # As it came about: every click was set on what the earlier ones had made.
-        for count in range(1, len(points) + 1):
+        # As it came about: every click was set on what the earlier ones had made. Those long ago are taken together.
+        for count in range(max(1, len(points) - REPLAYED + 1), len(points) + 1):
             logits = decide(seen, begin, current, points[:count])
             current = logits > 0
         return replace(window.pasted(mask, logits, points), label=label)

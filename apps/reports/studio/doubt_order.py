@@ -119,9 +119,9 @@ def figures(found: Sequence[Place]) -> dict[str, Any]:
     return {
         kind: {
             "planted": len(mine),
-            "early": sum(place.early for place in mine) / len(mine),
-            "listed": sum(place.rank is not None for place in mine) / len(mine),
-            "remedied": sum(place.remedied for place in mine) / len(mine),
+            "early": round(sum(place.early for place in mine) / len(mine), 4),
+            "listed": round(sum(place.rank is not None for place in mine) / len(mine), 4),
+            "remedied": round(sum(place.remedied for place in mine) / len(mine), 4),
         }
         for kind, mine in kinds.items()
         if mine
