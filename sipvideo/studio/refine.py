@@ -24,15 +24,17 @@ from sipvideo.postprocess import DenseOutputs, Postprocess
 from sipvideo.postprocess.sampling import sigmoid
 from sipvideo.structures import Detections, FloatArray, Frame
 
-SIDE = 64
+SIDE = 96
 """Longer side of the window, pixels of its own."""
+UNIT = SIDE / 64
+"""Distances in it are told in this, so that they mean the same in a finer one."""
 MARGIN = 0.4
 """What the window shows around mask and clicks, as a share of their sides."""
 LEAST_MARGIN = 12
 """Frame pixels."""
 FEATURES = 32
 """Directions of the mask branch's features that are looked at; the same ones always."""
-CLICK = 2.5
+CLICK = 2.5 * UNIT
 """Standard deviation of what a click is sure of, window pixels."""
 LAYERS = resources.files("sipvideo.studio") / "refine.npz"
 REPLAYED = 3
@@ -283,12 +285,12 @@ def traces_of(
     y, x = np.mgrid[:height, :width].astype(np.float32)
     depth = depth_of(current)
     traces: list[NDArray[Any]] = [
-        np.clip(depth_of(start) / 6, -1, 1),
-        np.clip(depth / 6, -1, 1),
-        np.clip(depth / 20, -1, 1),
+        np.clip(depth_of(start) / (6 * UNIT), -1, 1),
+        np.clip(depth / (6 * UNIT), -1, 1),
+        np.clip(depth / (20 * UNIT), -1, 1),
     ]
     alike: list[FloatArray] = []
-    begun = np.maximum(np.abs(depth_of(start)), 2)
+    begun = np.maximum(np.abs(depth_of(start)), 2 * UNIT)
     for inside in (True, False):
         mine = [(int(px), int(py)) for px, py, i in clicks if i == inside]
         away, reach = np.full((2, height, width), 1e6, np.float32)
@@ -297,12 +299,13 @@ def traces_of(
             away = np.minimum(away, from_click)
             # What is wrong mostly reaches from the click to the edge that the mask had.
             reach = np.minimum(reach, from_click / begun[py, px] ** 2)
-        traces += [np.exp(-away / (2 * 3.0**2)), np.exp(-away / (2 * 9.0**2)), np.exp(-reach / 2)]
+        near = [np.exp(-away / (2 * (reached * UNIT) ** 2)) for reached in (3, 9)]
+        traces += [*near, np.exp(-reach / 2)]
         alike += _likeness(seen, mine)
     fitted = fit(seen, current, clicks)
     smooth: list[NDArray[Any]] = [current.astype(np.float32), fitted, *alike]
     traces += [*alike, fitted]
-    for deviation in (2, 5):
+    for deviation in (2 * UNIT, 5 * UNIT, 12 * UNIT):
         traces += [cv2.GaussianBlur(one, (0, 0), deviation) for one in smooth]
     return np.stack(traces, 2).astype(np.float32)
 
@@ -328,6 +331,7 @@ def fit(seen: Seen, current: BoolArray, clicks: Sequence[Point]) -> FloatArray:
     height, width = current.shape
     values = values_of(seen).reshape(height * width, -1)
     depth = depth_of(current)
+    depth = depth / UNIT
     wanted, weight = np.clip(depth / 3, -1, 1), np.clip(np.abs(depth) / 4, 0.1, 1)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     for px, py, inside in clicks:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -44,6 +45,15 @@ ASKING = problems(
 )
 
 
+@dataclass(frozen=True)
+class _Clicked:
+    """Clicks on an object, the mask before the first of them, and the one that they made."""
+
+    start: CompactMasks
+    found: CompactMasks
+    clicks: list[Click]
+
+
 class Views:
     """Frames that the model has looked at, and the clicks that were set on them.
 
@@ -56,7 +66,7 @@ class Views:
         self._lock = Lock()
         self._refiner: Refiner | None = None
         self._frames: OrderedDict[tuple[str, int], OpenFrame] = OrderedDict()
-        self._begun: dict[tuple[str, int, int], tuple[CompactMasks, list[Click]]] = {}
+        self._clicked: dict[tuple[str, int, int], _Clicked] = {}
 
     @property
     def refiner(self) -> Refiner:
@@ -70,11 +80,17 @@ class Views:
         with self._lock:  # of clicks in quick succession each builds on the one before
             frame = self._open(key, run, wish.frame)
             clicks = [(x, y, bool(inside)) for x, y, inside in wish.clicks]
-            start = None if wish.id is None else _mask_of(run.document(), wish.frame, wish.id)
-            if wish.id is not None and start is not None:
-                start = self._before_first_click((key, wish.frame, wish.id), start, clicks)
             box = None if wish.box is None else np.array(wish.box, np.float32)
-            return frame.refine(clicks, start, box)
+            now = None if wish.id is None else _mask_of(run.document(), wish.frame, wish.id)
+            if wish.id is None or now is None:
+                return frame.refine(clicks, None, box)
+            place = key, wish.frame, wish.id
+            start = self._before_first_click(place, now, clicks)
+            found = frame.refine(clicks, start)
+            self._clicked[place] = _Clicked(start, found.masks, clicks)
+            if len(self._clicked) > OPEN_FRAMES:
+                del self._clicked[next(iter(self._clicked))]
+            return found
 
     def _open(self, key: str, run: Opened, number: int) -> OpenFrame:
         known = self._frames.get((key, number))
@@ -89,14 +105,13 @@ class Views:
     def _before_first_click(
         self, place: tuple[str, int, int], now: CompactMasks, clicks: list[Click]
     ) -> CompactMasks:
-        """The mask that the first of the clicks was set on: what came of them since may be in the document already."""
-        begun = self._begun.pop(place, None)
-        if begun is None or not clicks or begun[1] != clicks[: len(begun[1])]:
-            begun = now, clicks
-        self._begun[place] = begun[0], clicks
-        if len(self._begun) > OPEN_FRAMES:
-            del self._begun[next(iter(self._begun))]
-        return begun[0]
+        """The mask that the first of the clicks was set on: what came of them may be in the document already."""
+        known = self._clicked.pop(place, None)
+        if known is None or not known.clicks or known.clicks != clicks[: len(known.clicks)]:
+            return now
+        # Somebody who drew on it meanwhile means that.
+        same = any(one.rle(0) == now.rle(0) for one in (known.start, known.found))
+        return known.start if same else now
 
 
 def views_of(request: Request) -> Views:

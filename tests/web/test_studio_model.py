@@ -82,7 +82,7 @@ def finished(studio: Running, key: str, task: int) -> dict[str, Any]:
 
 
 def test_clicks_change_a_mask_and_edit_nothing(studio: Running) -> None:
-    one = largest(studio)
+    one, revision = largest(studio), studio.get("/walk")["revision"]
     before = studio.post("/walk/refine", frame=0, id=one["id"])
     assert mask_of(before).iou(mask_of(one))[0, 0] == 1
     ys, xs = np.nonzero(mask_of(one).dense(0))
@@ -90,11 +90,27 @@ def test_clicks_change_a_mask_and_edit_nothing(studio: Running) -> None:
     click = [float(xs[low]), float(ys[low]) - 2, 0]
     after = studio.post("/walk/refine", frame=0, id=one["id"], clicks=[click])
     assert not mask_of(after).dense(0)[int(click[1]), int(click[0])]
-    assert studio.get("/walk")["revision"] == 0
+    assert studio.get("/walk")["revision"] == revision
     x0, y0, x1, y1 = one["box"]
     new = studio.post("/walk/refine", frame=0, box=[x0 + 1, y0 - 1, x1, y1 + 1])
     assert mask_of(new).iou(mask_of(one))[0, 0] > 0.8
     assert new["label"] == one["label"]
+
+
+def test_a_second_click_counts_from_the_mask_before_the_first_one(studio: Running) -> None:
+    one = largest(studio, 2)
+    ys, xs = np.nonzero(mask_of(one).dense(0))
+    low, high = int(np.argmax(ys)), int(np.argmin(ys))
+    clicks = [[float(xs[low]), float(ys[low]) - 2, 0], [float(xs[high]), float(ys[high]) + 2, 1]]
+    wish = {"frame": 2, "id": one["id"]}
+    at_once = studio.post("/walk/refine", **wish, clicks=clicks)["mask"]
+    studio.post("/walk/refine", **wish)  # the tool is taken up anew
+    first = studio.post("/walk/refine", **wish, clicks=clicks[:1])["mask"]
+    edit = {"op": "mask", **wish, "mask": first}
+    revision = studio.get("/walk")["revision"]
+    studio.post("/walk/edits", base=revision, edits=[edit])
+    assert studio.post("/walk/refine", **wish, clicks=clicks)["mask"] == at_once
+    studio.post("/walk/undo", base=studio.get("/walk")["revision"])
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def trained(known: Sequence[Lesson], pixels: int, seed: int = 0) -> Layers:
             inputs.append(traces.reshape(current.size, -1)[rows])
             wanted.append(one.truth.reshape(-1)[rows])
             after.append((one, traces, clicks))
-        layers = fitted_layers(np.concatenate(inputs), np.concatenate(wanted), 8 + 8 * turn)
+        layers = fitted_layers(np.concatenate(inputs), np.concatenate(wanted), 10 + 10 * turn)
         states = [(one, decide_with(layers, traces) > 0, clicks) for one, traces, clicks in after]
         print(
             f"after click {turn + 1}: {np.mean([overlap(c, o.truth) for o, c, _ in states]):.3f}",
@@ -181,7 +181,7 @@ def fitted_layers(inputs: FloatArray, wanted: BoolArray, epochs: int) -> Layers:
     from sipvideo.studio.refine import Layers
 
     torch.manual_seed(0)
-    sizes = (inputs.shape[1], 48, 24, 1)
+    sizes = (inputs.shape[1], 64, 32, 1)
     parts = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     x, y = torch.from_numpy(inputs), torch.from_numpy(wanted.astype(np.float32))
     batch = 4096
