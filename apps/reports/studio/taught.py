@@ -31,7 +31,7 @@ def lessons_of(film: Path, folder: Path) -> Any:
     }
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     for name, places in parts.items():
-        images, annotations = [], list[Any]()
+        images, annotations = list[Any](), list[Any]()
         for frame in sorted({int(place) for place in places}):
             picture = f"pictures/{frame:08d}.jpg"
             shutil.copyfile(film / "images" / video["file_names"][frame], folder / picture)
@@ -57,8 +57,10 @@ def lessons_of(film: Path, folder: Path) -> Any:
             "categories": content["categories"],
         }
         (folder / f"{name}.json").write_text(json.dumps(written), "utf-8")
-    files = (folder / f"{name}.json" for name in ("corrected", "others", "held_out"))
-    return Lessons(*files, (CORRECTED, 0, HELD_OUT))
+    corrected, others, held_out = (
+        folder / f"{name}.json" for name in ("corrected", "others", "held_out")
+    )
+    return Lessons(corrected, others, held_out, (CORRECTED, 0, HELD_OUT))
 
 
 def figures(film: Path, data: Path, work: Path, steps: int | None) -> dict[str, Any]:
