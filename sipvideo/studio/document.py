@@ -121,6 +121,12 @@ class Document:
             return [*self.index.notes, *undone]
 
     @property
+    def found(self) -> tuple[int, int]:
+        """How many edits that are not undone could be done in this run, and how many there are."""
+        with self.lock:
+            return sum(one.steps is not None for one in self._stack), len(self._stack)
+
+    @property
     def accepted(self) -> set[str]:
         """Keys of doubts that were looked at and are none."""
         with self.lock:

@@ -18,6 +18,7 @@ from sipvideo.annotations import Json
 from sipvideo.errors import SipVideoError
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.results import FILES
+from sipvideo.studio.anew import runs_beside
 from sipvideo.studio.document import Document
 from sipvideo.studio.log import EDITS
 from sipvideo.studio.tasks import Tasks
@@ -204,8 +205,25 @@ class Studio:
         return place
 
     def _looked_for(self) -> Mapping[str, Place]:
-        self._known = self._places(), time.monotonic()
-        return self._known[0]
+        found = dict(self._places())
+        there = {place.folder.resolve() for place in found.values()}
+        waiting = list(found.items())
+        for key, place in waiting:
+            for folder in runs_beside(place.folder):
+                added = folder.name.removeprefix(place.folder.resolve().name)
+                if folder not in there and f"{key}{added}" not in found:
+                    new = Place(folder, f"{place.name}{added}", place.upload)
+                    found[f"{key}{added}"] = new
+                    waiting.append((f"{key}{added}", new))  # it may have been made anew, too
+        self._known = found, time.monotonic()
+        return found
+
+    def key_of(self, folder: Path) -> str:
+        """The key of the run in a folder, also of one that has just been made. Raises KeyError."""
+        for key, place in self._looked_for().items():
+            if place.folder.resolve() == folder.resolve():
+                return key
+        raise KeyError(str(folder))
 
     def segmenter(self) -> VideoSegmenter:
         """The model, loaded when it is wanted for the first time; all get the same one.

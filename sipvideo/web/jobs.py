@@ -243,7 +243,8 @@ class Jobs:
             return None
         used = job.ended
         with contextlib.suppress(OSError):
-            used = max(used, (self._folder_of(job) / RESULTS / EDITS).stat().st_mtime)
+            logs = self._folder_of(job).glob(f"{RESULTS}*/{EDITS}")  # also of the run made anew
+            used = max(used, *(log.stat().st_mtime for log in logs), used)
         return used + self._settings.keep
 
     def expire(self) -> None:

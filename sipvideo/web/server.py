@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -233,4 +234,13 @@ def make_server(app: FastAPI, state: State, tls: tuple[str, str] | None = None) 
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     return Server(config, state)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Answers that are cut off because the server ends are none."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (
+        isinstance(error, asyncio.CancelledError) or str(record.msg).startswith("Cancel %s running")
+    )

@@ -247,3 +247,11 @@ class LearnBody(BaseModel):
         None, max_length=4000, description="annotated pictures on which is measured, COCO"
     )
     steps: int | None = Field(None, ge=1, le=100_000, description="null: the recipe's")
+
+
+class AnewBody(BaseModel):
+    """A run made anew with the model that learnt from it."""
+
+    edits: bool = Field(
+        False, description="its edits are taken over: objects are found again by where they were"
+    )

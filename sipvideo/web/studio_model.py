@@ -15,10 +15,12 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Request
 
 from sipvideo.annotations import Json
+from sipvideo.build import load
 from sipvideo.errors import DatasetError, SipVideoError, SourceError
 from sipvideo.masks import CompactMasks, from_rles
 from sipvideo.structures import Frame
 from sipvideo.studio import Document
+from sipvideo.studio.anew import check, make_anew
 from sipvideo.studio.index import CACHE
 from sipvideo.studio.learning import Course, learn, lessons, score
 from sipvideo.studio.propagate import propagate
@@ -33,7 +35,7 @@ from sipvideo.web.studio import router as studio_router
 
 OPEN_FRAMES = 8
 """Frames whose maps are kept: as many as somebody goes back and forth between."""
-PROPAGATE, SCORE, LEARN = "propagate", "score", "learn"
+PROPAGATE, SCORE, LEARN, ANEW = "propagate", "score", "learn", "anew"
 
 router = APIRouter(
     prefix=studio_router.prefix, tags=studio_router.tags, responses=studio_router.responses
@@ -292,6 +294,40 @@ async def learnt(request: Request, key: str) -> answers.TaskInfo | None:
     await document_of(request, key)
     task = studio_of(request).tasks.find(key, LEARN)
     return None if task is None else _told(task)
+
+
+@router.post("/{key}/anew", responses=ASKING)
+async def anew(
+    request: Request, key: str, body: answers.AnewBody, visitor: Visitor
+) -> answers.TaskInfo:
+    """Segments the run's source anew with the model of its latest training, into a run beside this one.
+
+    The task's result: ``run``, the key of the new one; ``edits``, how many were found in it, and of how many.
+    """
+    document = await document_of(request, key)
+    studio, run = studio_of(request), opened(request, key)
+    if visitor.frames is not None:
+        raise HTTPException(403, "whoever makes a run anew must be allowed to change all frames")
+    known = studio.tasks.find(key, ANEW)
+    if known is not None and known.state in ("waiting", "running"):
+        return _told(known)
+    taught = studio.tasks.find(key, LEARN)
+    if taught is None or taught.state != "done":
+        raise HTTPException(422, "no model has learnt from this run yet: train first")
+    try:
+        await asyncio.to_thread(lambda: check(document, run.video))
+    except SipVideoError as error:
+        raise HTTPException(422, str(error)) from error
+    weights = taught.result["weights"]
+
+    def work(task: Task) -> Json:
+        new = make_anew(document, run.video, load(weights=weights), task, edits=body.edits)
+        name = studio.key_of(new)
+        done, of = studio.run(name).document().found
+        task.detail = f"{new.name}: {done} of {of} edits were found again" if of else new.name
+        return {"run": name, "edits": [done, of]}
+
+    return _told(studio.tasks.start(key, ANEW, work))
 
 
 def _named(request: Request, name: str | None) -> Path | None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sipvideo.build import load
+from sipvideo.build import load, packaged_weights
 from sipvideo.studio.shelf import Studio, places_in
 from sipvideo.web.server import StudioState, create_studio_app, listen, make_server
 from sipvideo.web.settings import Person, Settings
@@ -38,6 +38,7 @@ class Desk:
     folder: Path
     run: PlantedRun
     http: httpx.Client
+    studio: Studio
 
     def fresh(self, name: str) -> str:
         shutil.copytree(self.run.folder, self.folder / name)
@@ -66,7 +67,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             eventually(lambda: server.started or not thread.is_alive())
             pass_ = {"authorization": "Bearer owner"}
             with httpx.Client(base_url=address, timeout=PATIENCE, headers=pass_) as http:
-                yield Desk(address, folder, run, http)
+                yield Desk(address, folder, run, http, studio)
         finally:
             server.should_exit = True
             thread.join(PATIENCE)
@@ -447,3 +448,58 @@ def test_what_was_mended_is_in_the_export(page: Any, desk: Desk) -> None:
         desk.run.whole,
         third,
     }
+
+
+def test_what_was_learnt_makes_the_run_anew_and_both_are_seen_side_by_side(
+    page: Any, desk: Desk
+) -> None:
+    key, (a, b) = desk.fresh("taught"), desk.run.swapped
+    lines = desk.folder / key / "results.jsonl"
+    begin = "".join(lines.read_text("utf-8").splitlines(True)[:9])
+    lines.write_text(begin, "utf-8")
+    # A training of minutes is stood for by the model that comes along.
+    figures = {"mask_ap": 0.5, "box_ap": 0.5, "pictures": 3}
+    learnt = {
+        "weights": str(packaged_weights()),
+        "better": True,
+        "held_out": {"before": figures, "after": {**figures, "mask_ap": 0.6}},
+        "kept": {"before": figures, "after": figures},
+    }
+    task = desk.studio.tasks.start(key, "learn", lambda task: learnt)
+    eventually(lambda: task.state == "done")
+    opened(page, desk, key)
+    page.click("#tab-learning")
+    until(lambda: "mask AP, kept" in page.inner_text("#learnt"))
+    page.check("#learnt [name=edits]")
+    page.click("#learnt .anew button")
+    until(lambda: "side by side" in page.inner_text("#learnt .anew"))
+    count = page.evaluate("studio.run.count")
+    assert (desk.folder / f"{key}-anew/results.jsonl").is_file()
+
+    page.click("#learnt .anew a")
+    until(lambda: page.evaluate("studio?.beside?.player.frame === 0"))
+    assert page.inner_text("#beside figcaption a") == f"{key}-anew"
+    assert page.evaluate("studio.beside.run.count") == count
+    # Any two runs stand beside each other, here with the same film and other edits.
+    other = desk.fresh("other")
+    base = {"base": 0, "edits": [{"op": "delete", "id": a}]}
+    desk.http.post(f"/api/studio/{other}/edits", json=base).raise_for_status()
+    page.goto(f"{desk.address}/studio?run={desk.fresh('one')}&beside={other}")
+    until(lambda: shown(page) == 0)
+    go(page, 37)
+    until(lambda: page.evaluate("studio.beside.player.frame === 37"))
+    picture = np.asarray(Image.open(BytesIO(page.locator("#beside .stage").screenshot())))
+    assert number_in(picture, picture.shape[1] / SIZE[1]) == 37
+    until(lambda: page.evaluate("studio.beside.picture.objects.length === 3"))
+    assert page.evaluate(f"studio.picture.object({a}) && studio.beside.picture.object({b})")
+    left, right = (page.locator(one).bounding_box() for one in ("#stage", "#beside .stage"))
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] <= right["x"]
+    page.keyboard.press("Space")
+    until(lambda: page.evaluate("studio.beside.player.frame > 40"))
+    page.keyboard.press("Space")
+    until(lambda: page.evaluate("studio.beside.player.frame === studio.player.frame"))
+    page.set_viewport_size({"width": 390, "height": 844})
+    left, right = (page.locator(one).bounding_box() for one in ("#stage", "#beside .stage"))
+    assert left["y"] + left["height"] <= right["y"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
-from sipvideo.build import load
+from sipvideo.build import load, packaged_weights
 from sipvideo.masks import CompactMasks, from_rles
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.sinks import CocoRleLines
 from sipvideo.sources import open_source
+from sipvideo.studio.anew import make_anew
 from sipvideo.studio.document import Document
-from sipvideo.studio.learning import Course, learn, lessons
+from sipvideo.studio.learning import Course, is_better, learn, lessons
+from sipvideo.studio.shelf import Studio, places_in
+from sipvideo.studio.tasks import CancelledError, Task
+from sipvideo.studio.video import RunVideo
 from sipvideo.summary import Summary
+from sipvideo.web import studio_masks
 from tests.studio.serving import Running, serving_studio
 from tests.waiting import until
 
@@ -164,6 +172,109 @@ def test_there_is_nothing_to_learn_from_few_frames(studio: Running) -> None:
     assert told["state"] == "failed"
     assert "at least 6 are needed" in told["detail"]
     assert studio.get("/walk/learn")["state"] == "failed"
+
+
+def taught(studio: Running, key: str) -> None:
+    """Stands for a training: the model that comes along is what was learnt."""
+    result = {"weights": str(packaged_weights()), "better": True}
+    finished(studio, key, studio.studio.tasks.start(key, "learn", lambda task: result).id)
+
+
+def test_a_run_made_anew_stands_beside_it_with_the_edits_that_were_found_again(
+    studio: Running, runs: Path
+) -> None:
+    refused = studio.http.post("/api/studio/walk/anew", json={})
+    assert "train first" in refused.json()["detail"]
+    taught(studio, "walk")
+    one = largest(studio)
+    edits = [
+        {"op": "relabel", "id": one["id"], "class": "runner"},
+        {"op": "delete", "id": one["id"], "first": 0, "last": 3},
+    ]
+    studio.post("/walk/edits", base=studio.get("/walk")["revision"], edits=edits)
+    told = finished(studio, "walk", studio.post("/walk/anew", edits=True)["task"])
+    assert told["state"] == "done", told
+    assert told["result"] == {"run": "walk-anew", "edits": [2, 2]}
+    assert "walk-anew" in [run["id"] for run in studio.get("")]
+    new = studio.get("/walk-anew")
+    assert (new["frames"], new["video"]) == (FRAMES, "source")
+    assert "runner" in new["classes"]
+    told = finished(studio, "walk", studio.post("/walk/anew")["task"])
+    assert told["result"] == {"run": "walk-anew2", "edits": [0, 0]}
+    assert not [path for path in runs.iterdir() if path.name.startswith(".")]
+    # The folder of the run alone was opened: its neighbours are found all the same.
+    shelf = Studio(lambda: places_in(runs / "walk"))
+    assert [run["id"] for run in shelf.runs()] == ["walk", "walk-anew", "walk-anew2"]
+    studio.post("/walk/undo", base=studio.get("/walk")["revision"])
+
+
+def test_a_run_with_privacy_and_one_without_its_film_are_not_made_anew(
+    studio: Running, runs: Path
+) -> None:
+    shutil.copytree(runs / "walk", runs / "veiled")
+    summary = Summary(input=str(FILM), state="complete", frames=FRAMES, covered=True)
+    summary.write(runs / "veiled")
+    for key, words in (("veiled", "privacy"), ("blind", "not there")):
+        taught(studio, key)
+        answer = studio.http.post(f"/api/studio/{key}/anew", json={})
+        assert answer.status_code == 422
+        assert words in answer.json()["detail"]
+        assert not (runs / f"{key}-anew").exists()
+
+
+def test_making_a_run_anew_that_is_cancelled_leaves_nothing(
+    runs: Path, segmenter: VideoSegmenter, tmp_path: Path
+) -> None:
+    shutil.copytree(runs / "walk", tmp_path / "walk")
+    document = Document(tmp_path / "walk")
+
+    def stop(task: Task) -> None:
+        if task.done >= 2:
+            task.stop.set()
+
+    task = Task(1, "walk", "anew", changed=stop)
+    with pytest.raises(CancelledError):
+        make_anew(document, RunVideo(document.index), segmenter, task, edits=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["walk"]
+
+
+@pytest.mark.parametrize(
+    ("after", "lost", "better"), [(0.504, 0, False), (0.505, 0.01, True), (0.6, 0.02, False)]
+)
+def test_a_learnt_model_is_offered_only_if_it_is_better_by_more_than_rounding(
+    after: float, lost: float, better: bool
+) -> None:
+    def figures(mask: float, box: float) -> dict[str, float]:
+        return {"mask_ap": mask, "box_ap": box}
+
+    held = {"before": figures(0.5, 0.5), "after": figures(after, 0.5)}
+    kept = {"before": figures(0.4, 0.5), "after": figures(0.4, 0.5 - lost)}
+    assert is_better(held, kept) is better
+
+
+def test_a_server_that_ends_while_doubts_are_looked_for_says_nothing(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Two seconds: the server waits one for its answers before it cuts them off.
+    asked = threading.Event()
+
+    def slow(*_: Any) -> list[Any]:
+        asked.set()
+        time.sleep(1.5)
+        return []
+
+    monkeypatch.setattr(studio_masks, "doubts_of", slow)
+    with serving_studio(runs) as running:
+
+        def ask() -> None:
+            with contextlib.suppress(httpx.HTTPError):
+                running.get("/blind/doubts")
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert asked.wait(30)
+    asking.join()
+    assert caplog.records == []
 
 
 def test_corrected_frames_are_learnt_and_measured_on_those_held_out(

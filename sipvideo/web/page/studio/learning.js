@@ -45,11 +45,11 @@ export class Learning {
     return this.await(this.studio.tasks.start("learn", wish), ({ result }) => this.showModel(result));
   }
 
-  async await(task, shown) {
+  async await(task, shown, cancelled = "Cancelled. The next time it goes on from there.") {
     try {
       const done = await task;
       if (done) shown(done);
-      else this.studio.say("Cancelled. The next time it goes on from there.");
+      else this.studio.say(cancelled);
     } catch (error) {
       this.studio.say(error.message, "problem");
     }
@@ -63,10 +63,26 @@ export class Learning {
     this.studio.say(better ? "Trained: better on the part that was held out." : "Trained: not better on the part that was held out.");
     this.table(place, better ? "better" : "not better", rows);
     const about = document.createElement("p"), code = document.createElement("code");
-    about.textContent = better ? "It is better on the part that was held out. Run anew with it: " : "It is not better on the part that was held out. Its weights, all the same: ";
-    code.textContent = `sipvideo video FILM --weights ${weights}`;
+    about.textContent = better ? "It is better on the part that was held out. Its weights: " : "It is not better on the part that was held out. Its weights, all the same: ";
+    code.textContent = weights;
     about.append(code);
     place.append(about);
+    if (better) place.append(this.offer());
+  }
+
+  // The run anew with what was learnt, and then both side by side.
+  offer() {
+    const form = document.createElement("form");
+    form.className = "anew changes";
+    form.innerHTML = `<label class="field check"><span><input type="checkbox" name="edits"> take my edits over: objects are found again by where they were</span></label><button class="main">Run anew with it</button><p role="status"></p>`;
+    form.onsubmit = (event) => this.submit(event, () => this.await(this.studio.tasks.start("anew", { edits: form.elements.edits.checked }), ({ result }) => {
+      const [found, of] = result.edits, link = document.createElement("a");
+      link.href = `/studio?run=${this.run.path.slice(1)}&beside=${encodeURIComponent(result.run)}`;
+      link.textContent = "Look at both side by side";
+      form.querySelector("p").replaceChildren(of ? `${found} of ${of} edits were found again. ` : "Made without edits. ", link);
+      this.studio.say(`${result.run} is among the runs now.`);
+    }, "Cancelled. Nothing of it stays."));
+    return form;
   }
 
   table(place, title, rows) {

@@ -2,6 +2,7 @@
 
 import { ACTIONS } from "/page/studio/actions.js";
 import { get } from "/page/studio/api.js";
+import { Beside } from "/page/studio/beside.js";
 import { Commands } from "/page/studio/commands.js";
 import { Doubts } from "/page/studio/doubts.js";
 import { Files } from "/page/studio/files.js";
@@ -218,6 +219,13 @@ async function begin() {
   });
   element("runs").hidden = true;
   window.studio = new Studio(run); // for curious people and for tests
+  const beside = new URLSearchParams(location.search).get("beside");
+  if (beside === null) return;
+  try {
+    studio.beside = new Beside(await Run.open(beside, () => {}), studio, element("beside"), element("here"));
+  } catch (error) {
+    studio.say(`${beside}: ${error.message}`, "problem");
+  }
 }
 
 begin().catch((error) => {

@@ -5,12 +5,14 @@ import { identityColour } from "/page/studio/words.js";
 const FONT = '650 {}px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 const GHOSTS = [[-2, 0.25], [-1, 0.6], [1, 0.6], [2, 0.25]]; // frames away, opacity
 
-export class Picture {
+export class Picture extends EventTarget {
   constructor(run, player, selection, canvas, box) {
+    super();
     Object.assign(this, { run, player, selection, canvas, box });
     this.opacity = 0.45;
     this.ghosts = false;
     this.labels = true;
+    this.numbered = true; // by keys that choose them
     this.draft = null; // { id, mask }: shown in place of the object's own
     this.marks = null; // what a tool paints over everything: (context, scale) => {}
     this.zoom = { scale: 1, x: 0, y: 0 }; // x, y: of the window's corner, in parts of the picture
@@ -92,6 +94,7 @@ export class Picture {
     context.restore();
     if (this.labels) this.paintTags(context, scale, ratio);
     canvas.setAttribute("aria-label", this.described());
+    this.dispatchEvent(new Event("paint"));
   }
 
   paintMask(context, id, mask, pixel, unsure) {
@@ -141,7 +144,7 @@ export class Picture {
     this.objects.forEach((object, k) => {
       const chosen = this.selection.has(object.id);
       if (this.player.playing && this.selection.ids.length && !chosen) return;
-      const short = k < 9 && !this.player.playing ? `${k + 1} · ` : "";
+      const short = this.numbered && k < 9 && !this.player.playing ? `${k + 1} · ` : "";
       const text = `${short}${this.run.labelName(object.label)} ${object.id}`, width = context.measureText(text).width + 2 * pad;
       const x = ((object.box[0] + object.box[2]) / 2 - this.zoom.x * this.run.size[1]) * scale - width / 2;
       const top = (object.box[1] - this.zoom.y * this.run.size[0]) * scale;

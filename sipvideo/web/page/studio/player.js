@@ -7,7 +7,8 @@ const PICTURES = 12; // exact ones kept
 const CALM = 250; // milliseconds
 
 export class Player extends EventTarget {
-  constructor(run, video, still) {
+  // plays: otherwise it shows single frames alone, and the server need not make a film for it.
+  constructor(run, video, still, plays = true) {
     super();
     Object.assign(this, { run, video, still });
     this.frame = 0; // shown, with its masks
@@ -20,7 +21,7 @@ export class Player extends EventTarget {
     still.height = run.size[0];
     video.onerror = () => (this.canPlay = false); // then the exact pictures are played, as fast as they come
     video.onended = () => this.pause();
-    if (run.info.has_video) this.load();
+    if (plays && run.info.has_video) this.load();
   }
 
   // The film, or the wait for one that this browser plays: the server makes it of the source at the first request.
