@@ -35,8 +35,8 @@ OTHERS = 30
 WEIGHT = 4
 """How often a corrected frame is drawn for one of the others."""
 RISE = 0.005
-"""Mask AP by which a learnt model must be better: a few held-out frames give another AP by 0.001 or so for a few border
-pixels, as do the order of sums and the rounding of what is told."""
+"""Mask AP by which a learnt model must be better. It is told with three digits, so that less may be rounding; and on
+a few held-out frames single matches that change sides give as much."""
 UNLEARNT = 0.01
 """Box AP that may be lost on pictures that the model shall not unlearn."""
 SCORE = "postprocess.score_threshold=0.05"
