@@ -44,14 +44,14 @@ def assert_goes_on(source: Source) -> None:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Pictures that were decoded, one entry each time."""
     counts: list[int] = []
-    decode = Decoder._decoded
+    decode = Decoder.decoded
 
     def counting(self: Decoder, *arguments: object) -> object:
         pictures = decode(self, *arguments)  # type: ignore[arg-type]
         counts.extend(range(len(pictures or ())))
         return pictures
 
-    monkeypatch.setattr(Decoder, "_decoded", counting)
+    monkeypatch.setattr(Decoder, "decoded", counting)
     return counts
 
 

@@ -146,7 +146,7 @@ def test_the_default_model_learns_its_detector_too(make: Make) -> None:
         mask_loss="bce_and_dice",
     )
     objective = WholeModel(losses, views="all", closed_boxes=False)
-    settings = ("freeze.trained=[head]", "schedule.length=20", "optimiser.rate=1e-3")
+    settings = ("freeze.trained=[head]", "schedule.length=40", "optimiser.rate=1e-3")
     trainer = make("run", *settings, objective=objective, save_seconds=1e9)
     batch = trainer.stream.batch(0)
     with torch.no_grad():
