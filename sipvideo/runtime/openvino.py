@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import sys
@@ -148,13 +149,10 @@ class OpenVINORuntime(Runtime):
     def __init__(
         self, network: Any, name: str = "openvino", threads: int | None = None, callers: int = 1
     ) -> None:
-        import openvino
-
         self.name, self.callers, self._threads = name, callers, threads
         self.network = network
         self.names = _names(network)
         self.fixed = None if network.is_dynamic() else tuple(network.inputs[0].shape)
-        self._core = openvino.Core()
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY" if callers == 1 else "THROUGHPUT",
             "NUM_STREAMS": str(callers),
@@ -220,8 +218,21 @@ class OpenVINORuntime(Runtime):
         for end in (layouts.input(), *(layouts.output(i) for i in range(len(self.names)))):
             end.model().set_layout(Layout("NCHW"))
             end.tensor().set_layout(Layout("NHWC"))
-        compiled = self._core.compile_model(layouts.build(), "CPU", self._settings)
+        compiled = _core().compile_model(layouts.build(), "CPU", self._settings)
         return _Compiled(compiled, self.names)
+
+
+@functools.cache
+def _core() -> Any:
+    """What compiles networks, one for the whole process.
+
+    A core gives the thread in which it compiles for the first time another stack for signals, and takes it back when it
+    goes. Of two that go in the order in which they came the second would leave the stack of the first, which is gone:
+    the next signal that Python handles, Ctrl-C for instance, would be a crash.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class _Compiled:

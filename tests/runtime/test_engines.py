@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib.util
 import itertools
 import os
@@ -141,6 +143,51 @@ def test_openvino_keeps_only_the_last_sizes(contents: dict[int, bytes]) -> None:
         outputs = runtime(_images(1, height, width))
         assert outputs.basis_masks.shape[2:] == (height // 4, width // 4)
     assert len(runtime._compiled) == SIZES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_networks_that_go_in_the_order_they_came_leave_no_stack_for_signals_that_is_gone(
+    contents: dict[int, bytes],
+) -> None:
+    def work() -> None:  # every thread has a stack of its own for signals
+        first, second = (OpenVINORuntime(read_network(contents[0])) for _ in range(2))
+        for engine in (first, second):
+            engine(_images())
+        del engine, first
+        gc.collect()
+        del second
+        gc.collect()
+        found.append(_signal_stack())
+
+    found: list[int] = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    (address,) = found
+    assert not address or _is_mapped(address)
+
+
+def _signal_stack() -> int:
+    """Where this thread handles signals that ask for a stack of their own; 0: there is none."""
+
+    class Stack(ctypes.Structure):
+        _fields_ = (
+            ("address", ctypes.c_void_p),
+            ("flags", ctypes.c_int),
+            ("size", ctypes.c_size_t),
+        )
+
+    stack = Stack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.address or 0
+
+
+def _is_mapped(address: int) -> bool:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(text, 16) for text in line.split()[0].split("-"))
+        if first <= address < last:
+            return True
+    return False
 
 
 def test_bfloat16_is_used_only_when_asked_for(contents: dict[int, bytes]) -> None:
