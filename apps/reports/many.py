@@ -63,6 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seconds", type=flags.count, default=20, help="of a row; default: 20")
     parser.add_argument("--rounds", type=flags.count, default=1, help="default: 1")
+    add_flags(parser)
+    args = parser.parse_args(argv)
+    return command.guarded(lambda: run(args))
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """What such a report shows, keeps and writes, and with which model."""
     parser.add_argument(
         "--clip", type=Path, default=CLIP, help="what the cameras show; default: %(default)s"
     )
@@ -73,8 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "-o", "--output", metavar="FILE", type=Path, help="also write the figures there, as JSON"
     )
     flags.add_model_flags(parser)
-    args = parser.parse_args(argv)
-    return command.guarded(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sipvideo.apps import command, flags
-from sipvideo.apps.reports.many import CLIP, resident_megabytes
+from sipvideo.apps.reports.many import add_flags, resident_megabytes
 from sipvideo.apps.reports.replayed import Film, Rack, Way
 from sipvideo.errors import ConfigError, SinkError
 
@@ -58,16 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--every", type=float, default=4.0, help="seconds from one death to the next; default: 4"
     )
-    parser.add_argument(
-        "--clip", type=Path, default=CLIP, help="what the cameras show; default: %(default)s"
-    )
-    parser.add_argument(
-        "--kept", metavar="DIR", type=Path, help="where encoded films are kept for the next run"
-    )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, help="also write the figures there, as JSON"
-    )
-    flags.add_model_flags(parser)
+    add_flags(parser)
     args = parser.parse_args(argv)
     return command.guarded(lambda: run(args))
 

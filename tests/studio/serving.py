@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import httpx
 
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.studio.shelf import Studio, places_in
-from sipvideo.web.server import StudioState, create_studio_app, listen, make_server
+from sipvideo.web.server import StudioState, create_studio_app, make_server
 from sipvideo.web.settings import Settings
-from tests.waiting import PATIENCE, until
+from tests.web.serving import served
 
 
 @dataclass
@@ -48,16 +47,5 @@ def serving_studio(
     """Serves the runs in a folder until the block ends."""
     studio = Studio(lambda: places_in(folder), load=load, owner=True, author="ann")
     state = StudioState(studio, settings or Settings())
-    server = make_server(create_studio_app(state), state)
-    with listen("127.0.0.1", 0) as listener:
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            until(lambda: server.started or not thread.is_alive())
-            with httpx.Client(base_url=address, timeout=PATIENCE) as http:
-                yield Running(address, studio, http)
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+    with served(make_server(create_studio_app(state), state)) as (address, http):
+        yield Running(address, studio, http)

@@ -23,7 +23,7 @@ from sipvideo.live.recording import Recording
 from sipvideo.pipeline import VideoSegmenter
 from sipvideo.structures import Detections, Frame
 from sipvideo.tracker import build_tracker
-from sipvideo.web.server import create_app, listen, make_server
+from sipvideo.web.server import Server, create_app, listen, make_server
 from sipvideo.web.settings import Settings
 from sipvideo.web.state import ServerState
 from sipvideo.web.wire import pack, unpack
@@ -98,6 +98,13 @@ def serving(
     session = LiveSession(finder, sources, loop=loop) if sources else session
     state = ServerState(finder, session, settings, "scripted", recorder=recorder, zones=zones)
     server = make_server(create_app(state), state)
+    with served(server, port) as (address, http):
+        yield Running(address, state, http)
+
+
+@contextlib.contextmanager
+def served(server: Server, port: int = 0) -> Iterator[tuple[str, httpx.Client]]:
+    """Lets a server run in a thread until the block ends: its address, and a client of it."""
     with listen("127.0.0.1", port) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -105,7 +112,7 @@ def serving(
         try:
             until(lambda: server.started or not thread.is_alive())
             with httpx.Client(base_url=address, timeout=PATIENCE) as http:
-                yield Running(address, state, http)
+                yield address, http
         finally:
             server.should_exit = True
             thread.join(PATIENCE)
