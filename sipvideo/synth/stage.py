@@ -31,8 +31,10 @@ notify-level-x11display fatal
 textures-power-2 none
 gl-version 3 2
 """
-RENDERERS = ("p3tinydisplay", "p3headlessgl")
-"""Tried in this order: the first is panda3d's own and the same everywhere, the second needs an EGL driver."""
+RENDERERS = (("TinyOffscreenGraphicsPipe", "p3tinydisplay"), ("eglGraphicsPipe", "p3headlessgl"))
+"""Pipes and their modules, tried in this order: the first is panda3d's own and the same everywhere, the second needs an
+EGL driver. They are named because a module's default pipe is one to an X server wherever one answers, and ends the
+process when that server goes away."""
 
 _numbers = itertools.count()
 
@@ -50,11 +52,12 @@ def renderer() -> Any:
     if not core.ConfigPageManager.get_global_ptr().get_num_explicit_pages():
         core.load_prc_file_data("sipvideo", SETTINGS)
     selection = core.GraphicsPipeSelection.get_global_ptr()
-    for name in RENDERERS:
-        pipe = selection.make_module_pipe(name)
+    for name, module in RENDERERS:
+        pipe = selection.make_pipe(name, module)
         if pipe is not None:
             return core, pipe
-    raise SipVideoError(f"none of panda3d's renderers {', '.join(RENDERERS)} can be loaded")
+    modules = ", ".join(module for _, module in RENDERERS)
+    raise SipVideoError(f"none of panda3d's renderers {modules} can be loaded")
 
 
 class Stage:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sipvideo.errors import DatasetError
 from sipvideo.synth import CAMERAS, ModelLibrary, Recipe, ScenesFilm, SyntheticDataset
-from sipvideo.synth.stage import Stage
+from sipvideo.synth.stage import RENDERERS, Stage, renderer
 from sipvideo.synth.wavefront import Surface, read_model
 from tests.synth import catalogue
 
@@ -41,6 +41,12 @@ def _stage(boxes: int) -> Stage:
     stage.light((0.3, 0.5, -1), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     stage.aim((0, 0, 2), (0.5, 8, 0.8))
     return stage
+
+
+def test_films_are_rendered_without_an_x_server() -> None:
+    """One that happens to run, and ends, would end the process."""
+    _, pipe = renderer()
+    assert str(pipe.get_type()) in [name for name, _ in RENDERERS]
 
 
 def test_everything_that_is_not_background_belongs_to_an_actor() -> None:
