@@ -224,13 +224,22 @@ class TrackerConfig(Section):
     velocity_fade: float = Field(default=0.5, gt=0, le=60)
     """sipvideo: seconds in which an unseen object loses all but 1/e of its velocity."""
     size_memory: float = Field(default=3.0, gt=0, le=3600)
-    """sipvideo: seconds over which the usual size of an object settles."""
+    """sipvideo: seconds over which the usual size of an object settles, and its usual width and height."""
     margin: float = Field(default=0.1, ge=0, le=10)
     """sipvideo: distance from the prediction that is plausible at once, in sizes of the object."""
     margin_growth: float = Field(default=1.5, ge=0, le=100)
     """sipvideo: how fast that distance grows while the object is unseen, in sizes per second."""
     margin_doubt: float = Field(default=0.5, ge=0, le=2)
     """sipvideo: how much less an overlap counts the wider the search has become, as a power of its width; 0: none."""
+    side_weight: float = Field(default=0.0, ge=0, le=1)
+    """sipvideo: share of an overlap that does not count where neither width nor height of the box is the usual one."""
+    bare_affinity: float = Field(default=0.0, ge=0, lt=1)
+    """sipvideo: ``match_affinity`` of detections without embeddings: whoever is not found near its place is lost for
+    good."""
+    bare_growth: float = Field(default=3.0, ge=0, le=100)
+    """sipvideo: ``margin_growth`` of those, for the same reason."""
+    bare_side_weight: float = Field(default=0.3, ge=0, le=1)
+    """sipvideo: ``side_weight`` of those: where looks do not tell who is who, sides do."""
 
     camera: bool = True
     """sipvideo: follow the camera's motion by the background, and move what is known of places with it."""

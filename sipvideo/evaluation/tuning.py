@@ -38,6 +38,10 @@ SPACE: dict[str, tuple[float, float, bool]] = {
     "tracker.margin": (0.02, 0.6, True),
     "tracker.margin_growth": (0.2, 6.0, True),
     "tracker.margin_doubt": (0.0, 1.5, False),
+    "tracker.side_weight": (0.0, 0.8, False),
+    "tracker.bare_affinity": (0.0, 0.3, False),
+    "tracker.bare_growth": (0.2, 6.0, True),
+    "tracker.bare_side_weight": (0.0, 0.8, False),
     "tracker.return_likeness": (0.2, 0.95, False),
     "tracker.return_ratio": (0.5, 1.0, False),
 }

@@ -53,7 +53,8 @@ class Pair:
         unseen: seconds since it was last seen.
         overlap: of the detection's box with the predicted one, both widened by ``margin``, 0..1.
         margin: pixels.
-        certainty: what the overlap counts, 0..1; less the longer the track was unseen.
+        certainty: what the overlap counts, 0..1; less the longer the track was unseen, and less if neither side of the
+            box has its usual length.
         likeness: cosine of the embeddings, -1..1; None without embeddings.
         label_agrees: the detection's label is the track's.
         mask_overlap: 0..1; None where it was not looked at, as nobody competed.
@@ -172,7 +173,7 @@ def explained(step: Step, timestamp: float, config: TrackerConfig) -> Explanatio
         scores=tuple(detections.scores.tolist()),
         labels=tuple(detections.labels.tolist()),
         verdicts=tuple(verdicts),
-        pairs=tuple(_pairs(step, config)),
+        pairs=tuple(_pairs(step)),
         reunions=tuple(_reunions(step, config)),
         weights={name: getattr(config, name) for name in WEIGHTS},
         cut=step.motion is None,
@@ -222,7 +223,7 @@ def _reunions(step: Step, config: TrackerConfig) -> Iterator[Reunion]:
         )
 
 
-def _pairs(step: Step, config: TrackerConfig) -> Iterator[Pair]:
+def _pairs(step: Step) -> Iterator[Pair]:
     rows, match, tracks = step.rows, step.match, step.before
     embedded = step.detections.embeddings.shape[1] > 0
     cues = match.cues
@@ -242,24 +243,24 @@ def _pairs(step: Step, config: TrackerConfig) -> Iterator[Pair]:
             unseen=float(cues.unseen[j]),
             overlap=float(cues.overlap[k, j]),
             margin=float(cues.margins[j]),
-            certainty=float(cues.certainty[j]),
+            certainty=float(cues.certainty[k, j]),
             likeness=float(cues.likeness[k, j]) if embedded else None,
             label_agrees=not cues.labels_differ[k, j],
             mask_overlap=looked.get((k, j)),
             affinity=float(affinity) if np.isfinite(affinity) else None,
-            needed=config.match_affinity if match.confident[k] else config.clear_affinity,
-            verdict=_pair_verdict(match, k, j, config),
+            needed=float(match.needed[k]),
+            verdict=_pair_verdict(match, k, j),
         )
 
 
-def _pair_verdict(match: Match, k: int, j: int, config: TrackerConfig) -> PairVerdict:
+def _pair_verdict(match: Match, k: int, j: int) -> PairVerdict:
     assert match.cues is not None
     affinity, column = match.cues.affinity[k, j], match.columns[k]
     if column == j:
         return "chosen"
     if not np.isfinite(affinity):
         return "out of reach"
-    if affinity <= (config.match_affinity if match.confident[k] else config.clear_affinity):
+    if affinity <= match.needed[k]:
         return "affinity too low"
     owner = np.flatnonzero(match.columns == j)
     if len(owner) and match.confident[owner[0]] and not match.confident[k]:

@@ -15,6 +15,9 @@ from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker import motion
 from sipvideo.tracker.track import Track, centres
 
+UNLIKE = 0.5
+"""Logarithm of the ratio of two lengths from which they have nothing in common."""
+
 Pairs = tuple[IntArray, IntArray, FloatArray]
 """Rows, columns and overlaps [P] of the pairs whose masks were compared."""
 
@@ -26,7 +29,8 @@ class Cues:
     Attributes:
         affinity: float32 [N, M], at most 1, ``-inf`` where out of reach.
         overlap: float32 [N, M], of the box with the predicted one, both widened by the track's margin.
-        certainty: float32 [M], what that overlap counts, 0..1, see :func:`sipvideo.tracker.motion.certainty`.
+        certainty: float32 [N, M], what that overlap counts, 0..1: less the longer the track was unseen, see
+            :func:`sipvideo.tracker.motion.certainty`, and the less the sides of the box are the usual ones.
         likeness: float32 [N, M], cosine of the embeddings; 0 where there are none.
         labels_differ: bool [N, M].
         unseen: float32 [M], seconds.
@@ -55,7 +59,7 @@ def compare(
 
     The overlap with the predicted box (0..1), averaged with the cosine of the embeddings (-1..1) if there are any,
     less ``label_penalty`` where the labels differ. Boxes are widened by what the object may have strayed unseen, and
-    their overlap counts less the wider they are.
+    their overlap counts less the wider they are, and less if neither side of the box is the track's usual one.
     Where pairs compete, masks count too: the boxes of crossing objects overlap, their masks do not.
 
     Args:
@@ -66,14 +70,15 @@ def compare(
             identity and is taken off first. Networks differ much in how large it is.
         config: the weights of the cues.
     """
-    known = [(now - t.last_seen, t.size, *t.velocity) for t in tracks]
+    known = [(now - t.last_seen, t.size, *t.velocity, *t.sides) for t in tracks]
     states = np.array(known, np.float32)
-    unseen = states[:, 0]
+    unseen, sides = states[:, 0], states[:, 4:]
     last = np.array([track.box for track in tracks])
-    predicted = motion.predict(last, states[:, 2:], unseen, config.velocity_fade)
+    predicted = motion.predict(last, states[:, 2:4], unseen, config.velocity_fade)
 
     margins = motion.margins(states[:, 1], unseen, config)
-    certainty = motion.certainty(unseen, config)
+    certainty = shape_likeness(detections.boxes, sides, config.side_weight)
+    certainty *= motion.certainty(unseen, config)
     overlap = widened_iou(detections.boxes, predicted, margins)
     looks = np.concatenate((detections.embeddings, [track.embedding for track in tracks]))
     looks = unit(looks - common)
@@ -92,9 +97,24 @@ def compare(
         shifts = centres(predicted) - np.array([track.place for track in tracks])
         shared = mask_iou(rows, columns, detections, tracks, shifts)
         masks = rows, columns, shared
-        weight = share * np.float32(config.mask_weight) * certainty[columns]
+        weight = share * np.float32(config.mask_weight) * certainty[rows, columns]
         fits[rows, columns] += weight * (shared - overlap[rows, columns])
     return Cues(fits, overlap, certainty, likeness, labels_differ, unseen, margins, masks)
+
+
+def shape_likeness(boxes: FloatArray, sides: FloatArray, weight: float) -> FloatArray:
+    """1 where boxes [N, 4] have a side of the usual length of ``sides`` [M, 2], down to ``1 - weight``: float32 [N, M].
+
+    What goes behind another object, or past the border, mostly keeps one of its sides.
+    """
+    scale = np.float32(weight / UNLIKE)
+    wide, high = np.log(boxes[:, 2:] - boxes[:, :2]).T * scale
+    widths, heights = np.log(sides).T * scale
+    nearest = np.abs(wide[:, None] - widths)
+    np.minimum(nearest, np.abs(high[:, None] - heights), out=nearest)
+    np.minimum(nearest, np.float32(weight), out=nearest)
+    likeness: FloatArray = np.subtract(1, nearest, out=nearest)
+    return likeness
 
 
 def widened_iou(a: FloatArray, b: FloatArray, margins: FloatArray) -> FloatArray:

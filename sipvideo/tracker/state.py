@@ -16,7 +16,7 @@ from sipvideo.tracker.track import Track, View
 
 State = dict[str, NDArray[Any]]
 
-VERSION = 1
+VERSION = 2
 NUMBERS = (
     "track_id",
     "label",
@@ -29,6 +29,8 @@ NUMBERS = (
 )
 """Single numbers of a track."""
 WHOLE = ("track_id", "label", "hits")
+VECTORS = ("velocity", "sides")
+"""Pairs of numbers of a track."""
 ROWS = ("box", "window", "place", "embedding")
 """Arrays of a track that have one shape for all."""
 
@@ -39,7 +41,8 @@ def packed(tracks: Sequence[Track]) -> State:
         name: np.array([getattr(track, name) for track in tracks], np.float64) for name in NUMBERS
     }
     made |= {name: np.array([getattr(track, name) for track in tracks]) for name in ROWS}
-    made["velocity"] = np.array([track.velocity for track in tracks], np.float64)
+    for name in VECTORS:
+        made[name] = np.array([getattr(track, name) for track in tracks], np.float64)
     made["shape"] = np.array([track.bits.shape for track in tracks], np.int64)
     made["bits"] = np.concatenate([np.zeros(0, np.uint8), *(t.bits.ravel() for t in tracks)])
     votes = [(k, *vote) for k, track in enumerate(tracks) for vote in track.votes.items()]
@@ -58,10 +61,10 @@ def unpacked(state: Mapping[str, NDArray[Any]]) -> list[Track]:
     for k in range(len(state["track_id"])):
         numbers: dict[str, Any] = {name: float(state[name][k]) for name in NUMBERS}
         numbers |= {name: int(numbers[name]) for name in WHOLE}
-        x, y = state["velocity"][k].tolist()
+        vectors: dict[str, Any] = {name: tuple(state[name][k].tolist()) for name in VECTORS}
         bits = pieces[k].reshape(state["shape"][k])
         rows = {name: state[name][k].copy() for name in ROWS}
-        tracks.append(Track(**numbers, **rows, bits=bits, velocity=(x, y)))
+        tracks.append(Track(**numbers, **vectors, **rows, bits=bits))
     for k, label, score in state["votes"].tolist():
         tracks[int(k)].votes[int(label)] = score
     for (k, quality, second), look in zip(state["views"].tolist(), state["looks"], strict=True):

@@ -38,6 +38,7 @@ class Track:
         place: float32 [2], where the box's centre was then: the mask did not move along.
         velocity: (x, y) of the box's centre, pixels per second.
         size: usual side length (geometric mean of width and height); outlasts partial occlusion.
+        sides: usual width and height.
         embedding: float32 [E], running mean of the unit embeddings.
         label: the label with most votes.
         first_seen, last_seen: times of the first and the last detection since it came, or came back.
@@ -54,6 +55,7 @@ class Track:
     bits: NDArray[np.uint8]
     place: FloatArray
     size: float
+    sides: motion.Vector
     embedding: FloatArray
     label: int
     first_seen: float
@@ -69,13 +71,15 @@ class Track:
     def begin(cls, detections: Detections, i: int, now: float) -> Track:
         """A new object, from detection ``i``, without an identity yet."""
         box = detections.boxes[i]
+        width, height = (box[2:] - box[:2]).tolist()
         return cls(
             track_id=NOBODY,
             box=box,
             window=detections.masks.windows[i],
             bits=detections.masks.bits[i],
             place=centres(box[None])[0],
-            size=_size(*box.tolist()),
+            size=math.sqrt(width * height),
+            sides=(width, height),
             embedding=detections.embeddings[i].copy(),  # not the whole frame's
             label=int(detections.labels[i]),
             first_seen=now,
@@ -120,18 +124,23 @@ def observe(
     seen = zip(
         tracks,
         rows.tolist(),
-        boxes.tolist(),
+        (boxes[:, 2:] - boxes[:, :2]).tolist(),
         (boxes - last).tolist(),
         detections.labels[rows].tolist(),
         detections.scores[rows].tolist(),
         strict=True,
     )
-    for k, (track, row, box, (x0, y0, x1, y1), label, score) in enumerate(seen):
+    for k, (track, row, (width, height), (x0, y0, x1, y1), label, score) in enumerate(seen):
         seconds, step = now - track.last_seen, ((x0 + x1) / 2, (y0 + y1) / 2)
         track.velocity = motion.averaged(
             track.velocity, step, seconds, now - track.first_seen, config.velocity_memory
         )
-        track.size += (_size(*box) - track.size) * -math.expm1(-seconds / config.size_memory)
+        settled, usual = -math.expm1(-seconds / config.size_memory), track.sides
+        track.size += settled * (math.sqrt(width * height) - track.size)
+        track.sides = (
+            usual[0] + settled * (width - usual[0]),
+            usual[1] + settled * (height - usual[1]),
+        )
         track.votes[label] = track.votes.get(label, 0.0) + score
         if label != track.label:
             track.label = max(track.votes, key=track.votes.__getitem__)
@@ -150,13 +159,10 @@ def move(tracks: Sequence[Track], motion: CameraMotion) -> None:
         velocity = complex(*track.velocity) * motion.factor
         track.box, track.velocity = box, (velocity.real, velocity.imag)
         track.size *= motion.zoom
+        track.sides = (track.sides[0] * motion.zoom, track.sides[1] * motion.zoom)
 
 
 def centres(boxes: FloatArray) -> FloatArray:
     """Centres x, y [M, 2] of boxes [M, 4]."""
     middle: FloatArray = (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5)
     return middle
-
-
-def _size(x0: float, y0: float, x1: float, y1: float) -> float:
-    return math.sqrt((x1 - x0) * (y1 - y0))

@@ -41,6 +41,16 @@ FEW_OBJECTS = 3
 """Number of objects from which their mean embedding is believed to be common to all."""
 
 
+def bare(config: TrackerConfig) -> TrackerConfig:
+    """The settings for detections without embeddings."""
+    others = {
+        "match_affinity": config.bare_affinity,
+        "margin_growth": config.bare_growth,
+        "side_weight": config.bare_side_weight,
+    }
+    return config.model_copy(update=others)
+
+
 class Tracker:
     """Gives each detection of a video the identity of its object.
 
@@ -52,6 +62,7 @@ class Tracker:
 
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
+        self._bare = bare(config)
         self.recorder: Callable[[Explanation], None] | None = None
         self.camera = Camera()
         self.reset()
@@ -158,11 +169,12 @@ class Tracker:
 
     def match(self, detections: Detections) -> Match:
         """Which of ``tracks`` each of N detections belongs to. Changes nothing."""
-        config = self.config
+        config = self.config if detections.embeddings.shape[1] else self._bare
         columns = np.full(len(detections), -1, np.int64)
         confident = detections.scores >= config.birth_score
+        needed = np.where(confident, config.match_affinity, config.clear_affinity)
         if not len(detections) or not self.tracks:
-            return Match(columns, confident)
+            return Match(columns, confident, needed)
         cues = compare(detections, self.tracks, self.now, self._common_embedding, config)
         chosen = confident.nonzero()[0]
         rows, taken = assign(cues.affinity[chosen], config.match_affinity)
@@ -173,7 +185,7 @@ class Tracker:
             left[:, taken] = -np.inf
             rows, taken = assign(left, config.clear_affinity)
             columns[chosen[rows]] = taken
-        return Match(columns, confident, cues)
+        return Match(columns, confident, needed, cues)
 
     def learn(self, detections: Detections, match: Match) -> list[Track | None]:
         """Updates the matched tracks, begins new ones, forgets; the track of each detection, None for those without."""

@@ -172,7 +172,7 @@ def test_an_object_is_found_again_where_the_camera_took_it_while_it_was_unseen()
     frames = panned(12, 9, (200, 150, 230, 180))
     nothing = Detections.empty((360, 640))
     for camera, expected in ((True, 0), (False, 1)):
-        made = tracker(camera=camera)
+        made = tracker(camera=camera, bare_growth=1.5)
         for k, found in enumerate(frames):
             hidden = replace(nothing, grey=found.grey)
             # It stood; then the camera pans while it is hidden.

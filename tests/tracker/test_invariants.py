@@ -133,7 +133,7 @@ def test_memory_stays_bounded_over_thousands_of_frames_of_new_objects() -> None:
 
 def test_the_longest_unseen_tracks_are_dropped_first() -> None:
     made = tracker(max_tracks=2)
-    third = (5.0, 5.0, 25.0, 25.0)
+    third = (140.0, 0.0, 150.0, 10.0)
     made.update(scripted([BOX, FAR]), 0.0)
     made.update(scripted([FAR]), 0.1)
     made.update(scripted([third]), 0.2)

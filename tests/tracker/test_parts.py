@@ -229,6 +229,28 @@ def test_masks_tell_rivals_apart_whose_boxes_fit_equally() -> None:
     np.testing.assert_allclose(alone, [[1]], atol=1e-6)  # nothing to decide
 
 
+def test_one_usual_side_is_enough_and_none_costs_the_weight() -> None:
+    """What goes behind a post is narrower, what leaves below is lower; another object is mostly both."""
+    seen = np.array([[0, 0, 40, 80], [0, 0, 10, 80], [0, 0, 40, 20], [0, 0, 80, 160]], np.float32)
+    usual = np.array([[40, 80]], np.float32)
+    made = similarity.shape_likeness(seen, usual, 0.3)
+    np.testing.assert_allclose(made[:, 0], [1, 1, 1, 0.7], atol=1e-6)
+    nearly = similarity.shape_likeness(seen[:1] * np.float32(1.2), usual, 0.3)
+    np.testing.assert_allclose(nearly, 1 - 0.3 * np.log(1.2) / similarity.UNLIKE, rtol=1e-5)
+
+
+def test_of_two_tracks_in_one_place_the_one_of_these_sides_goes_on() -> None:
+    """After a crossing place does not tell a tall one from a small one behind it, their sides do."""
+    both = scripted([(40, 20, 64, 92), (42, 32, 58, 80)])
+    tracks = [Track.begin(both, k, 0.0) for k in range(2)]
+    for k, track in enumerate(tracks):  # both were half hidden when they were seen last
+        track.box, track.sides = np.array([44, 28, 56, 80], np.float32), [(24, 72), (16, 48)][k]
+    fits = compared(scripted([(40, 20, 64, 92)]), tracks)[0]
+    assert fits[0] > fits[1]
+    fits = compared(scripted([(42, 32, 58, 80)]), tracks)[0]
+    assert fits[0] < fits[1]
+
+
 # Motion
 
 
@@ -306,6 +328,7 @@ def test_the_usual_size_outlasts_a_short_occlusion_but_follows_growth() -> None:
         [track], scripted([(40, 40, 50, 80)]), np.array([0]), 0.1, DEFAULTS
     )  # a quarter is visible
     assert 38 < track.size < 40
+    assert track.sides == pytest.approx((39.0, 40), abs=0.1)
     for k in range(2, 100):
         observe([track], scripted([(40, 40, 120, 120)]), np.array([0]), k / 10, DEFAULTS)
     assert 76 < track.size < 80

@@ -41,6 +41,20 @@ def ids_of(made: Tracker, found: Detections, timestamp: float) -> list[int]:
     return ids
 
 
+def test_without_looks_whoever_is_in_reach_goes_on() -> None:
+    """Nobody could know the object again by its looks later."""
+    beside = (58.0, 40.0, 78.0, 64.0)
+    made, strict = tracker(), tracker(bare_affinity=0.5)
+    looks = tracker(match_affinity=0.5)
+    for one in (made, strict):
+        assert ids_of(one, scripted([BOX]), 0.0) == [0]
+    assert ids_of(made, scripted([beside]), 0.2) == [0]
+    assert ids_of(strict, scripted([beside]), 0.2) == [1]
+    unlike = np.eye(2, dtype=np.float32)
+    looks.update(scripted([BOX], embeddings=unlike[:1]), 0.0)
+    assert looks.update(scripted([beside], embeddings=unlike[1:]), 0.2).tolist() == [1]
+
+
 def actor_ids(made: Tracker, shots: list[Shot]) -> list[dict[int, int]]:
     """Per shot: actor -> identity."""
     made.reset()
