@@ -95,3 +95,33 @@ def shape_maps(box: NDArray[np.float32], window: tuple[int, int, int, int]) -> N
     maps[3:5] = maps[1:3] ** 2
     maps[5] = maps[1] * maps[2]
     return maps
+
+
+def widened(boxes: NDArray[np.float32], margin: float) -> NDArray[np.float32]:
+    """Boxes [N, 4] that reach further on every side, by ``margin`` of their own sides."""
+    if not margin:
+        return boxes
+    more = (boxes[:, 2:] - boxes[:, :2]) * np.float32(margin)
+    return np.concatenate((boxes[:, :2] - more, boxes[:, 2:] + more), 1)
+
+
+def spread(sides: tuple[float, float], pixels: tuple[int, int], count: int) -> NDArray[np.float32]:
+    """How values that are spread evenly along one side of a box are interpolated at the middles of pixels.
+
+    Args:
+        sides: where the box begins and ends, pixels of a map.
+        pixels: the first pixel and the one behind the last.
+        count: of the values, in the middles of as many equal pieces of the side. Outside of them the outermost counts.
+
+    Returns:
+        float32 [n, count], rows that sum to 1.
+    """
+    low, high = np.float32(sides[0]), np.float32(sides[1])
+    share = (np.arange(*pixels, dtype=np.float32) + np.float32(0.5) - low) / np.maximum(
+        high - low, np.float32(1e-3)
+    )
+    at = np.clip(share * np.float32(count) - np.float32(0.5), 0, count - 1)[:, None]
+    weights: NDArray[np.float32] = np.maximum(
+        1 - np.abs(at - np.arange(count, dtype=np.float32)), np.float32(0)
+    )
+    return weights

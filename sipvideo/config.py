@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SHAPE_MAPS = 6
 """Of an object's box: see ``HeadConfig.shape_maps``."""
+GRID_MARGIN = 0.1
+"""box_grid: how far the taps reach beyond the box, in box sides."""
 MOST_OF_A_KIND = 4096
 """Channels and the like of a network; a damaged file could ask for more than fits into the memory."""
 Amount = Annotated[int, Field(ge=0, le=MOST_OF_A_KIND)]
@@ -124,6 +126,9 @@ class HeadConfig(Section):
     """box_grid: width of its hidden layer."""
     grid_quality: bool = False
     """box_grid: one more output, the expected overlap of the mask with its object; masks are ranked by it."""
+    object_map: bool = False
+    """box_grid: each object has a map of its own, twice the grid's side, which is added to what it combines of the
+    basis masks; and its mask may reach as far as the grid's taps, a little beyond its box."""
     sub_regions: int = Field(default=2, ge=1, le=MOST_OF_A_KIND)
     """Each box is split into sub_regions x sub_regions parts with coefficients of their own (section 3.1)."""
     shape_maps: bool = False
@@ -152,8 +157,19 @@ class HeadConfig(Section):
 
     @property
     def coefficient_count(self) -> int:
-        """Coefficients per object, part by part: first of the basis masks, then of the shape maps."""
-        return self.sub_regions**2 * (self.bases + SHAPE_MAPS * self.shape_maps)
+        """Coefficients per object: part by part those of the basis masks and of the shape maps; then its own map."""
+        per_part = self.bases + SHAPE_MAPS * self.shape_maps
+        return self.sub_regions**2 * per_part + self.map_side**2
+
+    @property
+    def map_side(self) -> int:
+        """Side of an object's own map; 0: it has none."""
+        return 2 * self.grid_side * self.object_map
+
+    @property
+    def mask_margin(self) -> float:
+        """How far masks may reach beyond their boxes, in box sides."""
+        return GRID_MARGIN * self.object_map
 
     def cell_offset(self, stride: int) -> int:
         """Input pixels from a cell's top left to the point that its box distances start from, along both axes."""
@@ -340,6 +356,8 @@ class Config(Section):
             raise ValueError("head.basis_detail: needs a ShuffleNetV2 backbone")
         if self.head.grid_quality and self.head.alignment != "box_grid":
             raise ValueError("head.grid_quality: needs alignment box_grid")
+        if self.head.object_map and self.head.alignment != "box_grid":
+            raise ValueError("head.object_map: needs alignment box_grid")
         if self.head.mask_channels and not self.head.mask_pyramid:
             raise ValueError("head.mask_channels: needs mask_pyramid")
         basis = min(self.input.size) * self.head.basis_upsample // 8

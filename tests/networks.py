@@ -37,6 +37,10 @@ HEADS: list[dict[str, object]] = [
     | {"mask_pyramid": True, "alignment": "box_grid", "grid_side": 3, "grid_hidden": 16}
     | {"mask_channels": 24, "tower_kernel": 5, "cell_point": "corner", "shape_maps": True}
     | {"grid_quality": True, "basis_detail": True, "basis_residuals": 1},
+    {"unit": "separable", "tower_bias": True, "box_units": 0, "centerness": False}
+    | {"basis_source": "pyramid", "basis_upsample": 2, "basis_units": 1, "mask_units": 1}
+    | {"mask_pyramid": True, "alignment": "box_grid", "grid_side": 3, "grid_hidden": 16}
+    | {"shape_maps": True, "grid_quality": True, "object_map": True},
 ]
 """Every way to get coefficients."""
 

@@ -80,8 +80,10 @@ class Picture:
 
     def low_res(self, coefficients: FloatArray, cut: FloatArray) -> LowResMasks:
         """Probabilities inside ``cut``, frame pixels."""
-        parts = self.engine.objects.config.sub_regions
-        return assemble(self.outputs.basis_masks[0], coefficients, cut * self.input_scale, parts)
+        head = self.engine.objects.config
+        inside = box_math.widened(cut * self.input_scale, head.mask_margin)
+        basis = self.outputs.basis_masks[0]
+        return assemble(basis, coefficients, inside, head.sub_regions, head.map_side)
 
     def masks(self, low: LowResMasks, threshold: float | None = None) -> CompactMasks:
         """Probabilities to masks on the frame, as the application does it."""
@@ -145,10 +147,10 @@ def variants(picture: Picture) -> Iterator[tuple[str, CompactMasks]]:
     for threshold in THRESHOLDS:
         yield f"mask threshold {threshold}", picture.masks(own, threshold)
     for margin in MARGINS:
-        wide = widened(boxes, margin)
+        wide = box_math.widened(boxes, margin)
         yield f"cut {margin:.0%} around the box", picture.masks(picture.low_res(read, wide))
     for margin in MARGINS:
-        wide = widened(boxes, margin)
+        wide = box_math.widened(boxes, margin)
         low = picture.low_res(picture.coefficients(wide), wide)
         yield f"read and cut {margin:.0%} around the box", picture.masks(low)
     yield "cut at the true box", picture.masks(picture.low_res(read, true_boxes))
@@ -201,7 +203,7 @@ def _best(picture: Picture, read: FloatArray) -> Iterator[tuple[str, CompactMask
     true_boxes = picture.true_boxes
     cuts = (
         ("the box", picture.boxes),
-        ("10% around", widened(picture.boxes, 0.1)),
+        ("10% around", box_math.widened(picture.boxes, 0.1)),
         ("the true box", true_boxes),
     )
     for where, cut in cuts:
@@ -226,7 +228,7 @@ def fitted(picture: Picture, box: FloatArray, target: FloatArray) -> FloatArray:
     head = picture.engine.objects.config
     parts, basis = head.sub_regions, picture.outputs.basis_masks[0]
     height, width = basis.shape[1:]
-    scaled = box * picture.input_scale
+    scaled = box_math.widened((box * picture.input_scale)[None], head.mask_margin)[0]
     x0, y0, x1, y1 = scaled.reshape(4, 1)
     columns = box_math.part_edges(x0, x1, width, parts)[0].tolist()
     rows = box_math.part_edges(y0, y1, height, parts)[0].tolist()
@@ -245,7 +247,8 @@ def fitted(picture: Picture, box: FloatArray, target: FloatArray) -> FloatArray:
             pixels = seen[:, here[0], here[1]].reshape(len(seen), -1).astype(np.float64)
             if pixels.size:
                 found[i, j] = logistic(pixels, target[here].ravel())
-    return found.reshape(-1).astype(np.float32)
+    # The object's own map would say it all: without it, this is what the basis can do.
+    return np.append(found, np.zeros(head.map_side**2)).astype(np.float32)
 
 
 def logistic(features: Any, target: Any) -> Any:
@@ -258,12 +261,6 @@ def logistic(features: Any, target: Any) -> Any:
         curve = (features * (chance * (1 - chance) + 1e-4)) @ features.T + ridge
         weights = weights - np.linalg.solve(curve, slope)
     return weights
-
-
-def widened(boxes: FloatArray, margin: float) -> FloatArray:
-    """Boxes [N, 4] with ``margin`` of their sides more on each side."""
-    more = (boxes[:, 2:] - boxes[:, :2]) * np.float32(margin)
-    return np.concatenate((boxes[:, :2] - more, boxes[:, 2:] + more), 1)
 
 
 def quality(picture: Picture) -> FloatArray:

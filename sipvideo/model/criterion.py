@@ -6,30 +6,26 @@ The defaults are the published video model's rules; :class:`LossConfig` names th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
 
-from sipvideo.errors import DatasetError
 from sipvideo.model import losses
+from sipvideo.model.flat import Flat, Learners, Rule
 from sipvideo.model.head import EMBEDDING_STRIDE
 from sipvideo.model.mask_crops import mask_logits
 from sipvideo.model.mask_maps import Windows, windows_of
 from sipvideo.model.predictions import Predictions
 from sipvideo.model.targets import (
     GroundTruth,
-    Positives,
-    assign,
     boxes_at,
     centerness,
-    locations,
     middle,
+    widened,
 )
 from sipvideo.model.waiting import rows_that_count, sent
 
@@ -110,71 +106,10 @@ class LossValues:
 
 
 @dataclass(frozen=True, eq=False)
-class _Learners:
-    """N locations that predict an object, of one picture or, one picture after the other, of a batch.
-
-    Attributes:
-        at: int64 [N], the location, counted within the picture or through the batch.
-        objects: int64 [N], rows of the picture's objects.
-        labels: int64 [N].
-        wanted: int64 [N], the object's ``GroundTruth.reference_index``; 0 without reference pictures.
-        distances: float [N, 4], to be predicted.
-        boxes: float [N, 4], of the objects, input pixels.
-    """
-
-    at: Tensor
-    objects: Tensor
-    labels: Tensor
-    wanted: Tensor
-    distances: Tensor
-    boxes: Tensor
-
-    def __len__(self) -> int:
-        return len(self.at)
-
-    def __getitem__(self, rows: Tensor | slice) -> _Learners:
-        """Some of them."""
-        return _Learners(*(value[rows] for value in vars(self).values()))
-
-    @classmethod
-    def of(
-        cls, assigned: Sequence[Positives], truths: Sequence[GroundTruth], like: Tensor
-    ) -> _Learners:
-        """Those of a batch, with ``at`` counted within each picture, on the device of a tensor."""
-        numbers, places = [], []
-        for one, truth in zip(assigned, truths, strict=True):
-            index = truth.reference_index
-            rows = 0 * one.at if index is None else index.cpu().numpy()[one.objects]
-            numbers.append(np.stack((one.at, one.objects, one.labels, rows)))
-            boxes = truth.boxes.detach().cpu().numpy()[one.objects]
-            places.append(np.concatenate((one.distances, boxes.astype(np.float32)), 1))
-        integers = sent(torch.from_numpy(np.concatenate(numbers, 1)), like)
-        floats = sent(torch.from_numpy(np.concatenate(places)), like)
-        at, objects, labels, wanted = integers.unbind(0)
-        return cls(at, objects, labels, wanted, floats[:, :4], floats[:, 4:])
-
-
-@dataclass(frozen=True, eq=False)
-class _Flat:
-    """Outputs and targets of a batch with all levels in one row: P locations, in level and then raster order."""
-
-    points: Tensor  # [P, 2]
-    strides: Tensor  # [P]
-    class_logits: Tensor  # [B, P, C]
-    centerness_logits: Tensor | None  # [B, P]
-    distances: Tensor  # [B, P, 4]
-    coefficients: Callable[[int, Tensor], Tensor]  # picture, locations [N] -> [N, k * k * K]
-    learners: Sequence[_Learners]  # per picture
-    together: _Learners  # of the batch
-    labels: Tensor  # [B, P], -1 for background
-    known: Tensor | None  # bool [B, P, C], class answers that the annotation gives; None: all
-
-
-@dataclass(frozen=True, eq=False)
 class _Masks:
     """The N masks that one picture learns, at positives whose predicted boxes have an area."""
 
-    learners: _Learners  # N
+    learners: Learners  # N
     keep: Tensor  # bool [N], which of them there are
     boxes: Tensor  # [N, 4], predicted, input pixels, no gradient
     loss: Tensor  # [N], already weighted
@@ -192,6 +127,8 @@ class SipMaskLoss:
         basis_stride: input pixels per pixel of the basis masks.
         sub_regions: k, parts per side of a box.
         config: rules and weights.
+        map_side: side of the objects' own maps; 0: they have none.
+        mask_margin: how far masks may reach beyond their boxes, in box sides.
         offset: :meth:`HeadConfig.cell_offset` of the model; by default stride // 2.
     """
 
@@ -202,13 +139,15 @@ class SipMaskLoss:
         sub_regions: int = 2,
         config: LossConfig | None = None,
         *,
+        map_side: int = 0,
+        mask_margin: float = 0.0,
         offset: Callable[[int], int] = middle,
     ) -> None:
-        self.strides = tuple(strides)
+        self.map_side, self.mask_margin = map_side, mask_margin
         self.basis_stride = basis_stride
         self.sub_regions = sub_regions
         self.config = LossConfig() if config is None else config
-        self.offset = offset
+        self.rule = Rule(tuple(strides), self.config.ranges, self.config.radius, offset)
 
     def __call__(
         self,
@@ -228,7 +167,7 @@ class SipMaskLoss:
         Raises:
             DatasetError: a label that the model does not have.
         """
-        flat = self._flatten(predictions, truths)
+        flat = Flat.of(predictions, truths, self.rule)
         terms = self._detection_terms(flat)
         masks = [
             self._masks(flat, item, predictions.basis_masks[item].float(), truth)
@@ -248,56 +187,7 @@ class SipMaskLoss:
             terms["track"] = track_loss * self.config.track_weight
         return LossValues(terms, references)
 
-    def _flatten(self, predictions: Predictions, truths: Sequence[GroundTruth]) -> _Flat:
-        logits = _in_a_row(predictions.class_logits)
-        batch, locations_count, classes = logits.shape
-        for known in (truth.labels.cpu().numpy() for truth in truths):
-            if len(known) and not 0 <= known.min() <= known.max() < classes:
-                raise DatasetError(
-                    f"labels: expected 0..{classes - 1}, the model's classes, got {known.tolist()}"
-                )
-        sizes = [(level.shape[2], level.shape[3]) for level in predictions.class_logits]
-        config = self.config
-        assigned = [
-            assign(sizes, self.strides, truth, config.ranges, config.radius, self.offset)
-            for truth in truths
-        ]
-        together = _Learners.of(assigned, truths, logits)
-        ends = np.cumsum([0, *(len(one.at) for one in assigned)]).tolist()
-        learners = [together[slice(start, stop)] for start, stop in pairwise(ends)]
-        through = [one.at + item * locations_count for item, one in enumerate(learners)]
-        together = replace(together, at=torch.cat(through))
-        points = locations(sizes, self.strides, logits.device, self.offset)
-        per_level = zip(points, self.strides, strict=True)
-        coefficients = predictions.coefficients
-        if not callable(coefficients):
-            maps = _in_a_row(coefficients)
-
-            def coefficients(item: int, at: Tensor) -> Tensor:
-                return maps[item, at]
-
-        nowhere = torch.full((batch * locations_count,), -1, device=logits.device)
-        labels = nowhere.index_copy(0, together.at, together.labels).view(batch, -1)
-        return _Flat(
-            points=torch.cat(points),
-            strides=torch.cat(
-                [level.new_full((len(level),), stride) for level, stride in per_level]
-            ),
-            class_logits=logits,
-            centerness_logits=(
-                _in_a_row(predictions.centerness_logits).squeeze(2)
-                if predictions.centerness_logits
-                else None
-            ),
-            distances=_in_a_row(predictions.box_distances),
-            coefficients=coefficients,
-            learners=learners,
-            together=together,
-            labels=labels,
-            known=_known(truths, torch.cat(points), together, labels, classes),
-        )
-
-    def _detection_terms(self, flat: _Flat) -> dict[str, Tensor]:
+    def _detection_terms(self, flat: Flat) -> dict[str, Tensor]:
         """Class, box and centerness losses, those of FCOS."""
         config = self.config
         at, target = flat.together.at, flat.together.distances
@@ -337,18 +227,17 @@ class SipMaskLoss:
             terms["centerness"] = loss / count.clamp(min=1) * ranks * config.centerness_weight
         return terms
 
-    def _masks(self, flat: _Flat, item: int, basis: Tensor, truth: GroundTruth) -> _Masks:
+    def _masks(self, flat: Flat, item: int, basis: Tensor, truth: GroundTruth) -> _Masks:
         """Masks of one picture (section 3.1) and their losses, weighted by mask alignment."""
         learners, boxes, weights, keep = self._mask_positives(flat, item)
-        in_basis = boxes / self.basis_stride
+        in_basis = widened(boxes / self.basis_stride, self.mask_margin)
         size = (basis.shape[1], basis.shape[2])
         windows = windows_of(in_basis, size, self.sub_regions)
         coefficients = flat.coefficients(item, learners.at)
         # The box grid may tell one number more, of the mask's quality.
-        coefficients = coefficients[
-            :, : coefficients.shape[1] // self.sub_regions**2 * self.sub_regions**2
-        ]
-        logits = mask_logits(basis, coefficients, windows)
+        parts, own = self.sub_regions**2, self.map_side**2
+        count = (coefficients.shape[1] - own) // parts * parts + own
+        logits = mask_logits(basis, coefficients[:, :count], windows, self.map_side)
         probabilities = logits.sigmoid()
         annotated = losses.mask_targets(sent(truth.masks, basis), self.basis_stride, size)
         targets = windows.cut(annotated, learners.objects)
@@ -366,7 +255,7 @@ class SipMaskLoss:
             areas=annotated.sum((1, 2)).index_select(0, learners.objects),
         )
 
-    def _mask_positives(self, flat: _Flat, item: int) -> tuple[_Learners, Tensor, Tensor, Tensor]:
+    def _mask_positives(self, flat: Flat, item: int) -> tuple[Learners, Tensor, Tensor, Tensor]:
         """The positives that learn a mask; predicted boxes [N, 4] in input pixels, weights [N], which there are [N]."""
         learners = flat.learners[item]
         boxes = boxes_at(flat.points[learners.at], flat.distances[item, learners.at].detach())
@@ -450,42 +339,3 @@ class SipMaskLoss:
             right = ((logits.argmax(1) == wanted) & one.keep).sum()
             references = references + torch.stack((right, count))
         return total / len(masks), references.detach()
-
-
-def _known(
-    truths: Sequence[GroundTruth],
-    points: Tensor,
-    together: _Learners,
-    labels: Tensor,
-    classes: int,
-) -> Tensor | None:
-    """Which classes the annotations answer for at each location, bool [B, P, C]; None: all of them.
-
-    Args:
-        truths: of B pictures.
-        points: float [P, 2].
-        together: the locations that predict an object: they know its class, which may be any, as objects are
-            pasted from other pictures.
-        labels: int64 [B, P], -1 for background.
-        classes: C.
-    """
-    if all(truth.ignored is None and truth.labelled is None for truth in truths):
-        return None
-    answered = [
-        [truth.labelled is None or k in truth.labelled for k in range(classes)] for truth in truths
-    ]
-    known = sent(torch.tensor(answered), points)[:, None].repeat(1, len(points), 1)
-    x, y = points.long().unbind(1)
-    for item, truth in enumerate(truths):
-        if truth.ignored is not None:
-            height, width = truth.ignored.shape
-            ignored = sent(truth.ignored, points)
-            inside = ignored[y.clamp(max=height - 1), x.clamp(max=width - 1)]
-            known[item] &= ~(inside & (labels[item] < 0))[:, None]
-    own = together.at * classes + together.labels
-    return known.view(-1).index_fill(0, own, 1).view_as(known)
-
-
-def _in_a_row(levels: Sequence[Tensor]) -> Tensor:
-    """Levels [B, C, h, w] to float32 [B, P, C]."""
-    return torch.cat([level.flatten(2) for level in levels], 2).transpose(1, 2).float()

@@ -174,6 +174,8 @@ class SipMaskHead(nn.Module):
             begin_small += [self.embedding.conv.weight] if self.config.embedding else []
             for weight in begin_small:
                 weight.data.mul_(0.3)
+            if self.config.object_map:
+                nn.init.zeros_(self.get_parameter("coefficients.own.leave.weight"))
         for conv in self.class_logits:
             nn.init.constant_(conv.bias, -4.595)  # type: ignore[arg-type]
         if self.config.alignment in ("coefficients", "classes_and_coefficients"):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sipvideo.boxes import part_edges, shape_maps
+from sipvideo.boxes import part_edges, shape_maps, spread
 from sipvideo.config import SHAPE_MAPS
 from sipvideo.structures import FloatArray
 
@@ -136,6 +136,17 @@ class CropWindows:
         of_shape = parts[..., len(basis) :].flatten(0, 1).index_select(0, numbers)
         return flat + (of_shape * maps).sum(1)
 
+    def spread(self, own: Tensor) -> Tensor:
+        """Maps of objects [N, side, side], each over its box, interpolated at the boxes' pixels: flat [T]."""
+        pieces = [own.new_zeros(0)]
+        for values, box, (x0, y0, x1, y1) in zip(
+            own, self.boxes.tolist(), self.windows, strict=True
+        ):
+            rows = torch.from_numpy(spread((box[1], box[3]), (y0, y1), len(values)))
+            columns = torch.from_numpy(spread((box[0], box[2]), (x0, x1), len(values)))
+            pieces.append((rows @ values @ columns.t()).reshape(-1))
+        return torch.cat(pieces)
+
     def sub_regions(self, flat: Tensor) -> Iterator[tuple[int, int, slice, slice, Tensor]]:
         """Yields every non-empty sub-region: box, its number row * k + column, map rows, map columns, view [h, w]."""
         boxes = zip(self.split(flat), self.rows, self.columns, strict=True)
@@ -187,21 +198,28 @@ class Pixels(Protocol):
         """Products of basis masks and coefficients, see :func:`mask_logits`."""
         ...
 
+    def spread(self, own: Tensor) -> Tensor:
+        """Maps of objects [N, side, side], each over its box, at the boxes' pixels."""
+        ...
 
-def mask_logits(basis: Tensor, coefficients: Tensor, windows: Pixels) -> Tensor:
+
+def mask_logits(basis: Tensor, coefficients: Tensor, windows: Pixels, map_side: int = 0) -> Tensor:
     """Mask logits of N objects inside their boxes; their sigmoid is the mask's probability.
 
     Args:
         basis: float [K, H, W], the basis masks of one picture.
         coefficients: float [N, k * k * K]; block row * k + column of K numbers belongs to that sub-region. With K + 6
-            numbers in a block, the last are those of the box's shape maps.
+            numbers in a block, the last are those of the box's shape maps. Behind the blocks: the object's own map.
         windows: the N boxes on this map.
+        map_side: side of the objects' own maps; 0: they have none.
 
     Returns:
         float [T], flat (or [N, H, W], as ``windows`` keep values); differentiable with respect to basis and
         coefficients.
     """
-    count, size = coefficients.shape
-    return windows.combine(
-        basis, coefficients.view(count, windows.parts**2, size // windows.parts**2)
-    )
+    (count, size), parts = coefficients.shape, windows.parts**2
+    blocks, own = coefficients.tensor_split((size - map_side**2,), 1)
+    logits = windows.combine(basis, blocks.reshape(count, parts, blocks.shape[1] // parts))
+    if not map_side:
+        return logits
+    return logits + windows.spread(own.view(count, map_side, map_side))

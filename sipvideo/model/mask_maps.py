@@ -35,6 +35,16 @@ def part_edges(low: Tensor, high: Tensor, size: int, parts: int) -> Tensor:
     return torch.where(begin == end, 0, edges)
 
 
+def spread(sides: Tensor, size: int, count: int) -> Tensor:
+    """As :func:`sipvideo.boxes.spread`, along a whole map: sides [..., 2] to float [..., size, count]."""
+    low, high = sides[..., :1], sides[..., 1:]
+    at = torch.arange(size, device=sides.device) + 0.5
+    share = (at - low) / (high - low).clamp(min=1e-3)
+    place = (share * count - 0.5).clamp(0, count - 1)[..., None]
+    number = torch.arange(count, device=sides.device, dtype=sides.dtype)
+    return (1 - (place - number).abs()).clamp(min=0)
+
+
 @dataclass(frozen=True, eq=False)
 class WholeMaps:
     """N boxes on one mask map, each split into k x k sub-regions; values are kept as float [N, H, W].
@@ -90,6 +100,12 @@ class WholeMaps:
         """See :func:`sipvideo.model.mask_crops.mask_logits`: float [N, H, W]."""
         result: Tensor = _Combine.apply(basis, parts, self)
         return result
+
+    def spread(self, own: Tensor) -> Tensor:
+        """Maps of objects [N, side, side], each over its box, interpolated on whole maps: [N, H, W]."""
+        rows = spread(self.boxes[:, 1::2], self.row.shape[1], own.shape[1])
+        columns = spread(self.boxes[:, 0::2], self.column.shape[1], own.shape[2])
+        return rows @ own @ columns.transpose(1, 2)
 
     def part(self, number: int) -> Tensor:
         """Where sub-region row * k + column would be if it went on beyond the box: bool [N, H, W]."""

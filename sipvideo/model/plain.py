@@ -18,6 +18,7 @@ from sipvideo.model.alignment import BoxGrid, FeatureAlignment
 from sipvideo.model.basis import PyramidSum
 from sipvideo.model.head import SipMaskHead
 from sipvideo.model.sipmask import SipMask
+from sipvideo.model.targets import widened
 from sipvideo.structures import Detections, Frame
 from sipvideo.transforms import FrameTransform, Geometry
 
@@ -48,21 +49,30 @@ def boxes_of_cells(distances: Tensor, stride: int, offset: int) -> Tensor:
 
 def grid_coefficients(grid: BoxGrid, maps: list[tuple[Tensor, int]], boxes: Tensor) -> Tensor:
     """Coefficients float [N, k * k * K] of boxes [N, 4] from maps [C, h, w] with their strides."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    share = ((torch.arange(grid.side) + 0.5) / grid.side - 0.5) * (1 + 2 * grid.margin) + 0.5
+    seen = torch.cat([taps_of(one, boxes, grid.side, grid.margin) for one in maps], -1)
+    reduced = F.leaky_relu(grid.reduce(seen), 0.1)
+    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1).log() - 4
+    hidden = F.leaky_relu(grid.hidden(torch.cat((reduced.flatten(1), sides), 1)), 0.1)
+    found = [grid.output(hidden)]
+    if grid.own is not None:
+        there = taps_of(maps[1], boxes, grid.own.side, grid.margin)
+        found.append(grid.own(reduced, there, hidden, found[0]))
+    if grid.quality is not None:
+        found.append(grid.quality(hidden))
+    return torch.cat(found, 1)
+
+
+def taps_of(seen: tuple[Tensor, int], boxes: Tensor, side: int, margin: float) -> Tensor:
+    """A map [C, h, w] with its stride, at side * side places of boxes [N, 4], row by row: float [N, side^2, C]."""
+    feature, stride = seen
+    share = ((torch.arange(side) + 0.5) / side - 0.5) * (1 + 2 * margin) + 0.5
     where = torch.stack(torch.meshgrid(share, share, indexing="xy"), -1)
-    taps = boxes[:, None, None, :2] + where * sides[:, None, None]
-    seen = []
-    for feature, stride in maps:
-        height, width = feature.shape[-2:]
-        places = taps / stride / torch.tensor([width, height]) * 2 - 1
-        one = feature[None].expand(len(boxes), -1, -1, -1)
-        seen.append(F.grid_sample(one, places, align_corners=False).permute(0, 2, 3, 1))
-    reduced = F.leaky_relu(grid.reduce(torch.cat(seen, -1)), 0.1).flatten(1)
-    joined = torch.cat((reduced, sides.clamp(min=1).log() - 4), 1)
-    hidden = F.leaky_relu(grid.hidden(joined), 0.1)
-    found: Tensor = grid.output(hidden)
-    return found if grid.quality is None else torch.cat((found, grid.quality(hidden)), 1)
+    taps = boxes[:, None, None, :2] + where * (boxes[:, 2:] - boxes[:, :2])[:, None, None]
+    height, width = feature.shape[-2:]
+    places = taps / stride / torch.tensor([width, height]) * 2 - 1
+    one = feature[None].expand(len(boxes), -1, -1, -1)
+    found = F.grid_sample(one, places, align_corners=False)
+    return found.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def coefficient_maps(
@@ -88,30 +98,37 @@ def coefficient_maps(
     return maps
 
 
-def masks_of(basis: Tensor, coefficients: Tensor, boxes: Tensor, parts: int) -> Tensor:
+def masks_of(
+    basis: Tensor, coefficients: Tensor, boxes: Tensor, parts: int, map_side: int = 0
+) -> Tensor:
     """Section 3.1 literally: parts^2 full maps per object, each pixel read from the map of its part.
 
     Args:
         basis: float [K, H, W].
-        coefficients: float [N, parts * parts * K].
+        coefficients: float [N, parts * parts * K]; what stands behind these and the object's own map is not read.
         boxes: float32 [N, 4], basis pixels.
         parts: sub-regions per side.
+        map_side: side of the objects' own maps; 0: they have none.
 
     Returns:
         float [N, H, W], 0 outside the boxes.
     """
     bases, height, width = basis.shape
     count = len(boxes)
-    per_part = coefficients.shape[1] // parts**2
+    per_part = (coefficients.shape[1] - map_side**2) // parts**2
     vectors = coefficients[:, : parts**2 * per_part].view(count, parts**2, per_part)
     maps = (vectors[..., :bases] @ basis.view(bases, -1)).view(count, parts**2, height, width)
     x, y = torch.arange(width).view(1, 1, -1), torch.arange(height).view(1, -1, 1)
     x0, y0, x1, y1 = boxes.view(count, 4, 1, 1).unbind(1)
+    u = (2 * (x + 0.5) - x0 - x1) / (x1 - x0) + 0 * y
+    v = (2 * (y + 0.5) - y0 - y1) / (y1 - y0) + 0 * x
     if per_part > bases:
-        u = (2 * (x + 0.5) - x0 - x1) / (x1 - x0) + 0 * y
-        v = (2 * (y + 0.5) - y0 - y1) / (y1 - y0) + 0 * x
         shape = torch.stack((torch.ones_like(u), u, v, u * u, v * v, u * v), 1)
         maps = maps + (vectors[..., bases:] @ shape.flatten(2)).view_as(maps)
+    if map_side:
+        own = coefficients[:, parts**2 * per_part :][:, : map_side**2].view(count, 1, map_side, -1)
+        places = torch.stack((u, v), -1)
+        maps = maps + F.grid_sample(own, places, padding_mode="border", align_corners=False)
     maps = maps.sigmoid()
     step_x = (((x1 - x0).double() + 0.1) / parts).float()
     step_y = (((y1 - y0).double() + 0.1) / parts).float()
@@ -275,9 +292,9 @@ class PlainSegmenter:
         labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
         chosen = boxes[index]
         stride = self.model.head.basis_stride
-        low = masks_of(
-            basis[0], vectors[index], chosen * scale / stride, self.model.head.config.sub_regions
-        )
+        head = self.model.head.config
+        reach = widened(chosen * scale / stride, head.mask_margin)
+        low = masks_of(basis[0], vectors[index], reach, head.sub_regions, head.map_side)
         size = geometry.upsampled_size(
             (basis.shape[2], basis.shape[3]), stride, self.config.mask_scale
         )

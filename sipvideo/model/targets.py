@@ -215,6 +215,14 @@ def boxes_at(points: Tensor, distances: Tensor) -> Tensor:
     return torch.cat((points - distances[..., :2], points + distances[..., 2:]), -1)
 
 
+def widened(boxes: Tensor, margin: float) -> Tensor:
+    """Boxes [..., 4] that reach further on every side, by ``margin`` of their own sides."""
+    if not margin:
+        return boxes
+    more = (boxes[..., 2:] - boxes[..., :2]) * margin
+    return torch.cat((boxes[..., :2] - more, boxes[..., 2:] + more), -1)
+
+
 def centerness(distances: Tensor) -> Tensor:
     """How central a point is in its box (FCOS, eq. 3): 1 at the centre, towards 0 at the sides.
 

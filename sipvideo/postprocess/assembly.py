@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from sipvideo.boxes import part_edges, shape_maps
+from sipvideo.boxes import part_edges, shape_maps, spread
 from sipvideo.masks import CompactMasks
 from sipvideo.postprocess.sampling import cells, sigmoid
 from sipvideo.structures import FloatArray, IntArray
@@ -67,16 +67,17 @@ class LowResMasks:
 
 
 def assemble(
-    basis: FloatArray, coefficients: FloatArray, boxes: FloatArray, parts: int
+    basis: FloatArray, coefficients: FloatArray, boxes: FloatArray, parts: int, map_side: int = 0
 ) -> LowResMasks:
     """Mask probabilities of N objects, each inside its box (section 3.1 of the paper).
 
     Args:
         basis: [K, H, W], any strides.
         coefficients: [N, parts * parts * K], parts row by row; with K + 6 per part the last are those of the box's
-            shape maps.
+            shape maps. Behind the parts: the object's own map, row by row.
         boxes: float32 [N, 4], basis pixels, neither rounded nor clamped.
         parts: sub-regions per side; 2 in the paper.
+        map_side: side of the objects' own maps; 0: they have none.
     """
     bases, height, width = basis.shape
     columns = part_edges(boxes[:, 0], boxes[:, 2], width, parts)
@@ -85,7 +86,9 @@ def assemble(
     windows[(windows[:, :2] >= windows[:, 2:]).any(1)] = 0
     sizes = windows[:, 2:] - windows[:, :2]
     logits = LowResMasks(windows, np.empty(int(sizes.prod(1).sum()), np.float32), (height, width))
-    vectors = coefficients.reshape(len(boxes), parts * parts, -1 if len(boxes) else bases)
+    per_part = (coefficients.shape[1] - map_side**2) // parts**2
+    vectors = coefficients[:, : parts**2 * per_part].reshape(len(boxes), parts**2, per_part)
+    own = coefficients[:, parts**2 * per_part :].reshape(len(boxes), map_side, map_side)
     for k, window in enumerate(logits.split()):
         if window.size:
             x0, y0, x1, y1 = windows[k].tolist()
@@ -94,6 +97,10 @@ def assemble(
                 shape = shape_maps(boxes[k], (x0, y0, x1, y1))
                 maps += _combined(shape, vectors[k, :, bases:])
             _take_parts(window, maps, (rows[k].tolist(), columns[k].tolist()))
+            if map_side:
+                left, top, right, bottom = boxes[k].tolist()
+                down = spread((top, bottom), (y0, y1), map_side)
+                window += down @ own[k] @ spread((left, right), (x0, x1), map_side).T
     return LowResMasks(windows, sigmoid(logits.flat), (height, width))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sipvideo.boxes import widened
 from sipvideo.config import Config
 from sipvideo.postprocess import candidates as candidate_cells
 from sipvideo.postprocess import suppression
@@ -50,12 +51,14 @@ class Postprocess:
         cells = (candidates.level, candidates.row, candidates.column)
         level, row, column = (values[kept.index] for values in cells)
         values = self.objects.coefficients(outputs, item, (level, row, column))
-        count = self.objects.config.coefficient_count
+        head = self.objects.config
+        count = head.coefficient_count
         masks = assemble(
             outputs.basis_masks[item],
             values[:, :count],
-            boxes * scale / np.float32(self.objects.basis_stride),
-            self.objects.config.sub_regions,
+            widened(boxes * scale / np.float32(self.objects.basis_stride), head.mask_margin),
+            head.sub_regions,
+            head.map_side,
         )
         return Detections(
             boxes=boxes,

@@ -16,7 +16,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from sipvideo.config import Config, config_from_values
+from sipvideo.boxes import shape_maps
+from sipvideo.config import GRID_MARGIN, SHAPE_MAPS, Config, config_from_values
 from sipvideo.errors import CheckpointError
 from sipvideo.postprocess.outputs import DenseOutputs
 from sipvideo.postprocess.sampling import (
@@ -34,9 +35,9 @@ FILE = "objects.safetensors"
 STRIDES = {"fpn": (8, 16, 32, 64, 128), "pan": (8, 16, 32), "ghost_pan": (8, 16, 32, 64)}
 """Model-input pixels per cell of each neck's levels."""
 EMBEDDING_LEVELS = 3
-GRID_MARGIN = 0.1
-"""box_grid: how far the taps reach beyond the box, in box sides."""
 GRID_REDUCED = 48
+MAP_CHANNELS, MAP_CONVS = 32, 2
+"""object_map: width and number of its convolutions."""
 SCORING_CHANNELS = (1, 16, 16, 16, 32, 64, 128)
 
 Weights = Mapping[str, FloatArray]
@@ -57,7 +58,13 @@ def weight_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     if head.alignment == "box_grid":
         layer("coefficients.reduce", GRID_REDUCED, read + head.bases)
         layer("coefficients.hidden", head.grid_hidden, GRID_REDUCED * head.grid_side**2 + 2)
-        layer("coefficients.output", count, head.grid_hidden)
+        layer("coefficients.output", count - head.map_side**2, head.grid_hidden)
+        if head.object_map:
+            layer("coefficients.own.enter", MAP_CHANNELS, GRID_REDUCED + head.bases + 1)
+            layer("coefficients.own.of_object", MAP_CHANNELS, head.grid_hidden)
+            for k in range(MAP_CONVS):
+                layer(f"coefficients.own.convs.{k}", MAP_CHANNELS, MAP_CHANNELS, 3, 3)
+            layer("coefficients.own.leave", 1, MAP_CHANNELS)
         if head.grid_quality:
             layer("coefficients.quality", 1, head.grid_hidden)
     elif head.alignment == "coefficients":
@@ -164,42 +171,76 @@ class ObjectHead:
         boxes = self._grid_boxes(outputs, item, level, at)
         read = self._read(outputs, level)
         feature = outputs.coefficient_features[read][item]
-        return np.concatenate((boxes, self._tapped(feature, boxes, self.strides[read])), 1)
+        stride, side = self.strides[read], self.config.grid_side
+        return np.concatenate((boxes, _tapped(feature, boxes, stride, side)), 1)
 
     @staticmethod
     def _read(outputs: DenseOutputs, level: int) -> int:
         """The level of the features that cells of ``level`` read their coefficients from."""
         return min(level, len(outputs.coefficient_features) - 1)
 
-    def _tapped(self, feature: FloatArray, boxes: FloatArray, stride: int) -> FloatArray:
-        """A map read at the side^2 taps of each box, row by row: [P, side^2 * channels]."""
-        side = self.config.grid_side
-        share = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
-        share = share * np.float32(1 + 2 * GRID_MARGIN) - np.float32(GRID_MARGIN)
-        x0, y0, x1, y1 = boxes.T[..., None]
-        x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
-        shape = (len(boxes), 1, side, side)
-        rows = np.broadcast_to((y / stride - np.float32(0.5))[:, None, :, None], shape)
-        columns = np.broadcast_to((x / stride - np.float32(0.5))[:, None, None, :], shape)
-        flat = (len(boxes), 1, side * side)
-        return sample(feature, rows.reshape(flat), columns.reshape(flat))
-
     def _grid(self, near: FloatArray, outputs: DenseOutputs, item: int) -> FloatArray:
         """The layers behind the grid of taps; ``near`` as :meth:`_near` gives it for all objects."""
-        boxes, count = near[:, :4], self.config.grid_side**2
-        fine = self._tapped(outputs.basis_masks[item], boxes, self.basis_stride)
-        taps = np.concatenate(
-            (near[:, 4:].reshape(len(near) * count, -1), fine.reshape(len(near) * count, -1)), 1
-        )
-        taps = leaky_relu(self._linear("coefficients.reduce", taps)).reshape(len(near), -1)
+        boxes, side = near[:, :4], self.config.grid_side
+        basis = outputs.basis_masks[item]
+        fine = _tapped(basis, boxes, self.basis_stride, side)
+        rows = len(near) * side**2
+        taps = np.concatenate((near[:, 4:].reshape(rows, -1), fine.reshape(rows, -1)), 1)
+        taps = leaky_relu(self._linear("coefficients.reduce", taps))
         # Around 0 for objects of the usual sizes.
         sides = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1)) - np.float32(4)
-        joined = np.concatenate((taps, sides), 1)
+        joined = np.concatenate((taps.reshape(len(near), -1), sides), 1)
         hidden = leaky_relu(self._linear("coefficients.hidden", joined))
-        found = self._linear("coefficients.output", hidden)
+        found = [self._linear("coefficients.output", hidden)]
+        if self.config.object_map:
+            seen = _tapped(basis, boxes, self.basis_stride, self.config.map_side)
+            found.append(self._object_maps(taps, seen, hidden, found[0]))
         if self.config.grid_quality:
-            return np.concatenate((found, self._linear("coefficients.quality", hidden)), 1)
-        return found
+            found.append(self._linear("coefficients.quality", hidden))
+        return np.concatenate(found, 1)
+
+    def _object_maps(
+        self, taps: FloatArray, basis: FloatArray, hidden: FloatArray, vectors: FloatArray
+    ) -> FloatArray:
+        """The objects' own maps of logits [P, side^2], row by row; see ``sipvideo.model.alignment.ObjectMap``.
+
+        Args:
+            taps: [P * (side / 2)^2, ...], of the grid.
+            basis: [P, side^2 * bases], the basis masks at the places of the result.
+            hidden: [P, ...], of the grid.
+            vectors: [P, ...], coefficients, part by part.
+        """
+        count, side, head = len(hidden), self.config.map_side, self.config
+        own = "coefficients.own"
+        there = basis.reshape(count, side**2, head.bases)
+        combined = self._combined(there, vectors.reshape(count, head.sub_regions**2, -1))
+        # The first layer part by part: what it makes of a tap is the same at the four places that see the tap.
+        matrix = self.matrices[f"{own}.enter"]
+        coarse, fine, last = np.split(matrix, (GRID_REDUCED, GRID_REDUCED + head.bases))
+        x = (there.reshape(-1, head.bases) @ fine).reshape(count, side // 2, 2, side // 2, 2, -1)
+        x += (taps @ coarse).reshape(count, side // 2, 1, side // 2, 1, -1)
+        x = x.reshape(count, side**2, -1)
+        x += combined * last
+        x += (self._linear(f"{own}.of_object", hidden) + self.weights[f"{own}.enter.bias"])[:, None]
+        x = leaky_relu(x).reshape(count, side, side, -1)
+        for k in range(MAP_CONVS):
+            padded = np.zeros((count, side + 2, side + 2, MAP_CHANNELS), np.float32)
+            padded[:, 1:-1, 1:-1] = x
+            around = [padded[:, i : i + side, j : j + side] for i in range(3) for j in range(3)]
+            x = leaky_relu(self._linear(f"{own}.convs.{k}", np.concatenate(around, 3)))
+        return self._linear(f"{own}.leave", x).reshape(count, side**2)
+
+    def _combined(self, basis: FloatArray, vectors: FloatArray) -> FloatArray:
+        """The logits that coefficients [P, parts^2, n] alone give at the places of a map: [P, side^2, 1]."""
+        side, parts = self.config.map_side, self.config.sub_regions
+        unit = np.array([0, 0, side, side], np.float32)
+        shape = shape_maps(unit, (0, 0, side, side)).reshape(SHAPE_MAPS, -1).T
+        every = basis @ vectors[..., : self.config.bases].transpose(0, 2, 1)
+        if self.config.shape_maps:
+            every += shape @ vectors[..., self.config.bases :].transpose(0, 2, 1)
+        part = np.arange(side) * parts // side
+        number = (part[:, None] * parts + part).reshape(1, -1, 1)
+        return np.take_along_axis(every, number, 2)
 
     def embeddings(self, outputs: DenseOutputs, item: int, boxes: FloatArray) -> FloatArray:
         """Embeddings float32 [N, E] at the centres of boxes [N, 4], model-input pixels."""
@@ -259,6 +300,19 @@ def _matrix(weight: FloatArray, groups: int) -> FloatArray:
     if weight.shape[2:] == (3, 3):
         return tap_matrix(weight, groups)
     return np.ascontiguousarray(weight.reshape(len(weight), -1).T)
+
+
+def _tapped(feature: FloatArray, boxes: FloatArray, stride: int, side: int) -> FloatArray:
+    """A map read at side * side taps of each box, row by row: [P, side^2 * channels]."""
+    share = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
+    share = share * np.float32(1 + 2 * GRID_MARGIN) - np.float32(GRID_MARGIN)
+    x0, y0, x1, y1 = boxes.T[..., None]
+    x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+    shape = (len(boxes), 1, side, side)
+    rows = np.broadcast_to((y / stride - np.float32(0.5))[:, None, :, None], shape)
+    columns = np.broadcast_to((x / stride - np.float32(0.5))[:, None, None, :], shape)
+    flat = (len(boxes), 1, side * side)
+    return sample(feature, rows.reshape(flat), columns.reshape(flat))
 
 
 def _tap_positions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from sipvideo.model.losses import box_centres, embeddings_at, ranks, sum_over_ra
 from sipvideo.model.mask_crops import mask_logits
 from sipvideo.model.mask_maps import Windows, windows_of
 from sipvideo.model.sipmask import SipMask
-from sipvideo.model.targets import boxes_at, locations
+from sipvideo.model.targets import boxes_at, locations, widened
 from sipvideo.model.waiting import rows_that_count, sent
 from sipvideo.training.identities import IdentityLoss
 from sipvideo.training.precision import layers_in
@@ -74,6 +74,8 @@ class MasksOnFrozenDetector:
         track: weight of the embedding loss; 0: views need not be pairs.
         identities: what embeddings are asked for.
         jitter: largest shift of a box's centre before its embedding is read, in box sides.
+        box_noise: standard deviation by which predicted distances to the sides of boxes are scaled. A detector finds
+            the pictures that it was trained on better than others: masks are to bear its errors.
         bfloat16: run the network's convolutions in this precision, faster on CPUs that support it.
     """
 
@@ -85,6 +87,7 @@ class MasksOnFrozenDetector:
     track: float = 0.5
     identities: IdentityLoss = field(default_factory=IdentityLoss)
     jitter: float = 0.1
+    box_noise: float = 0.0
     bfloat16: bool = False
 
     def __call__(self, model: SipMask, batch: Batch) -> dict[str, Tensor]:
@@ -97,6 +100,9 @@ class MasksOnFrozenDetector:
         precision = "bfloat16" if self.bfloat16 else "single"
         with layers_in(precision, batch.images.device):
             outputs = model(batch.images).single()
+        if self.box_noise:
+            noisy = [d * (1 + self.box_noise * torch.randn_like(d)) for d in outputs.box_distances]
+            outputs = replace(outputs, box_distances=noisy)
         views = range(len(batch.boxes))
         found = [self._masks(model, outputs, batch, k) for k in views]
         weight = torch.cat([one.weights for one in found])
@@ -121,14 +127,15 @@ class MasksOnFrozenDetector:
             return _Masks(nothing, nothing, places.weights)
         basis = outputs.basis_masks[item]
         stride = model.head.basis_stride
+        head = model.head.config
         windows = windows_of(
-            places.boxes / stride,
+            widened(places.boxes, head.mask_margin) / stride,
             (basis.shape[1], basis.shape[2]),
-            model.head.config.sub_regions,
+            head.sub_regions,
         )
         values = model.head.coefficients_in_row(outputs, item, places.at)
-        count = model.head.config.coefficient_count
-        logits = mask_logits(basis, values[:, :count], windows)
+        count = head.coefficient_count
+        logits = mask_logits(basis, values[:, :count], windows, head.map_side)
         # The share of each basis pixel that the object covers: its edge is known finer than the basis.
         covered = F.avg_pool2d(batch.masks[item].float().unsqueeze(0), stride)[0]
         targets = windows.cut(covered, places.objects)

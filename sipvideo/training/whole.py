@@ -56,6 +56,8 @@ class WholeModel:
             head.basis_stride,
             head.config.sub_regions,
             self.losses,
+            map_side=head.config.map_side,
+            mask_margin=head.config.mask_margin,
             offset=head.config.cell_offset,
         )
         return criterion(predictions, truths, self._jitters(truths)).terms

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from sipvideo.apps.reports import mask_causes, mask_gap
-from sipvideo.apps.reports.mask_causes import logistic, variants, widened
+from sipvideo.apps.reports.mask_causes import logistic, variants
+from sipvideo.boxes import widened
 from sipvideo.data.sample import Sample
 from sipvideo.masks import CompactMasks
 from tests.networks import lively, picture, segmenter, small_config

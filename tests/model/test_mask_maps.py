@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,3 +51,30 @@ def test_logits_and_gradients_are_those_of_the_windows(shapes: int, parts: int) 
         found.append([whole.detach(), *(np.asarray(one.grad) for one in inputs)])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_maps_of_objects_are_spread_over_boxes_alike_and_as_a_resize_does_it() -> None:
+    torch.manual_seed(0)
+    boxes = torch.cat(
+        (torch.tensor([[2.0, 1.0, 14.0, 11.0], [-3.0, 4.5, 9.0, 20.0]]), torch.tensor(WRONG))
+    )
+    own = torch.randn(len(boxes), 6, 6, requires_grad=True)
+    found = []
+    for windows in (CropWindows.of(boxes, SIZE), WholeMaps.of(boxes, SIZE)):
+        whole = windows.paste(windows.spread(own))
+        (gradient,) = torch.autograd.grad((whole * whole.detach()).sum(), own)
+        found.append((whole.detach(), gradient))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+    # A box of 12 x 10 pixels that begins at whole ones is an ordinary resize.
+    resized = F.interpolate(own[:1, None].detach(), (10, 12), mode="bilinear")[0, 0]
+    torch.testing.assert_close(found[0][0][0, 1:11, 2:14], resized, rtol=1e-4, atol=1e-5)
+
+
+def test_an_objects_own_map_is_added_to_what_it_combines() -> None:
+    torch.manual_seed(0)
+    boxes = torch.tensor([[1.5, 2.0, 9.0, 8.5], [-2.0, 3.0, 4.0, 30.0]])
+    basis, blocks, own = torch.randn(4, *SIZE), torch.randn(2, 4 * 4), torch.randn(2, 9)
+    for windows in (CropWindows.of(boxes, SIZE), WholeMaps.of(boxes, SIZE)):
+        together = mask_logits(basis, torch.cat((blocks, own), 1), windows, map_side=3)
+        apart = mask_logits(basis, blocks, windows) + windows.spread(own.view(2, 3, 3))
+        torch.testing.assert_close(windows.paste(together), windows.paste(apart))

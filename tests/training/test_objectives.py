@@ -172,3 +172,15 @@ def test_an_expected_overlap_is_learnt_from_the_whole_object_beside_the_box() ->
         predicted[y0:y1, x0:x1] = logits[k, y0:y1, x0:x1] > 0
         union = (predicted | whole[k]).sum()
         assert float(found[k]) == pytest.approx(float((predicted & whole[k]).sum() / union))
+
+
+def test_boxes_with_noise_give_other_places_and_the_same_seed_the_same_loss(make: Make) -> None:
+    trainer = make("run")
+    batch = trainer.stream.batch(0)
+    noisy = replace(OBJECTIVE, box_noise=0.2)
+    with torch.no_grad():
+        values = []
+        for objective in (OBJECTIVE, noisy, noisy):
+            torch.manual_seed(0)
+            values.append(float(objective(trainer.model, batch)["mask"]))
+    assert values[0] != values[1] == values[2]

@@ -30,7 +30,7 @@ MODELS = {
 OURS = LossConfig(class_loss="quality", box_loss="giou", box_unit="stride", box_pixel=0)
 BOXES = [[0.0, 0, 30, 40], [10, 10, 100, 90], [5, 60, 60, 120]]
 CASES: Sequence[tuple[str, Objective]] = [
-    ("sipmask_nano", MasksOnFrozenDetector(min_iou=0.05)),
+    ("sipmask_nano", MasksOnFrozenDetector(min_iou=0.05, box_noise=0.1)),
     ("sipmask_nano", IdentitiesOnFrozenDetector(min_iou=0.05)),
     ("sipmask_nano", WholeModel(losses=OURS, views="all", crowds="ignored", closed_boxes=False)),
     ("vis_sipmask_r50_caffe_fpn_gn_1x", WholeModel()),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sipvideo.model.mask_maps import part_edges
+from sipvideo.model.mask_maps import part_edges, spread
 from sipvideo.postprocess.assembly import bilinear_axis
 
 
@@ -32,17 +32,23 @@ class Probabilities:
 
 
 def assemble(
-    basis: Tensor, coefficients: Tensor, boxes: Tensor, size: tuple[int, int], parts: int
+    basis: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor,
+    size: tuple[int, int],
+    parts: int,
+    map_side: int = 0,
 ) -> Probabilities:
     """Mask probabilities of all objects, each inside its box (section 3.1 of the paper).
 
     Args:
         basis: float32 [B, H * W, K], row by row.
         coefficients: float32 [B, P, parts * parts * K], parts row by row; with K + 6 per part the last are those of
-            the box's shape maps.
+            the box's shape maps. Behind the parts: the object's own map.
         boxes: float32 [B, P, 4], basis pixels, neither rounded nor clamped.
         size: (H, W) of the basis masks.
         parts: sub-regions per side; 2 in the paper.
+        map_side: side of the objects' own maps; 0: they have none.
     """
     batch, count = boxes.shape[:2]
     height, width = size
@@ -52,7 +58,8 @@ def assemble(
     empty = (windows[..., :2] >= windows[..., 2:]).any(-1, keepdim=True)
     windows = torch.where(empty, 0, windows)
     bases = basis.shape[2]
-    vectors = coefficients.reshape(batch, count * parts * parts, -1)
+    blocks, own = coefficients.tensor_split((coefficients.shape[2] - map_side**2,), 2)
+    vectors = blocks.reshape(batch, count * parts * parts, -1)
     maps = torch.bmm(vectors[..., :bases], basis.transpose(1, 2))
     maps = maps.view(batch, count, parts, parts, height, width)
     if vectors.shape[2] > bases:
@@ -60,15 +67,19 @@ def assemble(
         maps = maps + _shapes(shape, boxes, size)
     # Each pixel's own part of the box: along the columns first, then along the rows.
     x = torch.arange(width, device=boxes.device)
-    own = maps[:, :, :, 0]
+    across = maps[:, :, :, 0]
     for part in range(1, parts):
         later = (x >= columns[..., part, None])[:, :, None, None]
-        own = torch.where(later, maps[:, :, :, part], own)
+        across = torch.where(later, maps[:, :, :, part], across)
     y = torch.arange(height, device=boxes.device)[:, None]
-    logits = own[:, :, 0]
+    logits = across[:, :, 0]
     for part in range(1, parts):
         later = y >= rows[..., part, None, None]
-        logits = torch.where(later, own[:, :, part], logits)
+        logits = torch.where(later, across[:, :, part], logits)
+    if map_side:
+        down = spread(boxes[..., 1::2], height, map_side)
+        own = own.reshape(batch, count, map_side, map_side)
+        logits = logits + down @ own @ spread(boxes[..., 0::2], width, map_side).transpose(2, 3)
     x0, y0, x1, y1 = (side[..., None, None] for side in windows.unbind(-1))
     inside = (x >= x0) & (x < x1) & ((y >= y0) & (y < y1))
     return Probabilities(torch.where(inside, logits.sigmoid(), 0.0), windows)

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sipvideo.config import GRID_MARGIN
 from sipvideo.engine.tensors.maps import Cells, neighbours, sample, taken
+from sipvideo.model.alignment import part_numbers, shape_maps_of
 from sipvideo.model.head import HeadOutputs
-from sipvideo.postprocess.objects import GRID_MARGIN, SCORING_CHANNELS, ObjectHead
+from sipvideo.postprocess.objects import MAP_CONVS, SCORING_CHANNELS, ObjectHead
 
 SLOPE = 0.1
 """Of the leaky rectifiers."""
@@ -31,9 +33,12 @@ class Objects:
         self.matrices = {
             name: torch.from_numpy(array).to(device) for name, array in head.matrices.items()
         }
-        side = self.config.grid_side
-        share = (torch.arange(side, dtype=torch.float32) + 0.5) / side
-        self.share = (share * (1 + 2 * GRID_MARGIN) - GRID_MARGIN).to(device)
+        self.share = _share(self.config.grid_side, device)
+        if self.config.object_map:
+            side = self.config.map_side
+            self.map_share = _share(side, device)
+            self.shape_maps = shape_maps_of(side, self.share)
+            self.part_of_place = part_numbers(side, self.config.sub_regions, device)
         tap = torch.arange(9)
         self.taps = torch.stack((tap // 3 - 1, tap % 3 - 1)).float().to(device)
 
@@ -100,29 +105,55 @@ class Objects:
         sides = taken(cells.rows(outputs.box_distances), cell)
         points = cells.points[cell]
         boxes = torch.cat((points - sides[..., :2], points + sides[..., 2:]), 2)
-        near = self._tapped(features, read, level, boxes)
-        fine = self._tapped(basis, basis_cells, torch.zeros_like(level), boxes)
-        count = self.config.grid_side**2
-        taps = torch.cat((near.view(*cell.shape, count, -1), fine.view(*cell.shape, count, -1)), 3)
-        taps = F.leaky_relu(self._linear("coefficients.reduce", taps), SLOPE).flatten(2)
+        only = torch.zeros_like(level)
+        near = self._tapped(features, read, level, boxes, self.share)
+        fine = self._tapped(basis, basis_cells, only, boxes, self.share)
+        taps = torch.cat((near, fine), 3)
+        taps = F.leaky_relu(self._linear("coefficients.reduce", taps), SLOPE)
         # Around 0 for objects of the usual sizes.
         extent = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1).log() - 4
-        joined = torch.cat((taps, extent), 2)
+        joined = torch.cat((taps.flatten(2), extent), 2)
         hidden = F.leaky_relu(self._linear("coefficients.hidden", joined), SLOPE)
-        found = self._linear("coefficients.output", hidden)
+        found = [self._linear("coefficients.output", hidden)]
+        if self.config.object_map:
+            seen = self._tapped(basis, basis_cells, only, boxes, self.map_share)
+            found.append(self._object_maps(taps, seen, hidden, found[0]))
         if self.config.grid_quality:
-            return torch.cat((found, self._linear("coefficients.quality", hidden)), 2)
-        return found
+            found.append(self._linear("coefficients.quality", hidden))
+        return torch.cat(found, 2)
 
-    def _tapped(self, rows: Tensor, cells: Cells, level: Tensor, boxes: Tensor) -> Tensor:
-        """Maps read at the side^2 taps of each box [B, P, 4], row by row: [B, P, side^2 * channels]."""
+    @staticmethod
+    def _tapped(rows: Tensor, cells: Cells, level: Tensor, boxes: Tensor, share: Tensor) -> Tensor:
+        """Maps at taps of each box [B, P, 4], at these shares [S] of its sides, row by row: [B, P, S^2, channels]."""
         x0, y0, x1, y1 = boxes.unsqueeze(3).unbind(2)
-        x, y = x0 + self.share * (x1 - x0), y0 + self.share * (y1 - y0)
+        x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
         stride = cells.strides[level][..., None]
-        shape = (*level.shape, 1, len(self.share), len(self.share))
+        shape = (*level.shape, 1, len(share), len(share))
         rows_at = (y / stride - 0.5)[:, :, None, :, None].expand(shape).flatten(3)
         columns_at = (x / stride - 0.5)[:, :, None, None].expand(shape).flatten(3)
-        return sample(rows, cells, level, rows_at, columns_at)
+        found = sample(rows, cells, level, rows_at, columns_at)
+        return found.view(*level.shape, len(share) ** 2, -1)
+
+    def _object_maps(self, taps: Tensor, basis: Tensor, hidden: Tensor, vectors: Tensor) -> Tensor:
+        """The objects' own maps of logits [B, P, side^2]; as ``ObjectHead`` has them, with one more dimension each."""
+        batch, count = hidden.shape[:2]
+        side, half, parts = self.config.map_side, self.config.grid_side, self.config.sub_regions
+        own = "coefficients.own"
+        coarse = taps.view(batch, count, half, half, -1)
+        coarse = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3).flatten(2, 3)
+        vectors = vectors.view(batch, count, parts**2, -1)
+        maps = basis
+        if self.config.shape_maps:
+            maps = torch.cat((basis, self.shape_maps.expand(batch, count, -1, -1)), 3)
+        every = maps @ vectors.transpose(2, 3)
+        part = self.part_of_place.expand(batch, count, -1)[..., None]
+        x = self._linear(f"{own}.enter", torch.cat((coarse, basis, every.gather(3, part)), 3))
+        x = F.leaky_relu(x + self._linear(f"{own}.of_object", hidden)[:, :, None], SLOPE)
+        x = x.view(batch * count, side, side, -1).permute(0, 3, 1, 2)
+        for k in range(MAP_CONVS):
+            weight, bias = (self.weights[f"{own}.convs.{k}.{name}"] for name in ("weight", "bias"))
+            x = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), SLOPE)
+        return self._linear(f"{own}.leave", x.permute(0, 2, 3, 1)).view(batch, count, side**2)
 
     def embeddings(self, outputs: HeadOutputs, cells: Cells, boxes: Tensor) -> Tensor:
         """Embeddings float32 [B, P, E] at the centres of boxes [B, P, 4], model-input pixels.
@@ -168,3 +199,9 @@ def _read(levels: tuple[Cells, Cells], cell: Tensor) -> Tensor:
     """The level of the features that cells [B, P] read their coefficients from."""
     cells, read = levels
     return cells.level[cell].clamp(max=len(read.sizes) - 1)
+
+
+def _share(side: int, device: torch.device) -> Tensor:
+    """Where taps lie along a side of a box, float32 [side], in shares of it."""
+    share = (torch.arange(side, dtype=torch.float32) + 0.5) / side
+    return (share * (1 + 2 * GRID_MARGIN) - GRID_MARGIN).to(device)

@@ -18,6 +18,7 @@ from sipvideo.engine.tensors.objects import Objects
 from sipvideo.engine.tensors.transfer import Layout
 from sipvideo.engine.tensors.transform import PictureTransform
 from sipvideo.model.head import HeadOutputs
+from sipvideo.model.targets import widened
 from sipvideo.postprocess.objects import EMBEDDING_LEVELS
 from sipvideo.transforms import Geometry
 
@@ -133,13 +134,15 @@ class FrameStep:
             (basis, self.basis_cells),
             cell,
         )
-        coefficients = self.objects.config.coefficient_count
+        head = self.objects.config
+        coefficients = head.coefficient_count
         masks = assemble(
             basis,
             values[..., :coefficients],
-            input_boxes / self.objects.basis_stride,
+            widened(input_boxes / self.objects.basis_stride, head.mask_margin),
             self.map_size,
-            self.objects.config.sub_regions,
+            head.sub_regions,
+            head.map_side,
         )
         windows = self.masks.windows(masks.windows)
         _, sizes = self.masks.sizes(windows)
