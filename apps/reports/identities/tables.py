@@ -22,7 +22,8 @@ AIMED = """## Aims
 WORDS = """## How to read it
 
 - **Films**: rendered, with exact masks and exact identities (`sipvideo data synth --kind scenes`). Nothing was
-  trained or chosen on them; settings were chosen on films of other seeds.
+  trained on them; settings were chosen on films of other seeds, those for reports without embeddings in two rounds
+  with one look at these films between them.
 - **Reports**: what a detector says of a frame, without identities. *Network*: {network}. *True boxes*: {truth}.
   Everybody gets the same ones.
 - **AssA** (0..1): of two moments at which an object was found, how often it is the same identity, weighed against
