@@ -105,23 +105,23 @@ def widened(boxes: NDArray[np.float32], margin: float) -> NDArray[np.float32]:
     return np.concatenate((boxes[:, :2] - more, boxes[:, 2:] + more), 1)
 
 
-def spread(sides: tuple[float, float], pixels: tuple[int, int], count: int) -> NDArray[np.float32]:
-    """How values that are spread evenly along one side of a box are interpolated at the middles of pixels.
+def spread(sides: NDArray[np.float32], size: int, count: int) -> NDArray[np.float32]:
+    """How values that are spread evenly along one side of boxes are interpolated at the middles of a map's pixels.
 
     Args:
-        sides: where the box begins and ends, pixels of a map.
-        pixels: the first pixel and the one behind the last.
+        sides: float32 [N, 2], where the boxes begin and end, pixels of the map.
+        size: pixels of the map along this side.
         count: of the values, in the middles of as many equal pieces of the side. Outside of them the outermost counts.
 
     Returns:
-        float32 [n, count], rows that sum to 1.
+        float32 [N, size, count], rows that sum to 1.
     """
-    low, high = np.float32(sides[0]), np.float32(sides[1])
-    share = (np.arange(*pixels, dtype=np.float32) + np.float32(0.5) - low) / np.maximum(
+    low, high = sides[:, :1], sides[:, 1:]
+    share = (np.arange(size, dtype=np.float32) + np.float32(0.5) - low) / np.maximum(
         high - low, np.float32(1e-3)
     )
-    at = np.clip(share * np.float32(count) - np.float32(0.5), 0, count - 1)[:, None]
-    weights: NDArray[np.float32] = np.maximum(
-        1 - np.abs(at - np.arange(count, dtype=np.float32)), np.float32(0)
-    )
-    return weights
+    at = np.clip(share * np.float32(count) - np.float32(0.5), 0, count - 1)[..., None]
+    weights: NDArray[np.float32] = at - np.arange(count, dtype=np.float32)
+    np.abs(weights, out=weights)
+    np.subtract(1, weights, out=weights)
+    return np.maximum(weights, 0, out=weights)

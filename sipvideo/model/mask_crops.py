@@ -138,13 +138,12 @@ class CropWindows:
 
     def spread(self, own: Tensor) -> Tensor:
         """Maps of objects [N, side, side], each over its box, interpolated at the boxes' pixels: flat [T]."""
+        height, width = self.map_size
+        rows = torch.from_numpy(spread(self.boxes[:, 1::2], height, own.shape[1]))
+        columns = torch.from_numpy(spread(self.boxes[:, 0::2], width, own.shape[2]))
         pieces = [own.new_zeros(0)]
-        for values, box, (x0, y0, x1, y1) in zip(
-            own, self.boxes.tolist(), self.windows, strict=True
-        ):
-            rows = torch.from_numpy(spread((box[1], box[3]), (y0, y1), len(values)))
-            columns = torch.from_numpy(spread((box[0], box[2]), (x0, x1), len(values)))
-            pieces.append((rows @ values @ columns.t()).reshape(-1))
+        for n, (x0, y0, x1, y1) in enumerate(self.windows):
+            pieces.append((rows[n, y0:y1] @ own[n] @ columns[n, x0:x1].t()).reshape(-1))
         return torch.cat(pieces)
 
     def sub_regions(self, flat: Tensor) -> Iterator[tuple[int, int, slice, slice, Tensor]]:

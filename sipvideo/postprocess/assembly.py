@@ -89,6 +89,9 @@ def assemble(
     per_part = (coefficients.shape[1] - map_side**2) // parts**2
     vectors = coefficients[:, : parts**2 * per_part].reshape(len(boxes), parts**2, per_part)
     own = coefficients[:, parts**2 * per_part :].reshape(len(boxes), map_side, map_side)
+    if map_side:
+        down = spread(boxes[:, 1::2], height, map_side)
+        across = spread(boxes[:, 0::2], width, map_side)
     for k, window in enumerate(logits.split()):
         if window.size:
             x0, y0, x1, y1 = windows[k].tolist()
@@ -98,9 +101,7 @@ def assemble(
                 maps += _combined(shape, vectors[k, :, bases:])
             _take_parts(window, maps, (rows[k].tolist(), columns[k].tolist()))
             if map_side:
-                left, top, right, bottom = boxes[k].tolist()
-                down = spread((top, bottom), (y0, y1), map_side)
-                window += down @ own[k] @ spread((left, right), (x0, x1), map_side).T
+                window += down[k, y0:y1] @ own[k] @ across[k, x0:x1].T
     return LowResMasks(windows, sigmoid(logits.flat), (height, width))
 
 
