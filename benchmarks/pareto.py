@@ -32,9 +32,9 @@ PEERS_AP = {
 """Measured beside on the same 284 pictures with their published weights (AGPL-3.0, not part of this project). That of
 YOLO11n-seg is of its single precision, so it flatters its int8 form."""
 SHORT = {
-    "yolo11n-seg-openvino": "YOLO11n 640",
-    "yolo11n-seg-openvino-int8": "int8",
-    "yolo26n-seg-320-openvino-int8": "YOLO26n 320 int8",
+    "yolo11n-seg-openvino": "YOLO11n",
+    "yolo11n-seg-openvino-int8": "its int8",
+    "yolo26n-seg-320-openvino-int8": "YOLO26n 320",
 }
 
 Json = dict[str, Any]

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 PANEL = (460, 260)
 MARGIN = (58, 34, 14, 28)  # left, top, right, bottom
 INK, FAINT, PAPER = (40, 40, 40), (222, 222, 222), (255, 255, 255)
-COLOURS = ((31, 91, 169), (214, 106, 30), (44, 138, 67), (160, 52, 140))
+COLOURS = ((31, 91, 169), (214, 106, 30), (44, 138, 67), (160, 52, 140), (90, 90, 90))
 
 Series = tuple[NDArray[np.float64], NDArray[np.float64]]
 
