@@ -139,7 +139,7 @@ def test_equal_figures_are_all_seen_and_names_stand_beside_the_title(tmp_path: P
     path = draw_curves(tmp_path)
     assert path is not None
     panel = np.asarray(Image.open(path))[:, 460:]
-    for colour in COLOURS:
+    for colour in COLOURS[: len(names)]:
         rows, columns = np.nonzero((panel == colour).all(-1))
         dot = rows >= MARGIN[1]
         assert dot.any()
