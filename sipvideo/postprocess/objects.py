@@ -182,7 +182,7 @@ class ObjectHead:
     def _grid(self, near: FloatArray, outputs: DenseOutputs, item: int) -> FloatArray:
         """The layers behind the grid of taps; ``near`` as :meth:`_near` gives it for all objects."""
         boxes, side = near[:, :4], self.config.grid_side
-        basis = _rows_together(outputs.basis_masks[item])
+        basis = outputs.basis_masks[item]
         fine = _tapped(basis, boxes, self.basis_stride, side)
         rows = len(near) * side**2
         taps = np.concatenate((near[:, 4:].reshape(rows, -1), fine.reshape(rows, -1)), 1)
@@ -300,12 +300,6 @@ def _matrix(weight: FloatArray, groups: int) -> FloatArray:
     if weight.shape[2:] == (3, 3):
         return tap_matrix(weight, groups)
     return np.ascontiguousarray(weight.reshape(len(weight), -1).T)
-
-
-def _rows_together(feature: FloatArray) -> FloatArray:
-    """A map [C, H, W] with all channels of a cell beside each other in memory: it is read at many places."""
-    rows = np.ascontiguousarray(cells(feature))
-    return rows.reshape(*feature.shape[1:], len(feature)).transpose(2, 0, 1)
 
 
 def _tapped(feature: FloatArray, boxes: FloatArray, stride: int, side: int) -> FloatArray:
