@@ -209,10 +209,12 @@ class TrackerConfig(Section):
     """sipvideo: detections from this score on are confident: they may begin an identity or find a lost one."""
     keep_score: float = Field(default=0.15, ge=0, le=1)
     """sipvideo: detections from this score on may still go on with the track that they clearly fit."""
-    match_affinity: float = Field(default=0.07, ge=0, lt=1)
-    """sipvideo: least affinity of a confident detection and its track; higher gives more, but purer identities."""
-    clear_affinity: float = Field(default=0.35, ge=0, lt=1)
-    """sipvideo: least affinity of a doubtful detection and its track."""
+    match_affinity: float = Field(default=-0.05, ge=-1, lt=1)
+    """sipvideo: least affinity of a sure detection and its track; higher gives more, but purer identities."""
+    sure_score: float = Field(default=0.48, ge=0, le=1)
+    """sipvideo: detections from this score on are sure; the others need more affinity."""
+    doubt_penalty: float = Field(default=2.0, ge=0, le=10)
+    """sipvideo: how much more, as a multiple of what their score lacks to ``sure_score``."""
     duplicate_iou: float = Field(default=0.55, ge=0, le=1)
     """sipvideo: mask overlap above which two detections are reports of one object, whatever their labels."""
     part_share: float = Field(default=0.8, ge=0, le=1)
@@ -247,7 +249,7 @@ class TrackerConfig(Section):
     """sipvideo: how fast that distance grows while the object is unseen, in sizes per second."""
     margin_doubt: float = Field(default=0.5, ge=0, le=2)
     """sipvideo: how much less an overlap counts the wider the search has become, as a power of its width; 0: none."""
-    side_weight: float = Field(default=0.0, ge=0, le=1)
+    side_weight: float = Field(default=0.1, ge=0, le=1)
     """sipvideo: share of an overlap that does not count where neither width nor height of the box is the usual one."""
     bare_affinity: float = Field(default=0.0, ge=0, lt=1)
     """sipvideo: ``match_affinity`` of detections without embeddings: whoever is not found near its place is lost for

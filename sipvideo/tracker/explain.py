@@ -22,7 +22,6 @@ PairVerdict = Literal[
     "chosen",
     "out of reach",
     "affinity too low",
-    "track went to a confident detection",
     "detection went to another track",
     "track went to another detection",
     "other pairs fit better together",
@@ -263,8 +262,6 @@ def _pair_verdict(match: Match, k: int, j: int) -> PairVerdict:
     if affinity <= match.needed[k]:
         return "affinity too low"
     owner = np.flatnonzero(match.columns == j)
-    if len(owner) and match.confident[owner[0]] and not match.confident[k]:
-        return "track went to a confident detection"
     if column >= 0:
         return "detection went to another track"
     return "track went to another detection" if len(owner) else "other pairs fit better together"

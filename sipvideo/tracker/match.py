@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sipvideo.masks import BoolArray
-from sipvideo.structures import IntArray
+from sipvideo.structures import FloatArray, IntArray
 from sipvideo.tracker.similarity import Cues
 
 
@@ -19,11 +16,11 @@ class Match:
     Attributes:
         columns: int64 [N], the track that each detection goes on with, by place in ``Tracker.tracks``; -1: none.
         confident: bool [N], detections that may begin an identity.
-        needed: float64 [N], what the affinity of each detection and its track must exceed.
+        needed: float32 [N], what the affinity of each detection and its track must exceed.
         cues: of all pairs; None where there were no pairs.
     """
 
     columns: IntArray
     confident: BoolArray
-    needed: NDArray[np.float64]
+    needed: FloatArray
     cues: Cues | None = None

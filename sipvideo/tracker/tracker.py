@@ -4,9 +4,9 @@ How well a detection fits a track is their *affinity* (see :mod:`sipvideo.tracke
 place where the object should be by now, likeness of the embeddings, agreement of the labels. The pairs of a frame
 are chosen together, one detection per track, so that their sum is best:
 
-1. confident detections take their tracks, which may have been out of sight for a while;
-2. doubtful detections may only go on with a track that nobody took and that they fit clearly;
-3. confident detections that are left begin tracks of their own. If they look like somebody who left (see
+1. all detections take their tracks, which may have been out of sight for a while; the more doubtful one is, the
+   better it must fit, and the less it counts against another one that fits;
+2. confident detections that are left begin tracks of their own. If they look like somebody who left (see
    :mod:`sipvideo.tracker.memory`) they may wait for a better look without an identity, and then get that of the one
    who left; all others have a new one at once.
 
@@ -172,19 +172,14 @@ class Tracker:
         config = self.config if detections.embeddings.shape[1] else self._bare
         columns = np.full(len(detections), -1, np.int64)
         confident = detections.scores >= config.birth_score
-        needed = np.where(confident, config.match_affinity, config.clear_affinity)
+        needed = np.maximum(np.float32(config.sure_score) - detections.scores, 0)
+        needed *= np.float32(config.doubt_penalty)
+        needed += np.float32(config.match_affinity)
         if not len(detections) or not self.tracks:
             return Match(columns, confident, needed)
         cues = compare(detections, self.tracks, self.now, self._common_embedding, config)
-        chosen = confident.nonzero()[0]
-        rows, taken = assign(cues.affinity[chosen], config.match_affinity)
-        columns[chosen[rows]] = taken
-        if len(chosen) < len(columns):
-            chosen = (~confident).nonzero()[0]
-            left = cues.affinity[chosen]
-            left[:, taken] = -np.inf
-            rows, taken = assign(left, config.clear_affinity)
-            columns[chosen[rows]] = taken
+        rows, taken = assign(cues.affinity, needed)
+        columns[rows] = taken
         return Match(columns, confident, needed, cues)
 
     def learn(self, detections: Detections, match: Match) -> list[Track | None]:

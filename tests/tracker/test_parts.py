@@ -36,22 +36,23 @@ def test_assignment_is_the_best_of_all_one_to_one_choices(seed: int, n: int, m: 
     rng = np.random.default_rng(seed)
     affinity = rng.uniform(-1, 1, (n, m)).astype(np.float32)
     affinity[rng.uniform(size=(n, m)) < 0.3] = -np.inf
-    threshold = 0.1
-    pairs = list(zip(*assign(affinity, threshold), strict=True))
-    assert all(affinity[i, j] > threshold for i, j in pairs)
+    needed = rng.uniform(-0.2, 0.4, n).astype(np.float32)
+    pairs = list(zip(*assign(affinity, needed), strict=True))
+    assert all(affinity[i, j] > needed[i] for i, j in pairs)
     assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
     best = 0.0
     for count in range(min(n, m) + 1):
         for rows in itertools.combinations(range(n), count):
             for columns in itertools.permutations(range(m), count):
-                gains = [affinity[i, j] - threshold for i, j in zip(rows, columns, strict=True)]
+                gains = [affinity[i, j] - needed[i] for i, j in zip(rows, columns, strict=True)]
                 best = max(best, float(sum(gains)) if min(gains, default=0) > 0 else 0.0)
-    assert sum(affinity[i, j] - threshold for i, j in pairs) == pytest.approx(best, abs=1e-5)
+    assert sum(affinity[i, j] - needed[i] for i, j in pairs) == pytest.approx(best, abs=1e-5)
 
 
-def test_nothing_is_assigned_below_the_threshold() -> None:
+def test_nothing_is_assigned_that_needs_more_affinity() -> None:
+    needed = np.full(3, 0.2, np.float32)
     for affinity in (0.2, -np.inf):
-        rows, columns = assign(np.full((3, 2), affinity, np.float32), 0.2)
+        rows, columns = assign(np.full((3, 2), affinity, np.float32), needed)
         assert len(rows) == len(columns) == 0
 
 

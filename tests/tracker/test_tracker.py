@@ -86,17 +86,18 @@ def test_a_doubtful_detection_begins_nothing_but_goes_on_with_a_track() -> None:
 def test_a_doubtful_detection_that_fits_badly_is_not_taken_for_a_track() -> None:
     shifted = (51.0, 46.0, 71.0, 70.0)  # overlaps by a quarter
     for score, expected in ((0.3, -1), (0.9, 0)):
-        made = tracker(clear_affinity=0.5)
+        made = tracker(sure_score=0.5, doubt_penalty=2.5)
         made.update(scripted([BOX]), 0.0)
         made.update(scripted([BOX]), 0.1)
         assert ids_of(made, scripted([shifted], score), 0.2) == [expected]
 
 
-def test_confident_detections_choose_before_doubtful_ones() -> None:
-    made = tracker()
-    made.update(scripted([BOX]), 0.0)
-    near = (44.0, 42.0, 64.0, 66.0)
-    assert ids_of(made, scripted([near, BOX], [0.9, 0.3]), 0.1) == [0, -1]
+def test_of_two_detections_of_a_track_the_doubtful_one_must_fit_much_better() -> None:
+    near, barely = (44.0, 42.0, 64.0, 66.0), (54.0, 52.0, 74.0, 76.0)
+    for other, expected in ((near, [0, -1]), (barely, [1, 0])):
+        made = tracker()
+        made.update(scripted([BOX]), 0.0)
+        assert ids_of(made, scripted([other, BOX], [0.9, 0.3]), 0.1) == expected
 
 
 @pytest.mark.parametrize("fps", [2.5, 10, 40])
