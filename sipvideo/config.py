@@ -315,10 +315,11 @@ class RepairConfig(Section):
     """Seconds for which an object may be away and still be joined to what it was before."""
     join_odds: float = Field(default=-3.0, ge=-30, le=30)
     """Least logarithm of the odds that two stretches of identities show one object; higher joins fewer."""
-    ghost_seconds: float = Field(default=0.5, ge=0, le=60)
-    """Identities seen for less time in all are dropped, unless they are sure; 0: none is."""
-    ghost_score: float = Field(default=0.65, ge=0, le=1)
-    """An identity is sure if its best score is at least this."""
+    ghost_seconds: float = Field(default=2.0, ge=0, le=60)
+    """Identities seen for less time in all are dropped, unless they are sure; 0: none is. With ``--lookahead`` at most
+    half of the time that is known of an identity when it is given."""
+    ghost_score: float = Field(default=0.55, ge=0, le=1)
+    """An identity is sure if its best score is at least this; one seen only for a moment needs 0.13 more."""
     copy_seconds: float = Field(default=1.0, ge=0, le=60)
     """Identities seen for less time in all, and mostly inside a better object's mask, are dropped too."""
     fill_seconds: float = Field(default=1.0, ge=0, le=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,8 @@ from sipvideo.tracker.tracklets import Tracklet, Tracklets
 
 FEW_TRACKLETS = 3
 """Number of tracklets from which their mean look is believed to be common to all."""
+SHORTER = 0.13
+"""How much more the best score of an identity must be that is seen for no time than of one seen for long."""
 MOSTLY = 0.5
 """Share of its sightings above which an identity counts as covered by another."""
 
@@ -60,10 +63,15 @@ class Identities:
     Args:
         config: what is joined and dropped.
         changed: called with every change.
+        ahead: seconds between ``observe`` and ``relabel`` of a frame, if there is a limit.
     """
 
-    def __init__(self, config: RepairConfig, changed: Callable[[Change], None]) -> None:
+    def __init__(
+        self, config: RepairConfig, changed: Callable[[Change], None], ahead: float = math.inf
+    ) -> None:
         self.config = config
+        # What has just begun cannot have been seen for longer than is looked ahead.
+        self._ghost_seconds = min(config.ghost_seconds, ahead / 2)
         self._changed = changed
         self._tracklets = Tracklets()
         self._numbers: deque[IntArray] = deque()
@@ -201,10 +209,11 @@ class Identities:
         """Why some tracklets together are taken for no object; empty: they are one."""
         config = self.config
         seconds, best = sum(t.seconds for t in chain), max(t.best_score for t in chain)
-        if best >= config.ghost_score:
+        share = min(seconds / config.ghost_seconds, 1.0) if config.ghost_seconds else 1.0
+        if best >= config.ghost_score + SHORTER * (1 - share):
             return ""
         about = f"seen for {seconds:.2f} s in all, best score {best:.2f}"
-        if seconds < config.ghost_seconds:
+        if seconds < self._ghost_seconds:
             return about
         covered = Counter[int]()
         for tracklet in chain:

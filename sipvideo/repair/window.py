@@ -33,7 +33,7 @@ class Window:
     ) -> None:
         fill = min(config.fill_seconds, seconds / 2)
         self._named = seconds - fill
-        self._identities = Identities(config, changed)
+        self._identities = Identities(config, changed, self._named)
         self._gaps = Gaps(fill, changed)
         self._begun: list[FrameResult] = []
 

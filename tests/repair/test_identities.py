@@ -101,6 +101,26 @@ def test_ghosts_are_dropped_and_sure_ones_kept(repair) -> None:  # type: ignore[
     assert "best score 0.50" in changes[0].why
 
 
+@pytest.mark.parametrize(
+    ("score", "until", "dropped"),
+    [(0.5, 2.5, True), (0.5, 3.5, False), (0.6, 2.5, False), (0.6, 1.25, True)],
+)
+def test_the_shorter_an_identity_is_seen_the_surer_it_must_be(
+    score: float, until: float, dropped: bool
+) -> None:
+    def brief(actor: int, second: float) -> int:
+        return actor if actor == 0 or 1.0 <= second < until else -2
+
+    results = run([walker(30), walker(90, look=1, label=1)], brief, scores={1: score})
+    assert [c.was for c in whole(results)[1]] == [1] * dropped
+
+
+def test_an_identity_that_goes_on_is_not_dropped_while_little_of_it_is_known() -> None:
+    results = run([walker()], lambda actor, second: 0, seconds=1.5, scores={0: 0.5})
+    assert [c.kind for c in whole(results)[1]] == ["dropped"]
+    assert [c.kind for c in ahead(results, 1.0)[1]] == []
+
+
 def test_a_doubtful_one_inside_another_is_dropped_as_its_copy() -> None:
     results = run([walker(60)], lambda actor, second: 0, seconds=2.0)
     doubled = []
@@ -111,7 +131,7 @@ def test_a_doubtful_one_inside_another_is_dropped_as_its_copy() -> None:
             found.scores[1] = 0.4
             result = FrameResult(result.frame, found, np.array([0, 5]), 1.0)
         doubled.append(result)
-    _, changes = whole(doubled)
+    _, changes = whole(doubled, RepairConfig(fill_seconds=0, ghost_seconds=0.5))
     assert [(c.kind, c.was) for c in changes] == [("dropped", 5)]
     assert "mostly inside id 0" in changes[0].why
 
