@@ -215,7 +215,7 @@ class TrackerConfig(Section):
     """sipvideo: detections from this score on are sure; the others need more affinity."""
     doubt_penalty: float = Field(default=2.0, ge=0, le=10)
     """sipvideo: how much more, as a multiple of what their score lacks to ``sure_score``."""
-    duplicate_iou: float = Field(default=0.55, ge=0, le=1)
+    duplicate_iou: float = Field(default=0.4, ge=0, le=1)
     """sipvideo: mask overlap above which two detections are reports of one object, whatever their labels."""
     part_share: float = Field(default=0.8, ge=0, le=1)
     """sipvideo: share of a mask inside a better one of the same class above which it is a part of that object: a

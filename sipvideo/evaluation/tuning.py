@@ -25,7 +25,7 @@ SPACE: dict[str, tuple[float, float, bool]] = {
     "tracker.match_affinity": (-0.3, 0.5, False),
     "tracker.sure_score": (0.2, 0.9, False),
     "tracker.doubt_penalty": (0.0, 4.0, False),
-    "tracker.duplicate_iou": (0.4, 0.95, False),
+    "tracker.duplicate_iou": (0.2, 0.95, False),
     "tracker.part_share": (0.5, 1.0, False),
     "tracker.embedding_weight": (0.0, 0.9, False),
     "tracker.label_penalty": (0.0, 1.0, False),
