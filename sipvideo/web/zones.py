@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -68,10 +69,15 @@ class KeptZones:
 
     Args:
         folder: where the files are.
+
+    Attributes:
+        turn: held while somebody's zones are written and come into force, so that of two changes at once the later one
+            is kept, and is the one that counts.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.turn = asyncio.Lock()
 
     def path(self, source: str) -> Path:
         """The file of a source of this name."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,37 @@ def test_a_source_s_zones_change_for_everybody_and_outlast_the_server(
     assert kept.read("another", CLASSES) is None
     kept.write(name, Rules())
     assert kept.read(name, CLASSES) == Rules()
+
+
+def test_of_two_changes_at_once_one_waits_and_the_later_one_is_kept(
+    street: Path, tmp_path: Path
+) -> None:
+    class Slow(KeptZones):
+        writing = together = 0
+
+        def write(self, source: str, rules: Rules) -> None:
+            self.writing += 1
+            self.together = max(self.together, self.writing)
+            time.sleep(0.1)
+            super().write(source, rules)
+            self.writing -= 1
+
+    kept = Slow(tmp_path / "zones")
+    log = recorder(tmp_path / "log")
+    with serving(sources={"1": str(street)}, recorder=log, zones=kept) as server:
+        address = "/api/sources/1/zones"
+
+        def change(name: str) -> int:
+            return server.http.put(address, json={"zones": {name: ALL}}).status_code
+
+        with ThreadPoolExecutor(4) as visitors:
+            assert [*visitors.map(change, "abcd")] == [200] * 4
+        told = server.http.get(address).json()["rules"]
+    assert kept.together == 1
+    assert (
+        load_rules(next((tmp_path / "zones").iterdir()), CLASSES).zones.keys()
+        == told["zones"].keys()
+    )
 
 
 def test_without_the_owner_s_leave_zones_are_tried_by_each_for_themselves(

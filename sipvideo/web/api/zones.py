@@ -54,11 +54,12 @@ async def change_zones(request: Request, key: str) -> answers.Zones:
             "zones of this server's sources are changed only where it was started with --allow-zones",
         )
     rules = await _drawn(request)
-    try:
-        await asyncio.to_thread(state.zones.write, view.status.name, rules)
-    except SipVideoError as error:
-        raise HTTPException(507, str(error)) from error
-    view.change_zones(rules)
+    async with state.zones.turn:
+        try:
+            await asyncio.to_thread(state.zones.write, view.status.name, rules)
+        except SipVideoError as error:
+            raise HTTPException(507, str(error)) from error
+        view.change_zones(rules)
     return _zones(state, view)
 
 
