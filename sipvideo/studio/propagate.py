@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from sipvideo.masks import BoolArray, CompactMasks
 from sipvideo.structures import FloatArray, Frame
-from sipvideo.studio.refine import OpenFrame, Refiner, Seen, Window, depth_of, values_of
+from sipvideo.studio.reach import Seen, depth_of, values_of
+from sipvideo.studio.refine import OpenFrame, Refiner
+from sipvideo.studio.window import Window
 
 SIDE = 96
 """Longer side of the window that is looked at, pixels of its own."""

@@ -15,18 +15,21 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Request
 
 from sipvideo.annotations import Json
-from sipvideo.build import load
+from sipvideo.build import MODELS, load
 from sipvideo.errors import DatasetError, SipVideoError, SourceError
 from sipvideo.masks import CompactMasks, from_rles
 from sipvideo.structures import Frame
 from sipvideo.studio import Document
 from sipvideo.studio.anew import check, make_anew
 from sipvideo.studio.index import CACHE
-from sipvideo.studio.learning import Course, learn, lessons, score
+from sipvideo.studio.learning import Course, learn
+from sipvideo.studio.lessons import lessons
 from sipvideo.studio.propagate import propagate
-from sipvideo.studio.refine import Click, OpenFrame, Refined, Refiner
+from sipvideo.studio.refine import OpenFrame, Refiner
+from sipvideo.studio.scores import score
 from sipvideo.studio.shelf import Opened, Studio
 from sipvideo.studio.tasks import Task
+from sipvideo.studio.window import Click, Refined
 from sipvideo.web import studio_answers as answers
 from sipvideo.web.answers import problems
 from sipvideo.web.settings import Person
@@ -267,7 +270,7 @@ async def teach(request: Request, key: str, body: answers.LearnBody) -> answers.
     except SipVideoError as error:
         raise HTTPException(422, str(error)) from error
     name, weights = model.removeprefix("sipmask_"), _named(request, body.weights)
-    if name not in ("nano", "small"):
+    if name not in MODELS:
         raise HTTPException(422, f"{model}: only the models that come along learn here")
     course = Course(
         name, weights, _named(request, body.known), _named(request, body.kept), body.steps

@@ -22,7 +22,8 @@ from sipvideo.sinks import CocoRleLines
 from sipvideo.sources import open_source
 from sipvideo.studio.anew import make_anew
 from sipvideo.studio.document import Document
-from sipvideo.studio.learning import Course, is_better, learn, lessons
+from sipvideo.studio.learning import Course, is_better, learn
+from sipvideo.studio.lessons import lessons
 from sipvideo.studio.shelf import Studio, places_in
 from sipvideo.studio.tasks import CancelledError, Task
 from sipvideo.studio.video import RunVideo

@@ -25,7 +25,9 @@ from sipvideo.masks import BoolArray, CompactMasks, from_rles
 
 if TYPE_CHECKING:
     from sipvideo.structures import FloatArray
-    from sipvideo.studio.refine import Layers, OpenFrame, Point, Refiner, Seen
+    from sipvideo.studio.reach import Layers, Seen
+    from sipvideo.studio.refine import OpenFrame, Refiner
+    from sipvideo.studio.window import Point
 
 CLICKS = 3
 SURE = 0.3
@@ -136,7 +138,7 @@ class Lesson:
 
 def lessons(found: Iterator[Case]) -> Iterator[Lesson]:
     """Cases as the refinement sees them."""
-    from sipvideo.studio.refine import Window
+    from sipvideo.studio.window import Window
 
     for case in found:
         window = Window.around(case.found, ())
@@ -145,7 +147,7 @@ def lessons(found: Iterator[Case]) -> Iterator[Lesson]:
 
 def trained(known: Sequence[Lesson], pixels: int, seed: int = 0) -> Layers:
     """Layers trained in rounds: each adds a click, set on what the layers of the round before make of it."""
-    from sipvideo.studio.refine import decide_with, traces_of
+    from sipvideo.studio.reach import decide_with, traces_of
 
     rng = np.random.default_rng(seed)
     states = [(one, one.start, list[Any]()) for one in known]
@@ -178,7 +180,7 @@ def fitted_layers(inputs: FloatArray, wanted: BoolArray, epochs: int) -> Layers:
     import torch
     from torch import nn
 
-    from sipvideo.studio.refine import Layers
+    from sipvideo.studio.reach import Layers
 
     torch.manual_seed(0)
     sizes = (inputs.shape[1], 64, 32, 1)
@@ -218,7 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Trains or measures."""
     from sipvideo.build import load
-    from sipvideo.studio.refine import LAYERS, Refiner
+    from sipvideo.studio.reach import LAYERS
+    from sipvideo.studio.refine import Refiner
 
     refiner = Refiner(load(device="cpu").engine)
     if args.train:

@@ -20,7 +20,7 @@ CORRECTED, HELD_OUT = 30, 20
 
 def lessons_of(film: Path, folder: Path) -> Any:
     """A rendered film's true masks as if somebody had corrected some of its frames."""
-    from sipvideo.studio.learning import Lessons
+    from sipvideo.studio.lessons import Lessons
 
     content = json.loads((film / "instances.json").read_text("utf-8"))
     video = content["videos"][0]
