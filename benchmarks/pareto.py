@@ -24,6 +24,12 @@ from sipvideo.build import load
 from sipvideo.charts import Panel, drawn
 
 SIZES = (320, 416, 512, 640)
+OURS = {
+    "nano": ("nano", "openvino-bf16"),
+    "small": ("small", "openvino-bf16"),
+    "small in int8": ("small", "openvino-int8"),
+}
+"""Model and runtime of each curve."""
 PEERS_AP = {
     "yolo11n-seg-openvino": 0.310,
     "yolo11n-seg-openvino-int8": 0.310,
@@ -47,11 +53,9 @@ def main() -> int:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("clip", type=Path)
-    parser.add_argument("--models", nargs="+", default=["nano", "small"], metavar="NAME")
     parser.add_argument(
         "--peers", default=sys.executable, metavar="PYTHON", help="default: this one"
     )
-    parser.add_argument("--runtime", default="openvino-bf16", help="ours; default: openvino-bf16")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--split", default="val2017", help="default: val2017")
     parser.add_argument("--accuracy", action="store_true")
@@ -61,7 +65,7 @@ def main() -> int:
     saved = args.output.with_suffix(".json")
     found: Json = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
     if args.accuracy or not args.speed:
-        found["mask_ap"] = {name: accuracy(name, args) for name in args.models}
+        found["mask_ap"] = {name: accuracy(name, args) for name in OURS}
     if args.speed or not args.accuracy:
         found["fps"] = speed(args)
     saved.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -73,8 +77,10 @@ def main() -> int:
 def accuracy(name: str, args: argparse.Namespace) -> dict[str, float]:
     """Mask AP by input size."""
     found = {}
+    model_name, runtime = OURS[name]
     for size in SIZES:
-        model = load(model=name, device="cpu", overrides=[f"input.size=[{size}, {size}]", *RANKED])
+        overrides = [f"input.size=[{size}, {size}]", *RANKED]
+        model = load(model=model_name, device="cpu", runtime=runtime, overrides=overrides)
         scores = on_pictures(args.data / "coco" / "instances.json", args.split, model, 0.3)
         found[str(size)] = round(scores["mask_ap"], 4)
         print(f"{name} at {size}: mask AP {found[str(size)]:.3f}", file=sys.stderr, flush=True)
@@ -83,11 +89,11 @@ def accuracy(name: str, args: argparse.Namespace) -> dict[str, float]:
 
 def speed(args: argparse.Namespace) -> Json:
     """Frames per second by model and size, and of the peers: each the median over rounds, and the rounds."""
-    rounds: dict[str, dict[str, list[float]]] = {name: {} for name in args.models}
+    rounds: dict[str, dict[str, list[float]]] = {name: {} for name in OURS}
     for number in range(args.rounds):
-        for name in args.models:
+        for name, (model, runtime) in OURS.items():
             for size in SIZES:
-                options = ["--model", name, "--runtime", args.runtime]
+                options = ["--model", model, "--runtime", runtime]
                 options += ["--set", f"input.size=[{size}, {size}]"]
                 fps = ours(args.clip, options)["fps"]
                 rounds[name].setdefault(str(size), []).append(fps)

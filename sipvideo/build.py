@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MODELS = ("nano", "small")
 """What comes with the package, fastest first: weights, and the same exported."""
-DEFAULT_MODEL = "nano"
+DEFAULT_MODEL = "small"
 NETWORK_SECTIONS = ("classes", "backbone", "neck", "head")
 """Sections of the configuration that an exported network cannot follow."""
 

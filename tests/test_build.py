@@ -51,6 +51,25 @@ def test_a_model_gives_the_same_objects_with_and_without_pytorch(model: str) -> 
     assert min(overlap) > 0.98
 
 
+@pytest.mark.skipif(ENGINE != "openvino", reason="needs OpenVINO")
+def test_the_default_model_in_int8_sees_nearly_the_same() -> None:
+    frame = next(iter(open_source(str(CLIP))))
+    theirs, ours = (
+        sipvideo.load(runtime=name).segment(frame) for name in ("openvino", "openvino-int8")
+    )
+    assert not np.array_equal(ours.scores[:5], theirs.scores[:5])
+    clear = np.flatnonzero(theirs.scores > 0.4)
+    assert len(clear) > 8
+    assert np.mean(ours.masks.iou(theirs.masks[clear]).max(0) > 0.8) > 0.8
+
+
+@pytest.mark.skipif(ENGINE != "openvino", reason="needs OpenVINO")
+@pytest.mark.parametrize("given", [{"model": "nano"}, {"overrides": ["head.bases=32"]}])
+def test_other_models_in_int8_have_to_be_exported(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="sipvideo export --precision int8"):
+        sipvideo.load(runtime="openvino-int8", **given)
+
+
 @needs_engine
 @pytest.mark.parametrize("model", build.MODELS)
 def test_a_packaged_model_starts_without_pytorch(model: str) -> None:

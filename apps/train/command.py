@@ -1,4 +1,4 @@
-"""``sipvideo train``: fine-tunes the default model on one's own pictures, or follows any other recipe.
+"""``sipvideo train``: fine-tunes a model that comes along on one's own pictures, or follows any other recipe.
 
 A run that was stopped goes on where it was: the same command again.
 """
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = flags.Parser(
         prog="sipvideo train",
         description="Trains on pictures or videos with instance masks (COCO or YouTube-VIS json). Without a recipe "
-        "it fine-tunes the default model on the classes of the data. The folder gets model.safetensors for --weights "
+        "it fine-tunes nano on the classes of the data. The folder gets model.safetensors for --weights "
         "of the other commands, curves.png, log.csv, validation.csv, files for TensorBoard, and last.pt: after a stop "
         "the same command goes on from there.",
         epilog="example: sipvideo train horses.json --val more-horses.json -o runs/horses. "

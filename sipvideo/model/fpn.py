@@ -33,6 +33,11 @@ class FPN(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
+    @property
+    def entrances(self) -> nn.ModuleList:
+        """The 1x1 convolutions that see the trunk's features, finest first."""
+        return self.lateral
+
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """C3..C5 to P3..P7, each float [B, channels, h, w]."""
         laterals = [conv(x) for conv, x in zip(self.lateral, features, strict=True)]

@@ -76,6 +76,11 @@ class GhostPAN(nn.Module):
         self.bottom_up = nn.ModuleList(GhostBlock(2 * channels, channels) for _ in steps)
         self.extra = nn.ModuleList(SeparableUnit(channels, _KERNEL, 2) for _ in range(2))
 
+    @property
+    def entrances(self) -> nn.ModuleList:
+        """The 1x1 convolutions that see the trunk's features, finest first."""
+        return self.reduce
+
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Float [B, in_channels, h, w] per level, exact halves, to [B, channels, h, w], finest first.
 

@@ -22,6 +22,11 @@ class PAN(nn.Module):
         super().__init__()
         self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
 
+    @property
+    def entrances(self) -> nn.ModuleList:
+        """The 1x1 convolutions that see the trunk's features, finest first."""
+        return self.laterals
+
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Float [B, in_channels, h, w] per level, exact halves, to [B, channels, h, w]."""
         levels = [lateral(f) for lateral, f in zip(self.laterals, features, strict=True)]

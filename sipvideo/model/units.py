@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,3 +35,19 @@ class SeparableUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the channels, and with stride 1 the shape."""
         return F.leaky_relu(self.pointwise(F.leaky_relu(self.depthwise(x), 0.1)), 0.1)
+
+
+@torch.no_grad()
+def reorder_outputs(conv: nn.Conv2d, order: Sequence[int]) -> None:
+    """Channel ``i`` of the result becomes what ``order[i]`` was, in place; a depthwise one reads in that order, too."""
+    conv.weight.data = conv.weight[list(order)].contiguous()
+    if conv.bias is not None:
+        conv.bias.data = conv.bias[list(order)].contiguous()
+
+
+@torch.no_grad()
+def reorder_inputs(conv: nn.Conv2d, order: Sequence[int]) -> None:
+    """For inputs whose last channels come in another order, in place: the ``i``-th of them was the ``order[i]``-th."""
+    before = conv.in_channels - len(order)
+    columns = [*range(before), *(before + i for i in order)]
+    conv.weight.data = conv.weight[:, columns].contiguous()

@@ -224,11 +224,26 @@ class ObjectHead:
         x += (self._linear(f"{own}.of_object", hidden) + self.weights[f"{own}.enter.bias"])[:, None]
         x = leaky_relu(x).reshape(count, side, side, -1)
         for k in range(MAP_CONVS):
-            padded = np.zeros((count, side + 2, side + 2, MAP_CHANNELS), np.float32)
-            padded[:, 1:-1, 1:-1] = x
-            around = [padded[:, i : i + side, j : j + side] for i in range(3) for j in range(3)]
-            x = leaky_relu(self._linear(f"{own}.convs.{k}", np.concatenate(around, 3)))
+            x = leaky_relu(self._convolved(f"{own}.convs.{k}", x))
         return self._linear(f"{own}.leave", x).reshape(count, side**2)
+
+    def _convolved(self, name: str, x: FloatArray) -> FloatArray:
+        """3x3 convolution of maps [P, side, side, C], 0 outside, to [P, side, side, O]."""
+        count, side, _, channels = x.shape
+        # Each cell with its neighbours to the left and right; the rows above and below are the same memory.
+        wide = np.zeros((count, side + 2, side, 3, channels), np.float32)
+        wide[:, 1:-1, 1:, 0], wide[:, 1:-1, :, 1], wide[:, 1:-1, :-1, 2] = (
+            x[:, :, :-1],
+            x,
+            x[:, :, 1:],
+        )
+        rows = wide.reshape(count, -1, 3 * channels)
+        above, at, below = self.matrices[name].reshape(3, 3 * channels, -1)
+        y = rows[:, : side**2] @ above
+        y += rows[:, side : side + side**2] @ at
+        y += rows[:, 2 * side :] @ below
+        y += self.weights[f"{name}.bias"]
+        return y.reshape(count, side, side, -1)
 
     def _combined(self, basis: FloatArray, vectors: FloatArray) -> FloatArray:
         """The logits that coefficients [P, parts^2, n] alone give at the places of a map: [P, side^2, 1]."""

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 TORCH_NAMES = ("torch", "torch-bf16", "torch-fp16", "torch-tf32", "torch-compile")
-OPENVINO_NAMES = ("openvino", "openvino-bf16")
+OPENVINO_NAMES = ("openvino", "openvino-bf16", "openvino-int8")
 EXPORT_NAMES = (*OPENVINO_NAMES, "onnxruntime")
 """Engines that run exported networks."""
 NAMES = (*TORCH_NAMES, *EXPORT_NAMES)
@@ -94,8 +94,10 @@ def _fastest(network: SipMask, config: Config) -> str:
 
 def _converted(name: str, network: SipMask, config: Config, device: str) -> Runtime:
     """An engine that reads ONNX, given a network of PyTorch."""
-    from sipvideo.runtime import graph, onnxruntime, openvino
+    from sipvideo.runtime import bundle, graph, onnxruntime, openvino
 
+    if name == openvino.INT8:
+        raise ConfigError(bundle.ABSENT_INT8)
     if name not in OPENVINO_NAMES:
         onnxruntime.require()
         return onnxruntime.ONNXRuntime(graph.cached_onnx_graph(network, config), device)

@@ -10,6 +10,12 @@ from sipvideo.runtime import onnxruntime, openvino
 
 FILES = {"openvino": "network.xml", "onnx": "network.onnx"}
 """Format, as ``sipvideo export --format`` says it, and its file."""
+QUANTISED = "int8.xml"
+"""The network in int8 that lies beside the default model's."""
+ABSENT_INT8 = (
+    f"--runtime {openvino.INT8}: only for the default model; sipvideo export --precision int8 makes the network of"
+    " another one, which --runtime openvino runs"
+)
 
 
 def open_network(folder: Path, name: str = "auto", device: str = "auto") -> Runtime:
@@ -34,7 +40,11 @@ def open_network(folder: Path, name: str = "auto", device: str = "auto") -> Runt
         name = "openvino" if foreign else "onnxruntime"
     if name in openvino.NAMES:
         openvino.check_device(device)
-        network = openvino.read_network(folder / FILES[present[0]])
+        quantised = name == openvino.INT8
+        if quantised and not (folder / QUANTISED).is_file():
+            raise ConfigError(ABSENT_INT8)
+        file = QUANTISED if quantised else FILES[present[0]]
+        network = openvino.read_network(folder / file)
         return openvino.OpenVINORuntime(network, name)
     if name in onnxruntime.NAMES and "onnx" in present:
         return onnxruntime.ONNXRuntime(folder / FILES["onnx"], device)

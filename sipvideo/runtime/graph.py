@@ -17,14 +17,13 @@ from sipvideo import __version__
 from sipvideo.config import Config
 from sipvideo.errors import ConfigError
 from sipvideo.extras import absence
-from sipvideo.model.resnet import ResNet
 from sipvideo.model.sipmask import SipMask
 from sipvideo.runtime.cache import Cache
 from sipvideo.runtime.layout import INPUT, MULTIPLE, flat
 
 OPSET = 19
 """The first one with deformable convolution."""
-REVISION = 2
+REVISION = 3
 """To be raised with every change of this file, of the layout or of a model's forward pass that changes the graph."""
 LARGEST = 4096 // MULTIPLE
 
@@ -41,7 +40,7 @@ class _Flat(nn.Module):
 
 
 def onnx_graph(model: SipMask) -> bytes:
-    """The network as a serialised ONNX model, float32, batch norms folded, free batch and input size.
+    """The network as a serialised ONNX model, float32, as :meth:`SipMask.simplified` has it, free batch and input size.
 
     The input is ``images`` float32 [B, 3, H, W]; outputs are named as in :mod:`sipvideo.runtime.layout`.
 
@@ -52,9 +51,7 @@ def onnx_graph(model: SipMask) -> bytes:
         ConfigError: the packages for it are missing.
     """
     _require()
-    model = copy.deepcopy(model).eval()
-    if isinstance(model.backbone, ResNet):
-        model.backbone.fold_norms()
+    model = copy.deepcopy(model).simplified()
     example = torch.zeros(2, 3, 6 * MULTIPLE, 8 * MULTIPLE)
     with torch.inference_mode():
         names = [name for name, _ in flat(model(example))]

@@ -20,7 +20,10 @@ from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.runtime.layout import gathered, in_singles, problem
 from sipvideo.structures import FloatArray
 
-PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
+PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16", "openvino-int8": "f32"}
+"""Of what is not quantised."""
+INT8 = "openvino-int8"
+"""Runs the network in int8 that comes with the default model."""
 NAMES = tuple(PRECISIONS)
 ONNX_VERSION = 0x08
 """The first field of every ONNX file, as Protocol Buffers write it."""
@@ -171,7 +174,8 @@ class OpenVINORuntime(Runtime):
 
         threads = self._settings.get("INFERENCE_NUM_THREADS", "as many threads as cores")
         version = openvino.__version__.split("-")[0]
-        return f"OpenVINO {version}, {PRECISIONS[self.name]}, cpu, {threads}"
+        precision = "int8" if self.name == INT8 else PRECISIONS[self.name]
+        return f"OpenVINO {version}, {precision}, cpu, {threads}"
 
     def __call__(self, images: FloatArray) -> DenseOutputs:
         """Model inputs float32 [B, 3, H, W] (normalised, any strides, sides multiples of 32) to raw outputs.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sipvideo.config import HeadConfig
+from sipvideo.config import HeadConfig, load_config
 from sipvideo.model import plain
 from sipvideo.model.alignment import BoxGrid
 from sipvideo.model.basis import PyramidSum
 from sipvideo.model.ops import conv_at, deformable_conv
+from sipvideo.model.shufflenet import ShuffleNetV2, UnshuffledStage
 from sipvideo.model.winograd import WinogradConv
+from sipvideo.runtime.layout import flat
 from tests.networks import lively, small_config
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -88,3 +90,17 @@ def test_a_grid_reads_the_basis_under_its_taps() -> None:
     grid(torch.zeros(1, 15, 20), 8, ramp, 4, boxes)
     expected = 50 + torch.tensor([-1.0, 0.0, 1.0]) * 60 / 3 * 1.2
     torch.testing.assert_close(seen[0][0, :, 1].view(3, 3), expected.expand(3, 3))
+
+
+@pytest.mark.parametrize("overrides", [[], ["neck.name=pan"], ["head.mask_pyramid=false"]])
+@torch.inference_mode()
+def test_a_network_without_shuffles_gives_the_same(overrides: list[str]) -> None:
+    model = lively(load_config("sipmask_nano", overrides))
+    images = torch.randn(2, 3, 64, 96)
+    expected = flat(model(images))
+    for (_, ours), (_, theirs) in zip(flat(model.simplified()(images)), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, **CLOSE)
+    assert isinstance(model.backbone, ShuffleNetV2)
+    for stage in (model.backbone.stage2, model.backbone.stage3, model.backbone.stage4):
+        assert isinstance(stage, UnshuffledStage)
+        assert sorted(stage.order) == list(range(len(stage.order))) != stage.order

@@ -78,11 +78,11 @@ def checkpoint(which: str, calibration: str, path: Path) -> Path:
 
 
 def loaded(model: str, overrides: tuple[str, ...] = ()) -> tuple[Config, Any]:
-    """Configuration and network: "nano" (the default model), "r50" (VIS), or "coco"."""
+    """Configuration and network: "nano" (the faster packaged model), "r50" (VIS), or "coco"."""
     from sipvideo import build
 
     if model == "nano":
-        return build.load_model(None, None, overrides)
+        return build.load_model(None, None, overrides, "nano")
     which, calibration, config = {
         "r50": ("vis_r50", "calib.npz", VIS),
         "coco": (COCO, "calib_coco_r50_ssd_6x.npz", COCO),
@@ -229,13 +229,13 @@ def fixture_coco(setting: Setting) -> dict[str, Any]:
 
 
 def fixture_default(setting: Setting) -> dict[str, Any]:
-    """The default model, recorded, against the host's engine on the CPU, on frames of the example."""
+    """Nano, recorded, against the host's engine on the CPU, on frames of the example."""
     from sipvideo import build
 
     frames = frames_of(OWN_CLIP, 40 if setting.device != "cpu" else 4)
     found = engine("nano", setting.device)
     is_recorded = recorded(found, frames[0].size)
-    host = build.load(device="cpu", runtime="torch")
+    host = build.load(device="cpu", runtime="torch", model="nano")
     worst = Worst()
     for frame in frames:
         objects, expected = found.detect([frame])[0], host.segment(frame)
@@ -284,7 +284,7 @@ class Worst:
 
 
 def agreement(setting: Setting) -> dict[str, Any]:
-    """Identities and masks in every precision against single precision, on all clips; the default model."""
+    """Identities and masks in every precision against single precision, on all clips; nano."""
     from sipvideo.engine.precision import PRECISIONS
 
     paths = [OWN_CLIP, *sorted(setting.clips.glob("*.mp4"))]

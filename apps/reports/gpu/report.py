@@ -36,17 +36,17 @@ TARGETS: dict[str, tuple[str, float, float]] = {
     "bytes_to_host": ("bytes to the host per frame: at most", 200_000, 200_000),
     "first_result_s": ("start to first result: at most, s", 5.0, 5.0),
 }
-"""What a figure is, and its target for the default model and for SipMask-VIS R50."""
+"""What a figure is, and its target for nano and for SipMask-VIS R50."""
 FURTHER: dict[str, dict[str, tuple[str, float]]] = {
     "video": {
         "nano_file_fps": (
-            "1080p file to JSON and CSV by hardware, default model: at least, fps",
+            "1080p file to JSON and CSV by hardware, nano: at least, fps",
             350,
         ),
         "r50_file_fps": ("the same, R50", 250),
     },
     "training": {
-        "nano_pictures_per_s": ("training, default model: at least, pictures a second", 200),
+        "nano_pictures_per_s": ("training, nano: at least, pictures a second", 200),
         "r50_544_pictures_per_s": ("the same, R50 at 544", 80),
         "r50_1333_pictures_per_s": ("the same, R50 at 1333x800", 30),
     },

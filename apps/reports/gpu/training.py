@@ -66,7 +66,7 @@ class Pictures:
 
 
 def training(setting: Setting) -> dict[str, Any]:
-    """Pictures a second of the default model and of R50 at two sizes, eight pictures a step; the first steps apart."""
+    """Pictures a second of nano and of R50 at two sizes, eight pictures a step; the first steps apart."""
     result: dict[str, Any] = {}
     for name in KINDS:
         result |= _speed(name, setting)

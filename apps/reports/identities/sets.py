@@ -113,13 +113,13 @@ class LazyNetwork:
     """The default model's reports; the model is loaded when the first one is missing."""
 
     def __init__(self) -> None:
-        from sipvideo.build import packaged_export
+        from sipvideo.build import DEFAULT_MODEL, packaged_export
         from sipvideo.config import load_config
 
         digest = hashlib.sha256()
         for path in sorted(packaged_export().iterdir()):
             digest.update(path.read_bytes())
-        config = load_config("sipmask_nano").model_dump_json(include=SECTIONS)
+        config = load_config(f"sipmask_{DEFAULT_MODEL}").model_dump_json(include=SECTIONS)
         self.key = f"network {digest.hexdigest()} {config}"
         self._engine: Engine | None = None
 
