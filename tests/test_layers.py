@@ -29,7 +29,6 @@ LAYERS = (
         "boxes",
         "structures",
         "transforms",
-        "postprocess",
         "stages",
         "machine",
         "charts",
