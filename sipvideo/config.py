@@ -271,7 +271,7 @@ class TrackerConfig(Section):
     """sipvideo: views that are remembered of each identity."""
     return_hits: int = Field(default=3, ge=1)
     """sipvideo: detections that an identity needs to be remembered."""
-    return_likeness: float = Field(default=0.45, ge=0, le=1)
+    return_likeness: float = Field(default=0.38, ge=0, le=1)
     """sipvideo: least likeness of embeddings by which an identity is known again; higher gives fewer and surer ones."""
     return_ratio: float = Field(default=0.75, ge=0, le=1)
     """sipvideo: what is missing to full likeness may be at most this share of what is missing for the next best pair of

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import sipvideo
+from sipvideo.build import DEFAULT_MODEL
 from sipvideo.config import InputConfig
 from sipvideo.engine import Engine, FunctionEngine
 from sipvideo.errors import CheckpointError
@@ -40,7 +41,7 @@ def test_a_function_is_an_engine_of_which_nothing_more_is_known() -> None:
 
 def test_the_default_model_says_what_it_is() -> None:
     engine = sipvideo.load(device="cpu").engine
-    assert engine.model == "sipmask_nano"
+    assert engine.model == f"sipmask_{DEFAULT_MODEL}"
     assert engine.device == "cpu"
     assert engine.resizable
     assert engine.input_size is not None

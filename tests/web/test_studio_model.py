@@ -305,7 +305,7 @@ def test_corrected_frames_are_learnt_and_measured_on_those_held_out(
         for image in held["images"]
     ]
     assert by_picture == [1, 1, 1]
-    course = Course(steps=1)
+    course = Course("nano", steps=1)
     result = learn(found, course, tmp_path / "learnt", progress, threading.Event())
     assert Path(result["weights"]).is_file()
     assert result["held_out"]["before"]["pictures"] == 3
