@@ -40,7 +40,8 @@ YOLO11n-seg is of its single precision, so it flatters its int8 form."""
 SHORT = {
     "yolo11n-seg-openvino": "YOLO11n",
     "yolo11n-seg-openvino-int8": "its int8",
-    "yolo26n-seg-320-openvino-int8": "YOLO26n 320",
+    "yolo26n-seg-320-openvino-int8": "YOLO26n",
+    "small in int8": "in int8",
 }
 
 Json = dict[str, Any]
@@ -115,7 +116,7 @@ def picture(found: Json) -> Any:
     series = {}
     for name, by_size in found["mask_ap"].items():
         fps = [found["fps"][name][size]["fps"] for size in by_size]
-        series[name] = np.array(fps), np.array(list(by_size.values()))
+        series[SHORT.get(name, name)] = np.array(fps), np.array(list(by_size.values()))
     for peer, ap in PEERS_AP.items():
         series[SHORT[peer]] = np.array([found["fps"][peer]["own"]["fps"]]), np.array([ap])
     return drawn([Panel("mask AP", series, across="frames per second, file to file")])

@@ -22,10 +22,10 @@ AIMED = """## Aims
 WORDS = """## How to read it
 
 - **Films**: rendered, with exact masks and exact identities (`sipvideo data synth --kind scenes`). Nothing was
-  trained on them; settings were chosen on films of other seeds, those for reports without embeddings in two rounds
-  with one look at these films between them.
+  trained on them; settings were chosen on films of other seeds, those for reports without embeddings and
+  `return_likeness` in two rounds with one look at these films between them.
 - **Reports**: what a detector says of a frame, without identities. *Network*: {network}. *True boxes*: {truth}.
-  Everybody gets the same ones.
+  Everybody gets the same ones. The default model is small; before commit 5164706 it was nano.
 - **AssA** (0..1): of two moments at which an object was found, how often it is the same identity, weighed against
   identities that were also given to something else. The figure for identities alone. **HOTA** takes into account
   whether objects were found at all, and is bounded by the detector. **IDF1**: share of all sightings with the
