@@ -118,7 +118,7 @@ def test_figures_are_written_only_where_a_gpu_made_them(
     assert "3 (missed) | 2.5 | 3 | 4" in printed
     assert "500 (missed) | 600 | 500 | 400" in printed
     assert "not measured" in printed
-    assert "training, default model: at least, pictures a second | 150 (missed) | 200 |" in printed
+    assert "training, nano: at least, pictures a second | 150 (missed) | 200 |" in printed
     assert "16 cameras, share of the pictures shown: at least | 0.95 | 0.9 |" in printed
     assert "their age, p95: at most, ms | 120 (missed) | 100 |" in printed
     if device == "cuda":

@@ -140,10 +140,13 @@ def test_jobs_are_taken_as_there_is_room_and_a_stop_keeps_what_is_there(tmp_path
         outcomes = list(pool.run(endless(slow, tmp_path, taken), noted))
     assert {outcome.summary.state for outcome in outcomes} == {"interrupted"}
     assert len(taken) <= 2 * 2 + AHEAD + 2
-    for outcome in outcomes:
+    # The other worker may not have begun yet.
+    begun = [outcome for outcome in outcomes if outcome.summary.frames]
+    assert begun
+    for outcome in begun:
         assert outcome.job.folder is not None
         lines = (outcome.job.folder / "results.jsonl").read_text().splitlines()
-        assert len(lines) == outcome.summary.frames > 0
+        assert len(lines) == outcome.summary.frames
 
 
 def test_a_job_that_does_not_stop_is_ended_with_its_worker(tmp_path: Path) -> None:
