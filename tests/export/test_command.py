@@ -28,7 +28,7 @@ for package, extra in (("onnxscript", "export"), ("nncf", "export"), ("openvino"
 pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
-SMALL = ["--set", "input.size=[320, 320]", "--quiet"]
+SMALL = ["--model", "nano", "--set", "input.size=[320, 320]", "--quiet"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +49,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model for OpenVINO, single precision, free sizes."""
+    """The lighter model for OpenVINO, single precision, free sizes."""
     path = tmp_path_factory.mktemp("exports") / "nano"
     line = ["--format", "openvino", "--dynamic", "--check-frames", "3", "-o", str(path), *SMALL]
     assert export.main(line) == 0
@@ -101,9 +101,7 @@ def test_an_exported_model_segments_a_video_where_pytorch_cannot_be_imported(
 
 
 @pytest.mark.parametrize("form", ["openvino", "onnx"])
-def test_an_int8_export_of_the_default_model_keeps_masks_and_identities(
-    form: str, tmp_path: Path
-) -> None:
+def test_an_int8_export_keeps_masks_and_identities(form: str, tmp_path: Path) -> None:
     path = tmp_path / "int8"
     line = ["--format", form, "--precision", "int8", "--calibrate", str(CLIP)]
     line += ["--calibration-frames", "8", "--check-frames", "3", "-o", str(path), *SMALL]
