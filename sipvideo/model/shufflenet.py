@@ -155,6 +155,11 @@ class ShuffleNetV2(nn.Module):
             channels = out_channels
         self.stage2, self.stage3, self.stage4 = stages
 
+    @property
+    def shuffles(self) -> bool:
+        """Whether the stages are as they were trained, not yet rearranged."""
+        return not isinstance(self.stage2, UnshuffledStage)
+
     def unshuffle(self) -> list[list[int]]:
         """Rearranges the stages for inference, in place, so that no channel is moved; cannot be undone.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,22 +66,25 @@ class SipMask(nn.Module):
         )
 
     def simplified(self) -> SipMask:
-        """The same function with fewer operations, in place; cannot be undone.
+        """The same function with fewer operations, in place; cannot be undone, and changes nothing when done again.
 
         Batch norms are folded, and channels stay where they are made instead of being shuffled.
         """
         self.eval()
         if isinstance(self.backbone, ResNet):
             self.backbone.fold_norms()
-            return self
-        orders = self.backbone.unshuffle()
+        elif self.backbone.shuffles:
+            self._unshuffle(self.backbone.unshuffle())
+        return self
+
+    def _unshuffle(self, orders: Sequence[Sequence[int]]) -> None:
+        """What reads the trunk reads its stages' channels in these orders."""
         readers: list[Any] = [self.neck.entrances]
         if self.head.config.mask_pyramid:
             readers.append(self.head.mask_pyramid.laterals)
         for convolutions in readers:
             for convolution, order in zip(convolutions, orders, strict=True):
                 reorder_inputs(convolution, order)
-        return self
 
     def for_inference(self) -> SipMask:
         """Rearranges the network for speed, in place; cannot be undone.
