@@ -197,6 +197,9 @@ class PostprocessConfig(Section):
     """Masks are scored too: by the class score times the mean probability of the mask's pixels."""
     mask_scale: Literal["frame", "min_ratio"] = "frame"
     """How masks return to the frame: by the recorded scale factors, or 2 / smallest ratio (FCOS tree)."""
+    colour_share: float = Field(default=0.0, ge=0, le=1)
+    """Share that the colours of an object's pixels have in the likeness of embeddings; the network's own has the rest.
+    0: embeddings are the network's alone, as published."""
 
 
 class TrackerConfig(Section):
@@ -209,7 +212,7 @@ class TrackerConfig(Section):
     """sipvideo: detections from this score on are confident: they may begin an identity or find a lost one."""
     keep_score: float = Field(default=0.15, ge=0, le=1)
     """sipvideo: detections from this score on may still go on with the track that they clearly fit."""
-    match_affinity: float = Field(default=-0.05, ge=-1, lt=1)
+    match_affinity: float = Field(default=0.05, ge=-1, lt=1)
     """sipvideo: least affinity of a sure detection and its track; higher gives more, but purer identities."""
     sure_score: float = Field(default=0.48, ge=0, le=1)
     """sipvideo: detections from this score on are sure; the others need more affinity."""
@@ -220,7 +223,7 @@ class TrackerConfig(Section):
     part_share: float = Field(default=0.8, ge=0, le=1)
     """sipvideo: share of a mask inside a better one of the same class above which it is a part of that object: a
     dog's head."""
-    embedding_weight: float = Field(default=0.45, ge=0, le=1)
+    embedding_weight: float = Field(default=0.55, ge=0, le=1)
     """sipvideo: share of the embeddings' likeness in an affinity; the overlap has the rest."""
     label_penalty: float = Field(default=0.2, ge=0, le=1)
     """sipvideo: affinity lost where the labels differ; small, as detectors do confuse classes."""

@@ -16,8 +16,8 @@ from PIL import Image
 from sipvideo.config import InputConfig
 from sipvideo.structures import Frame
 
-GREY_SIDE = 320
-"""Longer side of the grey pictures, pixels."""
+SMALL_SIDE = 320
+"""Longer side of the small pictures, pixels."""
 
 
 @dataclass(frozen=True)
@@ -130,21 +130,28 @@ class FrameTransform:
         return image
 
 
-def grey_picture(scaled: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The small grey picture that goes with a frame's detections.
+def small_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the small picture of a picture of (height, width): never larger than it."""
+    ratio = min(1.0, SMALL_SIDE / max(size))
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
 
-    Made from the scaled frame, as that is small already: OpenCV's luma, reduced by area averaging.
+
+def small_picture(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The small picture of a frame: enough to see how the camera moves and which colours objects have.
 
     Args:
-        scaled: uint8 [H, W, 3], RGB, a frame as it goes into the model.
+        picture: uint8 [H, W, 3], RGB; best the scaled frame, as that is small already.
 
     Returns:
-        uint8 [h, w], the longer side ``GREY_SIDE``, or that of ``scaled`` where it is shorter.
+        uint8 [h, w, 3], RGB, its area averages.
     """
-    grey = cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY)
-    ratio = min(1.0, GREY_SIDE / max(grey.shape))
-    width, height = (max(1, round(side * ratio)) for side in grey.shape[::-1])
-    return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    height, width = small_size(picture.shape[:2])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def grey_picture(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """OpenCV's luma of :func:`small_picture`, uint8 [h, w]: it goes with a frame's detections."""
+    return np.asarray(cv2.cvtColor(small_picture(picture), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _shortest_edge(frame_size: tuple[int, int], wanted: int, limit: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from sipvideo.forks import claim_threads
 from sipvideo.model.head import HeadOutputs
 from sipvideo.model.sipmask import SipMask
 from sipvideo.postprocess import DenseOutputs, ObjectHead, Postprocess
+from sipvideo.postprocess.colours import with_looks
 from sipvideo.sources.hardware import Decoding
 from sipvideo.structures import Detections, FloatArray, Frame
 from sipvideo.transforms import FrameTransform
@@ -300,12 +301,15 @@ class CudaEngine(Engine):
             }
         network.host_ways += len(rest)
         geometry = self._transform.geometry(size)
-        return [
-            replace(self._postprocess(rest[item], geometry), grey=layout.grey(share))
+        objects = [
+            self._postprocess(rest[item], geometry)
             if item in rest
             else layout.detections(share, [part[item] for part in further])
             for item, share in enumerate(shares)
         ]
+        looks = self.config.postprocess.colour_share
+        pairs = zip(objects, shares, strict=True)
+        return [with_looks(one, layout.small(share), looks) for one, share in pairs]
 
 
 def host_outputs(outputs: HeadOutputs, item: int) -> DenseOutputs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,10 @@ from sipvideo.engine.contract import Engine, Size
 from sipvideo.errors import CheckpointError
 from sipvideo.machine import usable_cores
 from sipvideo.postprocess import ObjectHead, Postprocess
+from sipvideo.postprocess.colours import with_looks
 from sipvideo.postprocess.outputs import Runtime
 from sipvideo.structures import Detections, FloatArray, Frame
-from sipvideo.transforms import FrameTransform, Geometry, grey_picture
+from sipvideo.transforms import FrameTransform, Geometry, small_picture
 
 
 class HostEngine(Engine):
@@ -53,7 +53,7 @@ class HostEngine(Engine):
         return [found[k] for k in range(len(frames))]
 
     def _together(self, frames: Sequence[Frame]) -> list[Detections]:
-        images, geometries, greys = self.inputs(frames)
+        images, geometries, small = self.inputs(frames)
         outputs = self.runtime(images)
         # What is wrong with weights spreads to the coarsest level, which is looked at in no time.
         coarsest = (outputs.class_logits, outputs.box_distances, outputs.coefficient_features)
@@ -61,10 +61,10 @@ class HostEngine(Engine):
             raise CheckpointError(
                 f"{self.model}: the network gives numbers that are not finite; its weights are damaged"
             )
-        return [
-            replace(self.postprocess(outputs, geometry, item), grey=grey)
-            for item, (geometry, grey) in enumerate(zip(geometries, greys, strict=True))
-        ]
+        found = [self.postprocess(outputs, geometry, k) for k, geometry in enumerate(geometries)]
+        looks = self.config.postprocess.colour_share
+        pairs = zip(found, small, strict=True)
+        return [with_looks(one, picture, looks) for one, picture in pairs]
 
     def inputs(
         self, frames: Sequence[Frame]
@@ -73,15 +73,15 @@ class HostEngine(Engine):
 
         Returns:
             model inputs float32 [B, 3, H, W], channels last in memory; where each frame lies in its input; and its
-            small grey picture.
+            small picture uint8 [h, w, 3], RGB.
         """
         geometries = [self.transform.geometry(frame.size) for frame in frames]
         images = np.zeros((len(frames), *geometries[0].padded_size, 3), np.float32)
-        greys = [
-            grey_picture(self.transform.write(frame, geometry, image))
+        small = [
+            small_picture(self.transform.write(frame, geometry, image))
             for frame, geometry, image in zip(frames, geometries, images, strict=True)
         ]
-        return images.transpose(0, 3, 1, 2), geometries, greys
+        return images.transpose(0, 3, 1, 2), geometries, small
 
     def resized(self, size: Size) -> HostEngine:
         """The same network with another input size."""

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from sipvideo.errors import ConfigError
 from sipvideo.extras import absence
 from sipvideo.masks import CompactMasks
+from sipvideo.postprocess.colours import with_looks
 from sipvideo.sinks.results import class_name
 from sipvideo.structures import Detections, Frame, FrameResult
-from sipvideo.transforms import grey_picture
+from sipvideo.transforms import small_picture
 
 if TYPE_CHECKING:
     import supervision
@@ -57,7 +58,8 @@ def from_supervision(
     Args:
         detections: of the frame.
         frame: with its picture, in which the tracker sees how the camera moves.
-        embeddings: float [N, E], what objects look like, cosine distances telling them apart; None: nothing is known.
+        embeddings: float [N, E], what objects look like, cosine distances telling them apart; None: the colours of
+            their masks, if there are masks, else nothing is known.
 
     Raises:
         ValueError: arrays do not fit each other or the frame.
@@ -75,14 +77,15 @@ def from_supervision(
     labels = _or(detections.class_id, n, 0, np.int64)
     looks = np.zeros((n, 0)) if embeddings is None else np.asarray(embeddings)
     order = np.argsort(-scores, kind="stable")
-    return Detections(
+    found = Detections(
         boxes=boxes[order],
         scores=scores[order],
         labels=labels[order],
         masks=CompactMasks.from_dense(masks[order]),
         embeddings=looks[order].astype(np.float32),
-        grey=grey_picture(frame.image),
     )
+    known = embeddings is not None or detections.mask is None
+    return with_looks(found, small_picture(frame.image), 0.0 if known else 1.0)
 
 
 def columns(

@@ -24,7 +24,7 @@ from sipvideo.tracker.tracklets import Tracklet, velocity
 Floats = NDArray[np.float64]
 
 CUES = ("same_id", "distance", "log_gap", "gap", "class", "size", "likeness", "uniqueness")
-WITH_LOOKS = np.array((-0.4, 0.95, -1.5, -1.5, -1.1, 0.25, -2.05, 1.65, 2.65))
+WITH_LOOKS = np.array((-3.8, 1.3, -0.8, -1.15, 0.35, 0.6, -0.65, 3.2, 2.7))
 WITHOUT_LOOKS = np.array((-2.0, 2.0, -2.0, -2.0, -1.0, 2.0, -1.0, 0.0, 0.0))
 """A constant, then the weights of ``CUES``, with embeddings and without."""
 FADE = 0.5

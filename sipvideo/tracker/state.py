@@ -16,7 +16,7 @@ from sipvideo.tracker.track import Track, View
 
 State = dict[str, NDArray[Any]]
 
-VERSION = 2
+VERSION = 3
 NUMBERS = (
     "track_id",
     "label",

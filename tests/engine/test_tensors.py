@@ -13,9 +13,9 @@ from sipvideo import boxes as numpy_boxes
 from sipvideo.config import Config, InputConfig
 from sipvideo.engine import HostEngine
 from sipvideo.engine.tensors import masks, suppression
-from sipvideo.engine.tensors.grey import GreyPicture
 from sipvideo.engine.tensors.masks import FrameMasks
 from sipvideo.engine.tensors.objects import Objects
+from sipvideo.engine.tensors.small import SmallPicture
 from sipvideo.engine.tensors.step import Found, FrameStep
 from sipvideo.engine.tensors.transform import PictureTransform
 from sipvideo.model.head import HeadOutputs
@@ -23,7 +23,7 @@ from sipvideo.postprocess import Postprocess, assembly
 from sipvideo.postprocess import suppression as numpy_suppression
 from sipvideo.runtime.pytorch import TorchRuntime, as_arrays, object_head
 from sipvideo.structures import Detections, Frame
-from sipvideo.transforms import FrameTransform, grey_picture
+from sipvideo.transforms import FrameTransform, small_picture
 from tests.networks import HEADS, lively, picture, small_config
 
 CPU = torch.device("cpu")
@@ -60,14 +60,14 @@ def test_inputs_equal_those_of_the_host_bit_for_bit(rule: str, order: str) -> No
     assert resized > 25
 
 
-def test_the_grey_picture_is_that_of_the_host() -> None:
+def test_the_small_picture_is_that_of_the_host() -> None:
     rng = np.random.default_rng(3)
     sizes = [(360, 640), (720, 1280), (240, 320), (144, 256), (464, 464), (261, 464), (640, 360)]
     for size in sizes + [(int(h), int(w)) for h, w in rng.integers(1, 900, (20, 2))]:
         image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-        expected = grey_picture(image)
-        make = GreyPicture(size, CPU)
-        assert make.size == expected.shape
+        expected = small_picture(image)
+        make = SmallPicture(size, CPU)
+        assert make.size == expected.shape[:2]
         found = make(torch.from_numpy(image)[None].int())[0].numpy()
         difference = np.abs(found.astype(int) - expected)
         exact = size in [(360, 640), (720, 1280), (640, 360), (240, 320), (144, 256)]

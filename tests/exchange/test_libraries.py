@@ -74,6 +74,20 @@ def test_a_detector_of_boxes_gets_masks_of_boxes() -> None:
     assert found.labels.tolist() == [0, 0]
 
 
+def test_masks_without_embeddings_are_known_by_their_colours() -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, :30], image[:, 30:] = (200, 40, 40), (40, 60, 190)
+    boxes = np.array([[2, 3, 12, 13], [40, 20, 55, 35]], float)
+    masks = np.zeros((2, 40, 60), bool)
+    masks[0, 3:13, 2:12] = masks[1, 20:35, 40:55] = True
+    given = supervision.Detections(xyxy=boxes, mask=masks, confidence=np.array([0.9, 0.8]))
+    looks = from_supervision(given, Frame(image, 0, 0.0)).embeddings
+    np.testing.assert_allclose((looks**2).sum(1), 1, atol=1e-6)
+    assert looks[0] @ looks[1] < 0.1
+    own = np.ones((2, 3))
+    assert (from_supervision(given, Frame(image, 0, 0.0), own).embeddings == own).all()
+
+
 def test_nothing_found_is_nothing_on_both_sides() -> None:
     frame = Frame(np.zeros((40, 60, 3), np.uint8), 0, 0.0)
     assert len(from_supervision(supervision.Detections.empty(), frame)) == 0

@@ -75,5 +75,5 @@ def test_what_is_no_state_is_refused() -> None:
     made = tracker()
     with pytest.raises(SipVideoError, match="state of a tracker: expected"):
         made.restore({})
-    with pytest.raises(SipVideoError, match="expected version 2, got 7"):
+    with pytest.raises(SipVideoError, match="expected version 3, got 7"):
         made.restore(made.state() | {"version": np.array(7)})

@@ -11,10 +11,10 @@ from torch import Tensor
 from sipvideo.config import Config
 from sipvideo.engine.tensors import candidates, suppression
 from sipvideo.engine.tensors.candidates import Pairs
-from sipvideo.engine.tensors.grey import GreyPicture
 from sipvideo.engine.tensors.maps import Cells, taken
 from sipvideo.engine.tensors.masks import FrameMasks, Probabilities, assemble
 from sipvideo.engine.tensors.objects import Objects
+from sipvideo.engine.tensors.small import SmallPicture
 from sipvideo.engine.tensors.transfer import Layout
 from sipvideo.engine.tensors.transform import PictureTransform
 from sipvideo.model.head import HeadOutputs
@@ -72,7 +72,7 @@ class FrameStep:
         self.network, self.objects, self.geometry, self.dtype = network, objects, geometry, dtype
         self.config = config.postprocess
         self.transform = PictureTransform(config.input, geometry, device)
-        self.grey = GreyPicture(geometry.resized_size, device)
+        self.small = SmallPicture(geometry.resized_size, device)
         height, width = geometry.padded_size
         sizes = [(-(-height // s), -(-width // s)) for s in objects.strides]
         steps = [(stride, objects.config.cell_offset(stride)) for stride in objects.strides]
@@ -96,7 +96,7 @@ class FrameStep:
             self.config.max_detections,
             objects.config.embedding,
             self.scored_masks,
-            self.grey.size,
+            self.small.size,
             geometry.frame_size,
         )
 
@@ -157,7 +157,7 @@ class FrameStep:
                     masks, (scores, labels), values[..., coefficients:]
                 ),
                 "embeddings": self.objects.embeddings(outputs, self.fine_cells, input_boxes),
-                "grey": self.grey(pictures),
+                "small": self.small(pictures),
                 "bits": self.masks.bits(
                     masks.maps, windows, valid, torch.zeros_like(count[:1]), self.layout.mask_bytes
                 ),

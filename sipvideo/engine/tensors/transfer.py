@@ -40,7 +40,7 @@ class Layout:
         objects: places for so many objects.
         embedding: channels of an embedding; 0: none.
         scored_masks: whether masks have scores of their own.
-        grey_size: (height, width) of the small grey picture.
+        small_size: (height, width) of the small picture.
         frame_size: (height, width) of the frame.
     """
 
@@ -49,7 +49,7 @@ class Layout:
         objects: int,
         embedding: int,
         scored_masks: bool,
-        grey_size: tuple[int, int],
+        small_size: tuple[int, int],
         frame_size: tuple[int, int],
     ) -> None:
         self.frame_size = frame_size
@@ -64,8 +64,8 @@ class Layout:
         self._add("windows", torch.int32, objects, 4)
         self._add("mask_scores", torch.float32, objects)
         self._add("embeddings", torch.float32, objects, embedding)
-        self._add("grey", torch.uint8, *grey_size)
-        used = self.fields["grey"].end
+        self._add("small", torch.uint8, *small_size, 3)
+        used = self.fields["small"].end
         # Enough for about ten objects of the usual sizes; more are fetched once it is known how many.
         least = max(1024, frame_size[0] * frame_size[1] // 10)
         self.mask_bytes = -(-(used + least) // ALIGNMENT) * ALIGNMENT - used
@@ -94,9 +94,9 @@ class Layout:
         objects, size, settled = self._read(share, "counts", 3).tolist()
         return objects, size, bool(settled)
 
-    def grey(self, share: Bytes) -> Bytes:
-        """The small grey picture of a frame's share, uint8 [h, w]."""
-        return self._read(share, "grey", self.fields["grey"].shape[0])
+    def small(self, share: Bytes) -> Bytes:
+        """The small picture of a frame's share, uint8 [h, w, 3], RGB."""
+        return self._read(share, "small", self.fields["small"].shape[0])
 
     def detections(self, share: Bytes, further: list[Bytes]) -> Detections:
         """The objects of a frame, copied out of its share.
@@ -117,7 +117,6 @@ class Layout:
             masks=CompactMasks(windows, _crops(bits, windows), self.frame_size),
             embeddings=self._read(share, "embeddings", count),
             mask_scores=self._read(share, "mask_scores", count) if self.scored_masks else None,
-            grey=self.grey(share),
         )
 
     def _read(self, share: Bytes, name: str, count: int) -> NDArray:  # type: ignore[type-arg]

@@ -1,4 +1,4 @@
-"""A small grey picture of each frame, made where the frame is."""
+"""A small picture of each frame, made where the frame is."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sipvideo.transforms import GREY_SIDE
-
-LUMA = (9798, 19235, 3735)
-"""OpenCV's weights of red, green and blue, 15 bits after the point."""
+from sipvideo.transforms import small_size
 
 
-def grey_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of the grey picture of a picture of (height, width): never larger than it."""
-    ratio = min(1.0, GREY_SIDE / max(size))
-    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
-
-
-class GreyPicture:
-    """OpenCV's luma, reduced by area averaging, within one level of OpenCV's.
+class SmallPicture:
+    """Area averages, within one level of OpenCV's: :func:`sipvideo.transforms.small_picture`.
 
     Args:
         picture_size: (height, width) of the scaled frames.
@@ -28,8 +19,7 @@ class GreyPicture:
     """
 
     def __init__(self, picture_size: tuple[int, int], device: torch.device) -> None:
-        self.size = grey_size(picture_size)
-        self.luma = torch.tensor(LUMA, dtype=torch.int32, device=device)
+        self.size = small_size(picture_size)
         rows, columns = (_area_weights(*pair) for pair in zip(picture_size, self.size, strict=True))
         self.rows = torch.from_numpy(rows).to(device)
         self.columns = torch.from_numpy(np.ascontiguousarray(columns.T)).to(device)
@@ -38,13 +28,12 @@ class GreyPicture:
         self.halved = picture_size == (2 * self.size[0], 2 * self.size[1])
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Scaled frames int32 [B, h, w, 3], RGB, to uint8 [B, h', w']."""
-        luma = ((pictures * self.luma).sum(3, dtype=torch.int32) + (1 << 14)) >> 15
+        """Scaled frames int32 [B, h, w, 3], RGB, to uint8 [B, h', w', 3]."""
         if self.same:
-            return luma.to(torch.uint8)
-        means = self.rows @ luma.float() @ self.columns
+            return pictures.to(torch.uint8)
+        means = self.rows @ pictures.permute(0, 3, 1, 2).float() @ self.columns
         levels = (means + 0.5).floor() if self.halved else means.round()
-        return levels.clamp(0, 255).to(torch.uint8)
+        return levels.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _area_weights(size: int, wanted: int) -> NDArray[np.float32]:
