@@ -17,7 +17,7 @@ from sipvideo.config import InputConfig
 from sipvideo.structures import Frame
 
 SMALL_SIDE = 320
-"""Longer side of the small pictures, pixels."""
+"""Most pixels of the longer side of a small picture; it has more than half as many, where the frame has."""
 
 
 @dataclass(frozen=True)
@@ -130,23 +130,29 @@ class FrameTransform:
         return image
 
 
-def small_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of the small picture of a picture of (height, width): never larger than it."""
-    ratio = min(1.0, SMALL_SIDE / max(size))
-    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+def small_blocks(size: tuple[int, int], side: int = SMALL_SIDE) -> tuple[int, int]:
+    """(height, width) of the blocks of pixels, of a picture of (height, width), that are one pixel of the small one."""
+    factor = -(-max(size) // side)
+    return min(factor, size[0]), min(factor, size[1])
 
 
-def small_picture(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def small_picture(picture: NDArray[np.uint8], side: int = SMALL_SIDE) -> NDArray[np.uint8]:
     """The small picture of a frame: enough to see how the camera moves and which colours objects have.
+
+    Means of whole blocks of pixels, as those of parts of pixels take many times as long. What is left over at the right
+    and the bottom, less than a block, is not shown.
 
     Args:
         picture: uint8 [H, W, 3], RGB; best the scaled frame, as that is small already.
+        side: most pixels of its longer side.
 
     Returns:
-        uint8 [h, w, 3], RGB, its area averages.
+        uint8 [h, w, 3], RGB.
     """
-    height, width = small_size(picture.shape[:2])
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    high, wide = small_blocks(picture.shape[:2], side)
+    height, width = picture.shape[0] // high, picture.shape[1] // wide
+    whole = picture[: height * high, : width * wide]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def grey_picture(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

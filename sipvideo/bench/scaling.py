@@ -231,11 +231,11 @@ def _stages(segmenter: VideoSegmenter, pictures: Sequence[Frame], frames: int) -
             image = pictures[number % len(pictures)].image
             frame = Frame(image, number, number / 25)
             watch = Laps()
-            images, geometries, _ = engine.inputs([frame])
+            images, geometries, small = engine.inputs([frame])
             watch.lap("preprocess")
             outputs = engine.runtime(images)
             watch.skip()
-            detections = engine.postprocess(outputs, geometries[0])
+            detections = engine.objects_in(outputs, geometries[0], small[0])
             watch.lap("boxes and masks")
             result = segmenter.associate(frame, detections, 0.0)
             watch.lap("association")

@@ -152,10 +152,10 @@ def _step(segmenter: VideoSegmenter, frame: Frame) -> tuple[dict[str, float], De
     engine = segmenter.engine
     watch = Laps()
     if isinstance(engine, HostEngine):
-        images, geometries, _ = engine.inputs([frame])
+        images, geometries, small = engine.inputs([frame])
         watch.lap("preprocess")
         outputs = _network(engine, images, watch)
-        detections = engine.postprocess(outputs, geometries[0])
+        detections = engine.objects_in(outputs, geometries[0], small[0])
         watch.lap("boxes and masks")
     else:
         detections = segmenter.segment(frame)

@@ -13,7 +13,7 @@ from sipvideo.errors import CheckpointError
 from sipvideo.machine import usable_cores
 from sipvideo.postprocess import ObjectHead, Postprocess
 from sipvideo.postprocess.colours import with_looks
-from sipvideo.postprocess.outputs import Runtime
+from sipvideo.postprocess.outputs import DenseOutputs, Runtime
 from sipvideo.structures import Detections, FloatArray, Frame
 from sipvideo.transforms import FrameTransform, Geometry, small_picture
 
@@ -61,10 +61,8 @@ class HostEngine(Engine):
             raise CheckpointError(
                 f"{self.model}: the network gives numbers that are not finite; its weights are damaged"
             )
-        found = [self.postprocess(outputs, geometry, k) for k, geometry in enumerate(geometries)]
-        looks = self.config.postprocess.colour_share
-        pairs = zip(found, small, strict=True)
-        return [with_looks(one, picture, looks) for one, picture in pairs]
+        views = enumerate(zip(geometries, small, strict=True))
+        return [self.objects_in(outputs, geometry, picture, k) for k, (geometry, picture) in views]
 
     def inputs(
         self, frames: Sequence[Frame]
@@ -82,6 +80,17 @@ class HostEngine(Engine):
             for frame, geometry, image in zip(frames, geometries, images, strict=True)
         ]
         return images.transpose(0, 3, 1, 2), geometries, small
+
+    def objects_in(
+        self,
+        outputs: DenseOutputs,
+        geometry: Geometry,
+        small: NDArray[np.uint8],
+        item: int = 0,
+    ) -> Detections:
+        """The objects of one frame of a batch; ``geometry`` and ``small`` as :meth:`inputs` gives them."""
+        found = self.postprocess(outputs, geometry, item)
+        return with_looks(found, small, self.config.postprocess.colour_share)
 
     def resized(self, size: Size) -> HostEngine:
         """The same network with another input size."""

@@ -66,7 +66,7 @@ def test_the_small_picture_is_that_of_the_host() -> None:
     for size in sizes + [(int(h), int(w)) for h, w in rng.integers(1, 900, (20, 2))]:
         image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
         expected = small_picture(image)
-        make = SmallPicture(size, CPU)
+        make = SmallPicture(size)
         assert make.size == expected.shape[:2]
         found = make(torch.from_numpy(image)[None].int())[0].numpy()
         difference = np.abs(found.astype(int) - expected)

@@ -72,7 +72,7 @@ class FrameStep:
         self.network, self.objects, self.geometry, self.dtype = network, objects, geometry, dtype
         self.config = config.postprocess
         self.transform = PictureTransform(config.input, geometry, device)
-        self.small = SmallPicture(geometry.resized_size, device)
+        self.small = SmallPicture(geometry.resized_size)
         height, width = geometry.padded_size
         sizes = [(-(-height // s), -(-width // s)) for s in objects.strides]
         steps = [(stride, objects.config.cell_offset(stride)) for stride in objects.strides]
