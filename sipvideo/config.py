@@ -216,8 +216,9 @@ class TrackerConfig(Section):
     """sipvideo: least affinity of a sure detection and its track; higher gives more, but purer identities."""
     sure_score: float = Field(default=0.48, ge=0, le=1)
     """sipvideo: detections from this score on are sure; the others need more affinity."""
-    doubt_penalty: float = Field(default=2.0, ge=0, le=10)
-    """sipvideo: how much more, as a multiple of what their score lacks to ``sure_score``."""
+    doubt_penalty: float = Field(default=2.2, ge=0, le=10)
+    """sipvideo: how much more, as a multiple of what their score lacks to ``sure_score``; less where frames are further
+    apart."""
     duplicate_iou: float = Field(default=0.4, ge=0, le=1)
     """sipvideo: mask overlap above which two detections are reports of one object, whatever their labels."""
     part_share: float = Field(default=0.8, ge=0, le=1)

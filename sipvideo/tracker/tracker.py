@@ -33,6 +33,7 @@ from sipvideo.tracker.camera import STANDS, Camera, CameraMotion
 from sipvideo.tracker.explain import Explanation, Step, explained
 from sipvideo.tracker.match import Match
 from sipvideo.tracker.memory import PLAUSIBLE, Meeting, Memory, look, meet, memorable
+from sipvideo.tracker.motion import certainty
 from sipvideo.tracker.similarity import check_embedding_size, compare, repeated, unit
 from sipvideo.tracker.state import VERSION, State, check, packed, unpacked
 from sipvideo.tracker.track import NOBODY, Track, move, observe
@@ -74,6 +75,7 @@ class Tracker:
         self.camera.reset()
         self.now = 0.0
         self._timestamp = math.nan
+        self._step = 0.0
         self._next_id = self._begun = 0
         self._common_embedding: FloatArray = np.zeros((), np.float32)
 
@@ -173,7 +175,9 @@ class Tracker:
         columns = np.full(len(detections), -1, np.int64)
         confident = detections.scores >= config.birth_score
         needed = np.maximum(np.float32(config.sure_score) - detections.scores, 0)
-        needed *= np.float32(config.doubt_penalty)
+        # After a longer step even a doubtful one's own track fits less.
+        step = np.array([min(self._step, config.max_age)], np.float32)
+        needed *= np.float32(config.doubt_penalty) * certainty(step, config)
         needed += np.float32(config.match_affinity)
         if not len(detections) or not self.tracks:
             return Match(columns, confident, needed)
@@ -258,8 +262,8 @@ class Tracker:
     def _advance(self, timestamp: float) -> None:
         """Moves the clock on and forgets the tracks that were not seen for too long."""
         step = timestamp - self._timestamp
-        if 0 < step < math.inf:  # in the first frame it is not a number
-            self.now += step
+        self._step = step if 0 < step < math.inf else 0.0  # in the first frame it is not a number
+        self.now += self._step
         if math.isfinite(timestamp):
             self._timestamp = timestamp
         self._part([t for t in self.tracks if self.now - t.last_seen > self.config.max_age])

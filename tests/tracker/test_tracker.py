@@ -100,6 +100,20 @@ def test_of_two_detections_of_a_track_the_doubtful_one_must_fit_much_better() ->
         assert ids_of(made, scripted([other, BOX], [0.9, 0.3]), 0.1) == expected
 
 
+def test_the_further_frames_are_apart_the_less_is_asked_of_the_doubtful() -> None:
+    needed = []
+    for fps in (40, 10, 2.5):
+        made = tracker()
+        for k in range(3):
+            made.update(scripted([BOX]), k / fps)
+        needed.append(made.match(scripted([BOX, FAR], [0.9, 0.2])).needed.tolist())
+    sure, doubtful = zip(*needed, strict=True)
+    assert len(set(sure)) == 1
+    assert doubtful[0] > doubtful[1] > doubtful[2] > sure[0]
+    made.update(scripted([BOX]), 1e30)
+    assert np.isfinite(made.match(scripted([BOX], 0.2)).needed).all()
+
+
 @pytest.mark.parametrize("fps", [2.5, 10, 40])
 @pytest.mark.parametrize(("unseen", "kept"), [(1.6, True), (2.4, False)])
 def test_age_is_measured_in_seconds_at_any_frame_rate(
