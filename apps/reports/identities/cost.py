@@ -22,7 +22,7 @@ COUNTS = (10, 100)
 HEIGHTS = (360, 2160)
 FRAMES, WARM_UP, ROUNDS = 40, 3, 5
 FPS = 25.0
-EMBEDDING = 32
+EMBEDDING = 256
 
 
 def crowd(count: int, height: int) -> tuple[list[Detections], np.ndarray[Any, Any]]:
@@ -60,7 +60,7 @@ def crowd(count: int, height: int) -> tuple[list[Detections], np.ndarray[Any, An
             )
             origins.append((x0, y0))
         scores = np.sort(rng.uniform(0.3, 1, count).astype(np.float32))[::-1].copy()
-        grey = np.ascontiguousarray(ground[2 * t : 2 * t + 180, 3 * t : 3 * t + 320])
+        grey = np.ascontiguousarray(ground[2 * t : 2 * t + 144, 3 * t : 3 * t + 256])
         reports.append(
             Detections(
                 boxes=boxes.astype(np.float32),
