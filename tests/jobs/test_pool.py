@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from sipvideo.errors import SipVideoError
 from sipvideo.jobs import InProcess, Monitor, WorkerPool
 from sipvideo.jobs.pool import AHEAD
 from sipvideo.jobs.processes import shares
-from sipvideo.jobs.worker import Again, Settled, work
+from sipvideo.jobs.worker import Advanced, Again, Settled, work
 from sipvideo.summary import MARK, Summary
 from tests.jobs.odd import (
     DEADLY,
@@ -197,9 +198,14 @@ def test_a_job_whose_worker_died_after_all_was_saved_is_not_done_twice(tmp_path:
     one = job(clip(tmp_path / "a.mp4"), tmp_path)
     line = Line(Again(one), one, Again(one))
     work(line, OddSpec(), None)
-    first, second, third = (m.summary for m in line.said if isinstance(m, Settled))
-    assert first.state == second.state == "complete"
-    assert first != second == third
+    settled = [k for k, message in enumerate(line.said) if isinstance(message, Settled)]
+    summaries = [m.summary for m in line.said if isinstance(m, Settled)]
+    assert [summary.state for summary in summaries] == ["complete"] * 3
+    assert summaries[1] == summaries[2]
+    steps = [k for k, message in enumerate(line.said) if isinstance(message, Advanced)]
+    # Whoever is told to begin again does the job that was not begun, and not the one that was done.
+    done = [any(a < k < b for k in steps) for a, b in pairwise([-1, *settled])]
+    assert done == [True, True, False]
 
 
 def test_an_error_of_the_list_comes_after_the_jobs_before_it(
