@@ -238,9 +238,10 @@ def _tag_text(result: FrameResult, k: int, class_names: Sequence[str], style: St
         words["id"] = str(track_id)
     words["score"] = f"{result.detections.scores[k]:.2f}"
     parts = [words[part] for part in TAGS if part in style.tags and part in words]
-    if result.seconds_away(k) > 0:
+    away = result.seconds_away(k)
+    if away > 0:
         behind = len(parts) - (parts[-1:] == [words["score"]])
-        parts.insert(behind, f"back after {result.seconds_away(k):.0f} s")
+        parts.insert(behind, f"back after {away:.{int(away < 1)}f} s")
     # OpenCV's built-in fonts know ASCII only (before version 5).
     return " ".join(parts).encode("ascii", "replace").decode("ascii")
 

@@ -259,6 +259,18 @@ def test_what_the_tag_says_follows_the_style() -> None:
     assert not changed_by(result_of(image, [mask], ids=[-1]), only_id).any()
 
 
+def test_the_tag_says_how_long_somebody_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        "sipvideo.draw.objects.draw_tags", lambda _, texts, *rest: said.extend(texts)
+    )
+    masks = [block((200, 400), 20, 40, x, x + 20) for x in (20, 80, 140)]
+    result = result_of(np.zeros((200, 400, 3), np.uint8), masks, ids=[1, 2, 3], labels=[0, 0, 0])
+    away = np.array([0.0, 0.42, 8.4], np.float32)
+    draw(replace(result, returned=away), ["cat"], Style(tags=("id",)))
+    assert sorted(said) == ["1", "2 back after 0.4 s", "3 back after 8 s"]
+
+
 def test_names_beyond_ascii_become_question_marks() -> None:
     size = (200, 300)
     result = result_of(noise(size), [block(size, 90, 90, 150, 200)])
