@@ -25,6 +25,7 @@ PairVerdict = Literal[
     "detection went to another track",
     "track went to another detection",
     "other pairs fit better together",
+    "looks more like somebody who left",
 ]
 ReunionVerdict = Literal["chosen", "not alike enough", "another pair is as alike"]
 Verdict = Literal[
@@ -257,6 +258,8 @@ def _pair_verdict(match: Match, k: int, j: int) -> PairVerdict:
     affinity, column = match.cues.affinity[k, j], match.columns[k]
     if column == j:
         return "chosen"
+    if (k, j) in match.parted:
+        return "looks more like somebody who left"
     if not np.isfinite(affinity):
         return "out of reach"
     if affinity <= match.needed[k]:

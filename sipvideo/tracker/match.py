@@ -18,9 +18,12 @@ class Match:
         confident: bool [N], detections that may begin an identity.
         needed: float32 [N], what the affinity of each detection and its track must exceed.
         cues: of all pairs; None where there were no pairs.
+        parted: detections and tracks that were chosen by place, but the detection looks clearly more like somebody who
+            left: it is a newcomer.
     """
 
     columns: IntArray
     confident: BoolArray
     needed: FloatArray
     cues: Cues | None = None
+    parted: frozenset[tuple[int, int]] = frozenset()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sipvideo.config import TrackerConfig
-from sipvideo.structures import FloatArray
+from sipvideo.masks import BoolArray
+from sipvideo.structures import FloatArray, IntArray
 from sipvideo.tracker.similarity import unit
 from sipvideo.tracker.track import Track, View
 
@@ -83,17 +84,20 @@ def look(track: Track, quality: float, now: float, limit: int) -> None:
 
 
 def likenesses(
-    newcomers: Sequence[Track], absent: Sequence[Track], common: FloatArray, penalty: float
+    looks: FloatArray,
+    labels: IntArray,
+    tracks: Sequence[Track],
+    common: FloatArray,
+    penalty: float,
 ) -> FloatArray:
-    """How alike newcomers and absent identities are, float32 [N, M].
+    """How alike N objects with ``looks`` [N, E] and ``labels`` [N] and M tracks are, float32 [N, M].
 
     The mean of two cosines, with the mean of the views and with the most similar view, less the penalty where
     the labels differ.
     """
-    fresh = unit(np.array([track.embedding for track in newcomers]) - common)
-    labels = np.array([track.label for track in newcomers])
-    result = np.zeros((len(newcomers), len(absent)), np.float32)
-    for j, track in enumerate(absent):
+    fresh = unit(looks - common)
+    result = np.zeros((len(looks), len(tracks)), np.float32)
+    for j, track in enumerate(tracks):
         known = [view.embedding for view in track.views]
         views = unit(np.array([*known, track.embedding]) - common)
         nearest = (fresh @ views.T).max(1)
@@ -119,13 +123,43 @@ def meet(
     if not newcomers or not absent:
         nothing = np.zeros((len(newcomers), len(absent)), np.float32)
         return Meeting(newcomers, absent, nothing, nothing, {})
-    likeness = likenesses(newcomers, absent, common, config.label_penalty)
+    looks = np.array([track.embedding for track in newcomers])
+    labels = np.array([track.label for track in newcomers])
+    likeness = likenesses(looks, labels, absent, common, config.label_penalty)
     rival = np.maximum(_others(likeness), _others(likeness.T).T)
-    # Strictly less: a pair that is better than all others of both sides is nobody else's, whatever the settings.
-    unique = 1 + BLUR - likeness < config.return_ratio * (1 + BLUR - rival)
-    sure = (likeness >= config.return_likeness) & unique
+    sure = _known(likeness, rival, config)
     chosen = dict(zip(*(axis.tolist() for axis in sure.nonzero()), strict=True))
     return Meeting(newcomers, absent, likeness, rival, chosen)
+
+
+def rather_absent(
+    looks: FloatArray,
+    labels: IntArray,
+    tracks: Sequence[Track],
+    absent: Sequence[Track],
+    common: FloatArray,
+    config: TrackerConfig,
+) -> BoolArray:
+    """Which objects look clearly more like somebody who left than like the track at their place, bool [K].
+
+    Args:
+        looks, labels: of K objects, float32 [K, E] and int64 [K].
+        tracks: K, those at their places.
+        absent: at least one identity.
+        common: see :func:`meet`.
+        config: the tracker's.
+    """
+    best = likenesses(looks, labels, absent, common, config.label_penalty).max(1)
+    own = likenesses(looks, labels, tracks, common, config.label_penalty).diagonal()
+    return _known(best, own, config)
+
+
+def _known(likeness: FloatArray, rival: FloatArray, config: TrackerConfig) -> BoolArray:
+    """Whether objects as alike as that are the same one, with another candidate as alike as ``rival``."""
+    # Strictly less: a pair that is better than all others of both sides is nobody else's, whatever the settings.
+    unique = 1 + BLUR - likeness < config.return_ratio * (1 + BLUR - rival)
+    known: BoolArray = (likeness >= config.return_likeness) & unique
+    return known
 
 
 def _others(values: FloatArray) -> FloatArray:

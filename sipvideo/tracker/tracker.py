@@ -5,7 +5,8 @@ place where the object should be by now, likeness of the embeddings, agreement o
 are chosen together, one detection per track, so that their sum is best:
 
 1. all detections take their tracks, which may have been out of sight for a while; the more doubtful one is, the
-   better it must fit, and the less it counts against another one that fits;
+   better it must fit, and the less it counts against another one that fits; one that looks clearly more like somebody
+   who left than like the missed track at its place is parted from that again;
 2. confident detections that are left begin tracks of their own. If they look like somebody who left (see
    :mod:`sipvideo.tracker.memory`) they may wait for a better look without an identity, and then get that of the one
    who left; all others have a new one at once.
@@ -27,12 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sipvideo.config import TrackerConfig
+from sipvideo.masks import BoolArray
 from sipvideo.structures import Detections, FloatArray, IntArray
 from sipvideo.tracker.assignment import assign
 from sipvideo.tracker.camera import STANDS, Camera, CameraMotion
 from sipvideo.tracker.explain import Explanation, Step, explained
 from sipvideo.tracker.match import Match
-from sipvideo.tracker.memory import PLAUSIBLE, Meeting, Memory, look, meet, memorable
+from sipvideo.tracker.memory import PLAUSIBLE, Meeting, Memory, look, meet, memorable, rather_absent
 from sipvideo.tracker.motion import certainty
 from sipvideo.tracker.similarity import check_embedding_size, compare, repeated, unit
 from sipvideo.tracker.state import VERSION, State, check, packed, unpacked
@@ -176,7 +178,7 @@ class Tracker:
         confident = detections.scores >= config.birth_score
         needed = np.maximum(np.float32(config.sure_score) - detections.scores, 0)
         # After a longer step even a doubtful one's own track fits less.
-        step = np.array([min(self._step, config.max_age)], np.float32)
+        step = np.array([self._step], np.float32)
         needed *= np.float32(config.doubt_penalty) * certainty(step, config)
         needed += np.float32(config.match_affinity)
         if not len(detections) or not self.tracks:
@@ -184,7 +186,29 @@ class Tracker:
         cues = compare(detections, self.tracks, self.now, self._common_embedding, config)
         rows, taken = assign(cues.affinity, needed)
         columns[rows] = taken
-        return Match(columns, confident, needed, cues)
+        rows = self._rather_absent(detections, columns, confident, cues.unseen)
+        parted = frozenset(zip(rows.tolist(), columns[rows].tolist(), strict=True))
+        columns[rows] = -1
+        return Match(columns, confident, needed, cues, parted)
+
+    def _rather_absent(
+        self, detections: Detections, columns: IntArray, confident: BoolArray, unseen: FloatArray
+    ) -> IntArray:
+        """Confident detections at the place of a track that was missed, but clearly more like somebody who left."""
+        # Of a track that was seen in the frame before, the place says enough.
+        missed = np.append(unseen > 1.01 * self._step, False)[columns]
+        rows: IntArray = (confident & missed).nonzero()[0]
+        if not len(rows) or not self.memory.tracks:
+            return rows[:0]
+        rather = rather_absent(
+            detections.embeddings[rows],
+            detections.labels[rows],
+            [self.tracks[j] for j in columns[rows].tolist()],
+            self.memory.tracks,
+            self._common_embedding,
+            self.config,
+        )
+        return rows[rather]
 
     def learn(self, detections: Detections, match: Match) -> list[Track | None]:
         """Updates the matched tracks, begins new ones, forgets; the track of each detection, None for those without."""
@@ -262,8 +286,9 @@ class Tracker:
     def _advance(self, timestamp: float) -> None:
         """Moves the clock on and forgets the tracks that were not seen for too long."""
         step = timestamp - self._timestamp
-        self._step = step if 0 < step < math.inf else 0.0  # in the first frame it is not a number
-        self.now += self._step
+        step = step if 0 < step < math.inf else 0.0  # in the first frame it is not a number
+        self.now += step
+        self._step = min(step, self.config.max_age)  # no track outlasts a longer one
         if math.isfinite(timestamp):
             self._timestamp = timestamp
         self._part([t for t in self.tracks if self.now - t.last_seen > self.config.max_age])

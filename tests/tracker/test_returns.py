@@ -66,6 +66,25 @@ def test_somebody_else_begins_an_identity_of_their_own_at_once() -> None:
     assert not made.returned(np.array([1], np.int64)).any()
 
 
+@pytest.mark.parametrize("missed", [True, False])
+def test_who_comes_back_where_somebody_else_was_missed_is_known_by_looks(missed: bool) -> None:
+    """Place decides for a track that was seen in the frame before, and against looks that are not those of anybody."""
+    told: list[Explanation] = []
+    made = tracker(embedding_weight=0.1)
+    made.recorder = told.append
+    assert showing(made, [BOX, FAR], looks(1, 2), 0.0) == [0, 1]
+    for k in range(12):  # the first one leaves
+        assert ids_of(made, scripted([FAR], embeddings=looks(2)), 0.6 + k / 3) == [1]
+    now = 4.6 if missed else 4.3
+    if missed:
+        ids_of(made, NOTHING, 4.5)
+    stranger = made.match(scripted([FAR], embeddings=looks(7)))
+    assert stranger.columns.tolist() == [0]
+    assert ids_of(made, scripted([FAR], embeddings=looks(1)), now) == [0 if missed else 1]
+    verdicts = [pair.verdict for pair in told[-1].pairs if pair.track_id == 1]
+    assert verdicts == ["looks more like somebody who left" if missed else "chosen"]
+
+
 def test_returns_can_be_switched_off() -> None:
     made = tracker(returns=False)
     showing(made, [BOX], looks(1), 0.0)
@@ -174,8 +193,7 @@ def test_a_likeness_is_that_of_the_nearest_and_of_the_mean_view_less_a_penalty()
     nothing = np.zeros((), np.float32)
     old = Track.begin(scripted([BOX], embeddings=looks(1)), 0, 0.0)
     new = Track.begin(scripted([BOX], embeddings=looks(1)), 0, 9.0)
-    other = Track.begin(scripted([BOX], labels=1, embeddings=looks(1)), 0, 9.0)
-    made = likenesses([new, other], [old], nothing, 0.2)
+    made = likenesses(looks(1, 1), np.array([0, 1]), [old], nothing, 0.2)
     np.testing.assert_allclose(made, [[1.0], [0.8]], atol=1e-6)
     empty = meet([new], [], nothing, TrackerConfig())
     assert empty.likeness.shape == (1, 0)
