@@ -199,7 +199,7 @@ class PostprocessConfig(Section):
     """How masks return to the frame: by the recorded scale factors, or 2 / smallest ratio (FCOS tree)."""
     colour_share: float = Field(default=0.0, ge=0, le=1)
     """Share that the colours of an object's pixels have in the likeness of embeddings; the network's own has the rest.
-    0: embeddings are the network's alone, as published."""
+    0: embeddings are the network's alone, as published; else a network without embeddings has those of colours."""
 
 
 class TrackerConfig(Section):

@@ -119,7 +119,7 @@ class Detections:
         scores: float32 [N], 0..1.
         labels: int64 [N], 0..C-1.
         masks: N compact masks.
-        embeddings: float32 [N, E], for association; E = 0 for models without a tracking branch.
+        embeddings: float32 [N, E], for association: what objects look like; E = 0 where nothing is known of that.
         mask_scores: float32 [N], what masks are ranked by: score times quality of the mask (SipMask++, or
             ``mask_quality``); None where that is the score.
         grey: uint8 [h, w], the whole frame small and grey, for whoever looks at its motion; None: nobody made one.

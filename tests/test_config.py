@@ -24,6 +24,16 @@ def test_every_packaged_configuration_loads_under_its_own_name(name: str) -> Non
     assert len(config.class_names) in (40, 80)
 
 
+@pytest.mark.parametrize("name", available())
+def test_published_embeddings_stay_as_they_are_and_who_has_none_has_those_of_colours(
+    name: str,
+) -> None:
+    config = load_config(name)
+    ours = name.startswith("sipmask_")
+    expected = 0.5 if ours else 0.0 if config.head.embedding else 1.0
+    assert config.postprocess.colour_share == expected
+
+
 def test_values_survive_a_round_trip() -> None:
     config = load_config("sipmask_nano", ["postprocess.max_detections=3"])
     again = config_from_values(config.model_dump(exclude_unset=True, mode="json"), "again")
