@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sipvideo.apps.reports.identities.jumps import Known, after_jump
+from sipvideo.apps.reports.identities.jumps import Known, after_jump, identities
 from sipvideo.config import TrackerConfig
 from sipvideo.structures import Detections
 from tests.scenes import scripted
@@ -18,15 +18,20 @@ def reports(looks: np.ndarray, after: np.ndarray) -> list[tuple[float, Detection
     ]
 
 
+def known(shown: list[tuple[float, Detections]], config: TrackerConfig) -> Known:
+    """What becomes of all after ten seconds between the frames 29 and 30."""
+    return after_jump(shown, identities(shown, config), 30, 10.0, config)
+
+
 def test_who_looks_as_before_is_known_again_after_the_jump() -> None:
     looks = np.eye(3)
-    assert after_jump(reports(looks, looks), 30, 10.0, TrackerConfig()) == Known(3, 0, 0)
+    assert known(reports(looks, looks), TrackerConfig()) == Known(3, 0, 0)
 
 
 def test_looks_that_were_changed_or_exchanged_are_new_or_somebody_elses() -> None:
     """Without a jump place alone keeps them who they were."""
     config = TrackerConfig(embedding_weight=0.1)
     looks = np.eye(6)
-    assert after_jump(reports(looks[:3], looks[3:]), 30, 10.0, config) == Known(0, 0, 3)
+    assert known(reports(looks[:3], looks[3:]), config) == Known(0, 0, 3)
     exchanged = reports(looks[:3], looks[[1, 0, 2]])
-    assert after_jump(exchanged, 30, 10.0, config) == Known(1, 2, 0)
+    assert known(exchanged, config) == Known(1, 2, 0)

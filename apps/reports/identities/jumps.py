@@ -88,30 +88,34 @@ def run(args: argparse.Namespace) -> int:
     for video in args.videos:
         with open_source(str(video)) as source:
             reports = [(f.timestamp, segmenter.engine.detect([f])[0]) for f in source]
-        step = max(1, (len(reports) - 2 * EDGE) // args.places)
+        whole, span = identities(reports, settings), max(0, len(reports) - 2 * EDGE)
         found = Known()
-        for place in range(EDGE, len(reports) - EDGE, step):
-            found += after_jump(reports, place, args.jump, settings)
+        for place in sorted(
+            {EDGE + k * span // args.places for k in range(min(args.places, span))}
+        ):
+            found += after_jump(reports, whole, place, args.jump, settings)
         print(found.row(video.stem), flush=True)
         total += found
     print(total.row("all"))
     return 0
 
 
-def after_jump(reports: Reports, place: int, jump: float, config: TrackerConfig) -> Known:
+def after_jump(
+    reports: Reports, whole: Sequence[IntArray], place: int, jump: float, config: TrackerConfig
+) -> Known:
     """Whether the identities just before frame ``place`` are known again where the clock jumps there.
 
     Args:
         reports: of a whole video.
+        whole: their :func:`identities` without a jump.
         place: the first frame after the jump.
         jump: seconds; more than ``config.max_age``.
         config: the tracker's.
     """
     seconds = [second for second, _ in reports]
     begin, now = seconds[place - 1] - JUST_BEFORE, seconds[place]
-    whole = _identities(reports, config)
     later = [(second + jump * (k >= place), found) for k, (second, found) in enumerate(reports)]
-    parted = _identities(later, config)
+    parted = identities(later, config)
     hits = Counter(i for ids in whole[:place] for i in ids.tolist())
     recent = {
         i
@@ -136,7 +140,8 @@ def after_jump(reports: Reports, place: int, jump: float, config: TrackerConfig)
     return known
 
 
-def _identities(reports: Reports, config: TrackerConfig) -> list[IntArray]:
+def identities(reports: Reports, config: TrackerConfig) -> list[IntArray]:
+    """What a fresh tracker says of each frame: int64 [N]."""
     from sipvideo.tracker import build_tracker
 
     tracker = build_tracker(config)
